@@ -1,0 +1,900 @@
+"""Read a picture from the bytes of its file, exactly or not at all.
+
+The decoder is chosen by what the bytes are, never by a file name. Every reader checks the size in
+the header before it decodes, and that the data are complete: OpenCV, libjpeg and tifffile fill up
+what is missing in silence.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import cv2
+import imagecodecs
+import numpy as np
+import tifffile
+
+MAX_PIXELS = 268_435_456
+BYTES_PER_PIXEL = 8  # what a picture of max_pixels may take: four 16-bit channels
+
+_in_read_picture: ContextVar[bool] = ContextVar("_in_read_picture", default=False)
+# tifffile logs what it cannot make sense of; a damaged file becomes a PictureError here instead.
+logging.getLogger("tifffile").addFilter(lambda record: not _in_read_picture.get())
+
+
+class PictureError(Exception):
+    """A picture that cannot be read.
+
+    Attributes:
+        status: "unreadable" (damaged, incomplete), "unsupported" (a kind that is not read) or
+            "too_large" (more pixels or memory than allowed).
+        reason: why, in plain words, on one line.
+    """
+
+    def __init__(self, status: str, reason: str) -> None:
+        reason = " ".join(reason.split())
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        pixels: (height, width, channels), C-contiguous, native byte order, in the values and the
+            dtype of the file (see docs/pictures.md for the few exceptions).
+        is_color: the channels are red, green, blue, in this order.
+        plane: what was read of a file with several pages or planes, in words; else "".
+    """
+
+    pixels: np.ndarray
+    is_color: bool
+    plane: str
+
+
+@dataclass(frozen=True)
+class _Limits:
+    max_pixels: int
+
+    def check(self, height: int, width: int, channels: int, itemsize: int) -> None:
+        """Raise too_large when the picture is larger than allowed, unreadable when it is empty."""
+        if height < 1 or width < 1 or channels < 1:
+            raise _unreadable(f"the picture is empty: {width} x {height} pixels")
+        if height * width > self.max_pixels:
+            raise PictureError(
+                "too_large",
+                f"{width} x {height} pixels are more than image.max_pixels ({self.max_pixels})",
+            )
+        needed = height * width * channels * itemsize
+        if needed > self.max_pixels * BYTES_PER_PIXEL:
+            raise PictureError(
+                "too_large",
+                f"{width} x {height} pixels of {channels} channels take {needed} bytes, more than "
+                f"{BYTES_PER_PIXEL} times image.max_pixels ({self.max_pixels})",
+            )
+
+
+def read_picture(data: bytes, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode a picture from the bytes of its file.
+
+    Args:
+        data: the whole file.
+        page: which page, frame or plane (Z, T, ...) of a file with several, from 0.
+        max_pixels: largest height x width; memory is bounded by 8 bytes for each such pixel.
+
+    Raises:
+        PictureError: whatever is wrong with the bytes, and nothing else.
+    """
+    if page < 0:
+        raise ValueError(f"page must be 0 or more, not {page}")
+    data = bytes(data)
+    token = _in_read_picture.set(True)
+    try:
+        pixels, is_color, plane = _reader(data)(data, page, _Limits(max_pixels))
+    except PictureError:
+        raise
+    except MemoryError as error:
+        raise PictureError("too_large", "decoding needs more memory than there is") from error
+    except Exception as error:  # decoders raise whatever they like on damaged data
+        raise _unreadable(f"{type(error).__name__}: {error}"[:300]) from error
+    finally:
+        _in_read_picture.reset(token)
+    return Picture(_native(pixels), is_color, plane)
+
+
+def _unreadable(reason: str) -> PictureError:
+    return PictureError("unreadable", reason)
+
+
+def _unsupported(reason: str) -> PictureError:
+    return PictureError("unsupported", reason)
+
+
+def _native(pixels: np.ndarray) -> np.ndarray:
+    """(height, width[, channels]) in native byte order, C-contiguous, without float16 and bool."""
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, np.newaxis]
+    dtype = np.dtype(np.float32) if pixels.dtype == np.float16 else pixels.dtype.newbyteorder("=")
+    return np.require(pixels, dtype, ["C", "W", "O"])
+
+
+# --- which format ---------------------------------------------------------------------------
+
+_Reader = Callable[[bytes, int, _Limits], tuple[np.ndarray, bool, str]]
+
+# What is recognised in order to be refused with its name.
+_OTHER_FORMATS = (
+    (b"ZISRAWFILE", "a Zeiss CZI file; export it as OME-TIFF"),
+    (b"\xda\xce\xbe\x0a", "a Nikon ND2 file; export it as OME-TIFF"),
+    (b"\x70\x00\x00\x00", "a Leica LIF file; export it as OME-TIFF"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an OLE2 file (OIB, ZVI, ...); export it as OME-TIFF"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (IMS, H5, ...)"),
+    (b"SIMPLE  =", "a FITS file"),
+    (b"NRRD0", "an NRRD file"),
+    (b"%PDF-", "a PDF file"),
+    (b"%!PS", "a PostScript file"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\xfd7zXZ\x00", "an XZ archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"8BPS", "a Photoshop file"),
+    (b"gimp xcf", "a GIMP file"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR file"),
+    (b"#?R", "a Radiance HDR file"),
+    (b"DDS ", "a DirectDraw surface"),
+    (b"\xff\x0a", "a JPEG XL file"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL file"),
+    (b"II\xbc\x01", "a JPEG XR file"),
+    (b"\x00\x00\x01\x00", "a Windows icon"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x59\xa6\x6a\x95", "a Sun raster file"),
+    (b"<?xml", "an XML file"),
+    (b"<svg", "an SVG drawing"),
+    (b"<!DOCTYPE", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"\x7fELF", "a program"),
+)
+
+
+def _reader(data: bytes) -> _Reader:
+    """The function that reads these bytes; raises PictureError when there is none."""
+    if not data:
+        raise _unreadable("the file is empty")
+    for signature, reader in (
+        (b"\x89PNG\r\n\x1a\n", _read_png),
+        (b"\xff\xd8\xff", _read_jpeg),
+        (b"II*\x00", _read_tiff),
+        (b"MM\x00*", _read_tiff),
+        (b"II+\x00", _read_tiff),
+        (b"MM\x00+", _read_tiff),
+        (b"\x00\x00\x00\x0cjP  \r\n\x87\n", _read_jpeg2000),
+        (b"\xff\x4f\xff\x51", _read_jpeg2000),
+        (b"GIF87a", _read_gif),
+        (b"GIF89a", _read_gif),
+        (b"BM", _read_bmp),
+    ):
+        if data.startswith(signature):
+            return reader
+        if signature.startswith(data):
+            raise _unreadable(f"the file ends after {len(data)} bytes")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _read_webp
+    raise _not_a_picture(data)
+
+
+def _not_a_picture(data: bytes) -> PictureError:
+    for signature, name in _OTHER_FORMATS:
+        if data.startswith(signature):
+            return _unsupported(f"the content is {name}")
+    if data[4:8] == b"ftyp":
+        return _unsupported("the content is an AVIF, HEIC or MP4 file")
+    if data[128:132] == b"DICM":
+        return _unsupported("the content is a DICOM file")
+    if re.match(rb"P[1-7fF]\s", data):
+        return _unsupported("the content is a Netpbm file (PBM, PGM, PPM, PAM, PFM)")
+    start = data[:16]
+    if not any(data):
+        return _unreadable(f"all {len(data)} bytes are zero")
+    if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in data[:512]):
+        return _unsupported(f"not a picture but text that begins {start!r:.60}")
+    return _unsupported(f"no known picture format; the first bytes are {start.hex(' ')}")
+
+
+def _only_page(page: int, what: str, pages: int = 1) -> None:
+    if page >= pages:
+        raise _unsupported(f"page {page} was asked for, but {what} has {pages}")
+
+
+# --- orientation ----------------------------------------------------------------------------
+
+
+def _exif_orientation(exif: bytes) -> int:
+    """The orientation, 1 to 8, in an EXIF block (which is a TIFF); 1 when there is none."""
+    exif = exif.removeprefix(b"Exif\x00\x00")
+    try:
+        with tifffile.TiffFile(io.BytesIO(exif)) as tiff:
+            return _orientation_tag(tiff.pages.first)
+    except Exception:  # damaged EXIF says nothing about the picture
+        return 1
+
+
+def _orientation_tag(page: tifffile.TiffPage) -> int:
+    value = page.tags.valueof(274, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn (height, width, ...) as EXIF and TIFF orientations 1 to 8 ask for."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+# --- PNG ------------------------------------------------------------------------------------
+
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
+_PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
+
+
+def _read_png(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
+    chunks = _png_chunks(data)
+    kind, header = next(chunks)
+    if kind != b"IHDR" or len(header) != 13:
+        raise _unreadable("the PNG has no header")
+    width, height, depth, color, compression, filtering, interlace = struct.unpack(">IIBBBBB", header)  # fmt: skip
+    if depth not in _PNG_DEPTHS.get(color, ()) or compression or filtering or interlace > 1:
+        raise _unreadable("the header of the PNG is not valid")
+    limits.check(height, width, 4, max(1, depth // 8))
+    _only_page(page, "a PNG")
+    kept, idat, palette, orientation, frames = [(kind, header)], [], b"", 1, 0
+    for kind, body in chunks:
+        if kind in (b"PLTE", b"IDAT", b"IEND"):
+            kept.append((kind, body))
+        if kind == b"IDAT":
+            idat.append(body)
+        elif kind == b"PLTE":
+            palette = bytes(body)
+        elif kind == b"eXIf":
+            orientation = _exif_orientation(bytes(body))
+        elif kind == b"acTL" and len(body) == 8:
+            frames = int.from_bytes(body[:4], "big")
+    _check_png_data(idat, _png_data_size(width, height, depth * _PNG_SAMPLES[color], interlace))
+    pixels = _decode_with_opencv(_png(kept), height, width)
+    grey_palette = color == 3 and palette[0::3] == palette[1::3] == palette[2::3]
+    is_color = color in (2, 3, 6) and not grey_palette
+    pixels = _rgb_from_bgr(pixels) if is_color else pixels.reshape(height, width, -1)[:, :, :1]
+    plane = f"the still picture of an animation of {frames} frames" if frames else ""
+    return _upright(pixels, orientation), is_color, plane
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Chunks up to the end chunk; raises unreadable when one is cut off or, if critical, damaged."""
+    view = memoryview(data)
+    position = 8
+    while True:
+        if position + 12 > len(data):
+            raise _unreadable("the PNG is truncated")
+        (length,) = struct.unpack_from(">I", data, position)
+        kind = data[position + 4 : position + 8]
+        end = position + 8 + length
+        if end + 4 > len(data):
+            raise _unreadable("the PNG is truncated")
+        intact = zlib.crc32(view[position + 4 : end]) == struct.unpack_from(">I", data, end)[0]
+        if not intact and not kind[0] & 0x20:
+            raise _unreadable(f"a chunk of the PNG is damaged ({kind!r:.20} checksum)")
+        if intact:
+            yield kind, view[position + 8 : end]
+        if kind == b"IEND":
+            return
+        position = end + 4
+
+
+def _png(chunks: list[tuple[bytes, bytes | memoryview]]) -> bytes:
+    """A PNG of these chunks: without transparency, gamma, profiles and animation."""
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, body in chunks:
+        parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))]  # fmt: skip
+    return b"".join(parts)
+
+
+def _png_data_size(width: int, height: int, bits: int, interlace: int) -> int:
+    """Bytes of the filtered rows before compression."""
+    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    size = 0
+    for left, top, step_x, step_y in passes:
+        columns, rows = -(-(width - left) // step_x), -(-(height - top) // step_y)
+        if columns > 0 and rows > 0:
+            size += rows * (1 + (columns * bits + 7) // 8)
+    return size
+
+
+def _check_png_data(idat: list[memoryview], expected: int) -> None:
+    """Raise unreadable unless the data inflate to the expected size."""
+    inflate = zlib.decompressobj()
+    size = 0
+    try:
+        for body in idat:
+            pending: bytes | memoryview = body
+            while len(pending) and size < expected:
+                size += len(inflate.decompress(pending, 1 << 20))
+                pending = inflate.unconsumed_tail
+        while size < expected and (rest := inflate.decompress(inflate.unconsumed_tail, 1 << 20)):
+            size += len(rest)
+    except zlib.error as error:
+        raise _unreadable(f"the data of the PNG are damaged ({error})") from error
+    if size < expected:
+        raise _unreadable(f"the PNG is incomplete: {size} of {expected} bytes")
+
+
+def _decode_with_opencv(data: bytes, height: int, width: int) -> np.ndarray:
+    """Decode as stored, blue before red; raises unreadable."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise _unreadable(f"OpenCV: {error.err}") from error
+    if pixels is None or pixels.shape[:2] != (height, width):
+        raise _unreadable("the data are damaged")
+    return pixels
+
+
+def _rgb_from_bgr(pixels: np.ndarray) -> np.ndarray:
+    """Three channels, red first, of (height, width), BGR or BGRA."""
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
+    return pixels[:, :, 2::-1]
+
+
+# --- JPEG -----------------------------------------------------------------------------------
+
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_JPEG_RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
+_JPEG_ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+# Varied and long enough to be decoded as something, without 0xff.
+_FILLER = bytes((37 * i + 91) % 251 for i in range(96))
+
+
+@dataclass(frozen=True)
+class _Jpeg:
+    height: int
+    width: int
+    components: int
+    precision: int
+    orientation: int
+    filled: bytes | None  # with filler after the data of every scan; None if that proves nothing
+    complete: bool  # ends with an end marker
+
+
+def _read_jpeg(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
+    jpeg = _parse_jpeg(data, limits)
+    _only_page(page, "a JPEG")
+    if not jpeg.complete:
+        raise _unreadable("the JPEG is truncated")
+    if jpeg.components not in (1, 3):
+        raise _unsupported(_words_for_components(jpeg.components))
+    pixels = imagecodecs.jpeg_decode(data)
+    _check_jpeg_data(jpeg, pixels, imagecodecs.jpeg_decode)
+    if pixels.shape[:2] != (jpeg.height, jpeg.width):
+        raise _unreadable("the JPEG has another size than its header says")
+    return _upright(pixels, jpeg.orientation), jpeg.components == 3, ""
+
+
+def _words_for_components(components: int) -> str:
+    if components == 4:
+        return "CMYK (printing inks) is not read; convert the picture to RGB"
+    return f"a JPEG of {components} components is not read"
+
+
+def _check_jpeg_data(
+    jpeg: _Jpeg, pixels: np.ndarray, decode: Callable[[bytes], np.ndarray]
+) -> None:
+    """Raise unreadable if the data of a scan end early.
+
+    libjpeg fills up in silence, so decode again with something else after the data: a picture
+    that is complete does not depend on it.
+    """
+    if jpeg.filled is None:
+        return
+    filled = decode(jpeg.filled)
+    if not np.array_equal(filled, pixels):
+        raise _unreadable("the JPEG is incomplete: its data end before the picture does")
+
+
+def _parse_jpeg(data: bytes, limits: _Limits) -> _Jpeg:
+    """Walk the markers of a JPEG, or of a strip in a TIFF, checking the size on the way."""
+    frame: tuple[int, int, int, int] | None = None
+    orientation, arithmetic, complete = 1, False, False
+    parts: list[bytes] = []
+    position = copied = 2
+    while (match := _JPEG_MARKER.search(data, position)) is not None:
+        marker, position = match[1][0], match.end()
+        if marker == 0xD9:
+            complete = True
+            break
+        if marker in (0x01, 0xD8):
+            continue
+        length = int.from_bytes(data[position : position + 2], "big")
+        body = data[position + 2 : position + length]
+        if length < 2 or len(body) != length - 2:
+            break
+        position += length
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if len(body) < 6:
+                raise _unreadable("the header of the JPEG is damaged")
+            frame = struct.unpack_from(">BHHB", body)
+            precision, height, width, components = frame
+            if height == 0:
+                raise _unsupported("a JPEG that does not state its height (DNL) is not read")
+            limits.check(height, width, components, 1 if precision <= 8 else 2)
+            arithmetic = marker in _JPEG_ARITHMETIC
+        elif marker == 0xE1 and body[:6] == b"Exif\x00\x00":
+            orientation = _exif_orientation(body)
+        elif marker == 0xDA:
+            after = _JPEG_MARKER.search(data, position)
+            end = after.start() if after else len(data)
+            scan = _JPEG_RESTART.sub(lambda found: _FILLER + found[0], data[position:end])
+            parts += [data[copied:position], scan, _FILLER]
+            position = copied = end
+    if frame is None or not parts:
+        raise _unreadable("the JPEG is truncated: no picture data")
+    tail = data[copied:] if complete else b"\xff\xd9"
+    filled = None if arithmetic else b"".join([data[:2], *parts, tail])
+    precision, height, width, components = frame
+    return _Jpeg(height, width, components, precision, orientation, filled, complete)
+
+
+# --- JPEG 2000, WebP, GIF, BMP --------------------------------------------------------------
+
+
+def _read_jpeg2000(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(data) < start + 42:
+        raise _unreadable("the JPEG 2000 is truncated: no codestream")
+    right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
+    (components,) = struct.unpack_from(">H", data, start + 40)
+    limits.check(bottom - top, right - left, components, 2)
+    _only_page(page, "a JPEG 2000")
+    _check_jpeg2000_data(data, start)
+    has_alpha = b"cdef" in data[:start]
+    if components not in ((2, 4) if has_alpha else (1, 3)):
+        raise _unsupported(f"a JPEG 2000 of {components} components is not read")
+    pixels = imagecodecs.jpeg2k_decode(data, numthreads=1)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    channels = 1 if pixels.shape[2] < 3 else 3
+    return pixels[:, :, :channels], channels == 3, ""
+
+
+def _check_jpeg2000_data(data: bytes, start: int) -> None:
+    """Raise unreadable unless every tile part is there up to the end marker."""
+    position = start + 2
+    while True:
+        if position + 4 > len(data):
+            raise _unreadable("the JPEG 2000 is truncated")
+        marker, length = struct.unpack_from(">HH", data, position)
+        if marker == 0xFFD9:
+            return
+        if marker != 0xFF90:  # any other segment of the main header
+            position += 2 + length
+            continue
+        if position + 12 > len(data):
+            raise _unreadable("the JPEG 2000 is truncated")
+        (size,) = struct.unpack_from(">I", data, position + 6)
+        if size == 0:  # the last tile part may reach to the end marker
+            if not data.rstrip(b"\x00").endswith(b"\xff\xd9"):
+                raise _unreadable("the JPEG 2000 is truncated")
+            return
+        if size < 14:
+            raise _unreadable("the JPEG 2000 is damaged")
+        position += size
+        if data[position : position + 2] == b"\xff\xd9":
+            return
+
+
+def _read_webp(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
+    (size,) = struct.unpack_from("<I", data, 4)
+    if size + 8 > len(data):
+        raise _unreadable("the WebP is truncated")
+    orientation, frames = 1, 0
+    position = 12
+    while position + 8 <= size + 8:
+        kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")  # fmt: skip
+        body = data[position + 8 : position + 8 + length]
+        if kind in (b"VP8X", b"VP8 ", b"VP8L"):
+            limits.check(*_webp_size(kind, body), 4, 1)
+        elif kind == b"ANMF":
+            frames += 1
+        elif kind == b"EXIF":
+            orientation = _exif_orientation(body)
+        position += 8 + length + length % 2
+    _only_page(page, "a WebP")
+    pixels = imagecodecs.webp_decode(data, index=0)
+    plane = f"frame 0 of an animation of {frames}" if frames else ""
+    return _upright(pixels[:, :, :3], orientation), True, plane
+
+
+def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
+    """Height and width from the header of a WebP chunk."""
+    if len(body) < 10:
+        raise _unreadable("the WebP is truncated")
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[7:10], "little"), 1 + int.from_bytes(body[4:7], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
+    width, height = struct.unpack_from("<HH", body, 6)
+    return height & 0x3FFF, width & 0x3FFF
+
+
+def _read_gif(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
+    if len(data) < 13:
+        raise _unreadable("the GIF is truncated")
+    width, height = struct.unpack_from("<HH", data, 6)
+    limits.check(height, width, 3, 1)
+    frames = _count_gif_frames(data)
+    if page:
+        raise _unsupported(f"page {page} was asked for, but only frame 0 of a GIF is read")
+    pixels = imagecodecs.gif_decode(data, index=0)
+    plane = f"frame 0 of {frames}" if frames > 1 else ""
+    return pixels[:, :, :3], True, plane
+
+
+def _count_gif_frames(data: bytes) -> int:
+    """Walk the blocks of a GIF up to its trailer; raises unreadable when they end before."""
+    frames = 0
+    position = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
+    while position < len(data) and data[position] != 0x3B:
+        block = data[position]
+        if block == 0x21:
+            position += 2
+        elif block == 0x2C and position + 10 < len(data):
+            flags = data[position + 9]
+            position += 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+            frames += 1
+        else:
+            raise _unreadable("the GIF is damaged")
+        while position < len(data) and data[position]:
+            position += 1 + data[position]
+        position += 1
+    if position >= len(data):
+        raise _unreadable("the GIF is truncated")
+    if not frames:
+        raise _unreadable("the GIF has no picture")
+    return frames
+
+
+def _read_bmp(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
+    if len(data) < 26:
+        raise _unreadable("the BMP is truncated")
+    offset, header = struct.unpack_from("<II", data, 10)
+    if header == 12:
+        width, height, _, depth = struct.unpack_from("<HHHH", data, 18)
+        compression = 0
+    elif 40 <= header <= 124 and len(data) >= 54:
+        width, height, _, depth, compression = struct.unpack_from("<iiHHI", data, 18)
+    else:
+        raise _unsupported("not a picture, or a BMP of an unknown version")
+    height = abs(height)
+    limits.check(height, width, 4, 1)
+    _only_page(page, "a BMP")
+    if depth not in (1, 4, 8, 24, 32) or compression != 0:
+        raise _unsupported(f"a BMP of {depth} bits and compression {compression} is not read")
+    if offset + (width * depth + 31) // 32 * 4 * height > len(data):
+        raise _unreadable("the BMP is truncated")
+    pixels = _decode_with_opencv(data, height, width)
+    is_color = pixels.ndim == 3 and pixels.shape[2] >= 3
+    return _rgb_from_bgr(pixels) if is_color else pixels, is_color, ""
+
+
+# --- TIFF -----------------------------------------------------------------------------------
+
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 2, 3, 5, 6
+_PHOTOMETRIC_WORDS = {
+    4: "a transparency mask",
+    5: "CMYK (printing inks)",
+    8: "CIE Lab colour",
+    9: "ICC Lab colour",
+    10: "ITU Lab colour",
+    32803: "a raw colour filter array",
+    32844: "LogL",
+    32845: "LogLuv",
+    34892: "linear raw",
+}
+_JPEG_COMPRESSIONS = {7, 33007}
+_JPEG2000_COMPRESSIONS = {33003, 33004, 33005, 34712}
+_ALPHA = {1, 2}  # associated (premultiplied) and unassociated
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """One plane of a TIFF: arrays to stack along the channel axis, with their axes."""
+
+    keyframe: tifffile.TiffPage
+    parts: list[Callable[[], np.ndarray]]
+    axes: str  # of each part: Y, X and channels
+    shape: tuple[int, ...]
+    words: str
+
+
+def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
+    try:
+        tiff = tifffile.TiffFile(io.BytesIO(data))
+    except tifffile.TiffFileError as error:
+        raise _unreadable(f"the TIFF is damaged or truncated ({error})") from error
+    with tiff:
+        if not len(tiff.pages):
+            raise _unreadable("the TIFF has no page")
+        plane = _tiff_plane(tiff, page)
+        keyframe = plane.keyframe
+        _check_tiff_kind(keyframe)
+        _check_tiff_size(plane, limits)
+        parts = [_height_width_channels(part(), plane.axes) for part in plane.parts]
+        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        pixels, is_color = _tiff_colors(keyframe, pixels, len(parts))
+        return _upright(pixels, _orientation_tag(keyframe)), is_color, plane.words
+
+
+def _tiff_plane(tiff: tifffile.TiffFile, page: int) -> _Plane:
+    """The plane that `page` selects, among those that the metadata or else the pages list."""
+    series = _described_series(tiff)
+    if not series:
+        return _page_plane(tiff, page)
+    counts = [math.prod(_plane_axes(one).values()) for one in series]
+    if page >= sum(counts):
+        raise _unsupported(f"page {page} was asked for, but the file has {sum(counts)}")
+    index = page
+    for one, count in zip(series, counts, strict=True):
+        if index < count:
+            return _series_plane(one, index, page, sum(counts))
+        index -= count
+    raise AssertionError("unreachable")
+
+
+def _described_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """The series that the file's metadata describe; empty if it has none that can be trusted."""
+    try:
+        series = [one for one in tiff.series if math.prod(one.shape)]
+    except Exception:  # metadata that make no sense: the pages themselves are still there
+        return []
+    for one in series:
+        if one.kind in ("uniform", "generic") or any(page is None for page in one.pages):
+            return []
+        if "Y" not in one.axes or "X" not in one.axes:
+            return []
+    return series
+
+
+def _plane_axes(series: tifffile.TiffPageSeries) -> dict[str, int]:
+    """Names and lengths of the axes along which `page` counts."""
+    return {a: n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YXCS"}
+
+
+def _series_plane(series: tifffile.TiffPageSeries, index: int, page: int, pages: int) -> _Plane:
+    keyframe = series.keyframe
+    per_page = math.prod(keyframe.shape)
+    count = math.prod(series.shape) // per_page
+    lead = 0  # axes along which the pages of the file run
+    while math.prod(series.shape[:lead]) < count:
+        lead += 1
+    if math.prod(series.shape[:lead]) != count or set(series.axes[:lead]) & set("YX"):
+        raise _unsupported(f"axes {series.axes} that are not a stack of pages are not read")
+    chosen = dict(zip(_plane_axes(series), np.unravel_index(index, tuple(_plane_axes(series).values()) or (1,)), strict=False))  # fmt: skip
+    outer = [chosen.get(axis, slice(None)) for axis in series.axes[:lead]]
+    inner = tuple(chosen.get(axis, slice(None)) for axis in series.axes[lead:])
+    axes = "".join(axis for axis in series.axes[lead:] if axis not in chosen)
+    shape = tuple(n for a, n in zip(series.axes[lead:], series.shape[lead:], strict=True) if a in axes)  # fmt: skip
+    numbers = np.arange(count).reshape(series.shape[:lead])[tuple(outer)].ravel().tolist()
+    read = _page_reader(series, count)
+    parts = [
+        lambda number=number: read(number).reshape(series.shape[lead:])[inner] for number in numbers
+    ]
+    words = ""
+    if pages > 1:
+        position = ", ".join(f"{axis}={int(number)}" for axis, number in chosen.items())
+        words = f"page {page} of {pages}" + (f" ({position})" if position else "")
+    return _Plane(keyframe, parts, axes, shape, words)
+
+
+def _page_reader(series: tifffile.TiffPageSeries, count: int) -> Callable[[int], np.ndarray]:
+    """A function that reads page `number` of a series that may have one header for all pages."""
+    if len(series.pages) >= count:
+        return lambda number: _read_tiff_page(series.pages[number])
+    keyframe = series.keyframe
+    offset = series.dataoffset
+    if offset is None or not keyframe.is_contiguous or keyframe.predictor != 1 or keyframe.fillorder != 1:  # fmt: skip
+        raise _unreadable(f"the TIFF has {len(series.pages)} of {count} pages")
+    return lambda number: _read_contiguous(keyframe, offset + number * keyframe.nbytes)
+
+
+def _read_contiguous(keyframe: tifffile.TiffPage, offset: int) -> np.ndarray:
+    filehandle = keyframe.parent.filehandle
+    if offset + keyframe.nbytes > filehandle.size:
+        raise _unreadable("the TIFF is truncated")
+    filehandle.seek(offset)
+    dtype = keyframe.parent.byteorder + keyframe.dtype.char
+    return np.frombuffer(filehandle.read(keyframe.nbytes), dtype).reshape(keyframe.shape)
+
+
+def _page_plane(tiff: tifffile.TiffFile, page: int) -> _Plane:
+    """Page `page` of a file without metadata; smaller copies of a page are not counted."""
+    pages = [one for one in tiff.pages if not one.is_reduced] or list(tiff.pages)
+    count = len(pages)
+    depth = pages[0].imagedepth if count == 1 else 1
+    _only_page(page, "the file", count * depth)
+    keyframe = pages[page // depth].aspage()
+    axes = keyframe.axes.replace("Z", "")
+    shape = tuple(n for a, n in zip(keyframe.axes, keyframe.shape, strict=True) if a != "Z")
+    z = keyframe.axes.find("Z")
+
+    def read() -> np.ndarray:
+        pixels = _read_tiff_page(keyframe)
+        return pixels if z < 0 else pixels.take(page % depth, axis=z)
+
+    words = f"page {page} of {count * depth}" if count * depth > 1 else ""
+    return _Plane(keyframe, [read], axes, shape, words)
+
+
+def _check_tiff_kind(page: tifffile.TiffPage) -> None:
+    """Raise unsupported for colour models, sample types and compressions that are not read."""
+    photometric = page.photometric
+    if photometric not in (_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR):
+        words = _PHOTOMETRIC_WORDS.get(int(photometric), f"photometric {int(photometric)}")
+        raise _unsupported(f"{words} is not read; convert the picture to grey or RGB")
+    if page.compression == 6:
+        raise _unsupported("old-style JPEG in TIFF is not read; save the picture anew")
+    if photometric == _YCBCR and (
+        page.planarconfig != 1
+        or page.compression not in _JPEG_COMPRESSIONS | _JPEG2000_COMPRESSIONS | {50001}
+    ):
+        raise _unsupported("YCbCr colour outside JPEG is not read; convert the picture to RGB")
+    if page.dtype is None:
+        raise _unsupported(
+            f"samples of {page.bitspersample} bits and format {page.sampleformat} are not read"
+        )
+    if page.dtype.kind not in "buif":
+        raise _unsupported(f"{page.dtype} samples are not read")
+
+
+def _check_tiff_size(plane: _Plane, limits: _Limits) -> None:
+    keyframe = plane.keyframe
+    height, width = keyframe.imagelength, keyframe.imagewidth
+    if len(plane.parts) > 1:
+        channels = len(plane.parts) * math.prod(plane.shape) // max(1, height * width)
+    else:
+        channels = math.prod(keyframe.shape) // max(1, height * width)
+    limits.check(height, width, channels, keyframe.dtype.itemsize)
+
+
+def _height_width_channels(pixels: np.ndarray, axes: str) -> np.ndarray:
+    """Put Y and X first and flatten the channel axes into the last one."""
+    order = [axes.index("Y"), axes.index("X")]
+    order += [i for i in range(len(axes)) if i not in order]
+    pixels = pixels.transpose(order)
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _read_tiff_page(page: tifffile.TiffPage | tifffile.TiffFrame) -> np.ndarray:
+    """Decode a page in its own shape; raises unreadable unless all of its data are there."""
+    keyframe = page.keyframe
+    if not keyframe.is_contiguous:
+        _check_tiff_segments(page)
+    pixels = page.asarray(maxworkers=1)
+    if pixels.shape != keyframe.shape:
+        raise _unreadable("the TIFF is damaged: the data have another shape than the header says")
+    return pixels
+
+
+def _check_tiff_segments(page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
+    """Raise unreadable unless every strip or tile lies within the file and is complete."""
+    keyframe = page.keyframe
+    filehandle = page.parent.filehandle
+    expected = math.prod(keyframe.chunked)
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if len(offsets) < expected or len(counts) < expected:
+        raise _unreadable(f"the TIFF has {min(len(offsets), len(counts))} of {expected} strips or tiles")  # fmt: skip
+    for index in range(expected):
+        offset, count = offsets[index], counts[index]
+        if offset <= 0 or count <= 0:
+            raise _unreadable(f"strip or tile {index} of {expected} is missing")
+        if offset + count > filehandle.size:
+            raise _unreadable("the TIFF is truncated")
+        if keyframe.compression in _JPEG_COMPRESSIONS:
+            filehandle.seek(offset)
+            _check_tiff_jpeg(page, filehandle.read(count), index)
+        elif keyframe.compression in _JPEG2000_COMPRESSIONS:
+            filehandle.seek(offset)
+            segment = filehandle.read(count)
+            _check_jpeg2000_data(segment, max(0, segment.find(b"\xff\x4f\xff\x51")))
+
+
+def _check_tiff_jpeg(page: tifffile.TiffPage, segment: bytes, index: int) -> None:
+    keyframe = page.keyframe
+    header = keyframe.jpegheader
+    whole = segment if header is None else header + segment
+    jpeg = _parse_jpeg(whole, _Limits(1 << 32))
+    if jpeg.filled is None:
+        return
+
+    def decode(data: bytes) -> np.ndarray:
+        return keyframe.decode(data, index, jpegtables=page.jpegtables)[0]
+
+    _check_jpeg_data(jpeg, decode(whole), decode)
+
+
+def _tiff_colors(
+    page: tifffile.TiffPage, pixels: np.ndarray, pages: int
+) -> tuple[np.ndarray, bool]:
+    """Apply photometric interpretation to (height, width, samples); drop alpha."""
+    samples = page.samplesperpixel if pages == 1 else 0
+    photometric = page.photometric if 262 in page.tags else _MINISBLACK
+    if samples and pixels.shape[2] == samples:
+        pixels = pixels[:, :, _colored_samples(page, photometric)]
+    if photometric == _PALETTE and pixels.shape[2] == 1:
+        return _apply_palette(page, pixels[:, :, 0])
+    if photometric == _MINISWHITE:
+        pixels = _inverted(pixels, page.bitspersample)
+    is_color = photometric in (_RGB, _YCBCR) and pages == 1 and pixels.shape[2] == 3
+    return _full_range(pixels, page.bitspersample), is_color
+
+
+def _colored_samples(page: tifffile.TiffPage, photometric: int) -> list[int]:
+    """Numbers of the samples that are not alpha."""
+    samples = page.samplesperpixel
+    extra = [int(value) for value in page.extrasamples or ()]
+    if photometric == _RGB and samples == 4 and extra in ([], [0]):
+        extra = [2]  # one unnamed sample beside red, green and blue: alpha to every other reader
+    first = samples - len(extra)
+    return [i for i in range(samples) if i < first or extra[i - first] not in _ALPHA]
+
+
+def _apply_palette(page: tifffile.TiffPage, index: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Look the colours up; 8 bits if that loses nothing, one channel if all entries are grey."""
+    palette = page.colormap
+    if palette is None or palette.ndim != 2 or palette.shape[0] != 3:
+        raise _unreadable("the TIFF has no palette")
+    if index.dtype.kind not in "bu" or (index.size and int(index.max()) >= palette.shape[1]):
+        raise _unreadable("the TIFF has pixels beyond its palette")
+    high, low = palette >> 8, palette & 0xFF
+    if not high.any():
+        palette = low.astype(np.uint8)  # some writers put 8-bit values into the 16 bits
+    elif not low.any() or np.array_equal(low, high):
+        palette = high.astype(np.uint8)
+    if (palette == palette[0]).all():
+        return palette[0][index.astype(np.intp)], False
+    return palette.T[index.astype(np.intp)], True
+
+
+def _inverted(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Min-is-white to min-is-black within the range of the bits; floats have no range and stay."""
+    if pixels.dtype.kind == "f":
+        return pixels
+    if pixels.dtype.kind == "u" and bits < 8 * pixels.dtype.itemsize:
+        return pixels.dtype.type(2**bits - 1) - pixels
+    return ~pixels
+
+
+def _full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """1, 2 and 4 bits to the full range of 8, as PNG readers do; other depths stay."""
+    if pixels.dtype.kind == "b":
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype == np.uint8 and bits in (2, 4):
+        return pixels * np.uint8(255 // (2**bits - 1))
+    return pixels
