@@ -367,7 +367,7 @@ def _rgb_from_bgr(pixels: np.ndarray) -> np.ndarray:
 # --- JPEG -----------------------------------------------------------------------------------
 
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-_JPEG_RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
+_JPEG_RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 _JPEG_ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 # Varied and long enough to be decoded as something, without 0xff.
 _FILLER = bytes((37 * i + 91) % 251 for i in range(96))
@@ -422,7 +422,7 @@ def _check_jpeg_data(
 def _parse_jpeg(data: bytes, limits: _Limits) -> _Jpeg:
     """Walk the markers of a JPEG, or of a strip in a TIFF, checking the size on the way."""
     frame: tuple[int, int, int, int] | None = None
-    orientation, arithmetic, complete = 1, False, False
+    orientation, arithmetic, restarts, complete = 1, False, False, False
     parts: list[bytes] = []
     position = copied = 2
     while (match := _JPEG_MARKER.search(data, position)) is not None:
@@ -451,15 +451,29 @@ def _parse_jpeg(data: bytes, limits: _Limits) -> _Jpeg:
         elif marker == 0xDA:
             after = _JPEG_MARKER.search(data, position)
             end = after.start() if after else len(data)
-            scan = _JPEG_RESTART.sub(lambda found: _FILLER + found[0], data[position:end])
-            parts += [data[copied:position], scan, _FILLER]
+            parts += [data[copied:position], _filled_scan(data[position:end], restarts)]
             position = copied = end
+        elif marker == 0xDD:
+            restarts = any(body)
     if frame is None or not parts:
         raise _unreadable("the JPEG is truncated: no picture data")
     tail = data[copied:] if complete else b"\xff\xd9"
     filled = None if arithmetic else b"".join([data[:2], *parts, tail])
     precision, height, width, components = frame
     return _Jpeg(height, width, components, precision, orientation, filled, complete)
+
+
+def _filled_scan(scan: bytes, restarts: bool) -> bytes:
+    """Entropy-coded data with filler wherever they could end too early."""
+    if not restarts:
+        return scan + _FILLER
+    count = 0
+    for count, found in enumerate(_JPEG_RESTART.finditer(scan), 1):
+        if found[1][0] & 7 != (count - 1) & 7:
+            raise _unreadable("the JPEG is incomplete: a part between restart markers is missing")
+    scan = _JPEG_RESTART.sub(lambda found: _FILLER + found[0], scan)
+    # A decoder that lacks whole intervals takes this one; otherwise it is skipped.
+    return scan + _FILLER + bytes((0xFF, 0xD0 | count & 7)) + _FILLER
 
 
 # --- JPEG 2000, WebP, GIF, BMP --------------------------------------------------------------
@@ -588,7 +602,9 @@ def _read_bmp(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool
     if header == 12:
         width, height, _, depth = struct.unpack_from("<HHHH", data, 18)
         compression = 0
-    elif 40 <= header <= 124 and len(data) >= 54:
+    elif 40 <= header <= 124:
+        if len(data) < 14 + header:
+            raise _unreadable("the BMP is truncated")
         width, height, _, depth, compression = struct.unpack_from("<iiHHI", data, 18)
     else:
         raise _unsupported("not a picture, or a BMP of an unknown version")
@@ -642,6 +658,7 @@ def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, boo
     with tiff:
         if not len(tiff.pages):
             raise _unreadable("the TIFF has no page")
+        _check_last_page(tiff)
         plane = _tiff_plane(tiff, page)
         keyframe = plane.keyframe
         _check_tiff_kind(keyframe)
@@ -650,6 +667,22 @@ def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, boo
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         pixels, is_color = _tiff_colors(keyframe, pixels, len(parts))
         return _upright(pixels, _orientation_tag(keyframe)), is_color, plane.words
+
+
+def _check_last_page(tiff: tifffile.TiffFile) -> None:
+    """Raise unreadable if the last page points to another that lies beyond the file."""
+    layout = tiff.tiff
+    position = tiff.pages[-1].offset
+    data = tiff.filehandle
+    data.seek(position)
+    (tags,) = struct.unpack(layout.tagnoformat, data.read(layout.tagnosize))
+    data.seek(position + layout.tagnosize + tags * layout.tagsize)
+    following = data.read(layout.offsetsize)
+    if len(following) == layout.offsetsize:
+        (following,) = struct.unpack(layout.offsetformat, following)
+        if following < data.size:
+            return
+    raise _unreadable("the TIFF is truncated: a page lies beyond its end")
 
 
 def _tiff_plane(tiff: tifffile.TiffFile, page: int) -> _Plane:
@@ -749,6 +782,8 @@ def _page_plane(tiff: tifffile.TiffFile, page: int) -> _Plane:
         return pixels if z < 0 else pixels.take(page % depth, axis=z)
 
     words = f"page {page} of {count * depth}" if count * depth > 1 else ""
+    if tiff.is_ome and "FileName=" in (tiff.ome_metadata or ""):
+        words = f"page {page} of {count} in this file; its OME metadata name planes in other files"
     return _Plane(keyframe, [read], axes, shape, words)
 
 

@@ -1,0 +1,785 @@
+"""read_picture: exact pixels of every kind that is read, a named refusal of every other."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import pickle
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from samfleet.picture import Picture, PictureError, read_picture
+
+GIVEN_DATA = Path(__file__).parents[3] / "shared" / "data"
+RNG = np.random.default_rng(4)
+GREY8 = RNG.integers(0, 256, (23, 37), np.uint8)
+GREY16 = RNG.integers(0, 65536, (23, 37), np.uint16)
+RGB8 = RNG.integers(0, 256, (23, 37, 3), np.uint8)
+RGB16 = RNG.integers(0, 65536, (23, 37, 3), np.uint16)
+SMOOTH8 = cv2.GaussianBlur(RNG.integers(0, 256, (48, 64, 3), np.uint8), (9, 9), 0)
+
+
+def tiff(pixels: np.ndarray, **options) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, **options)
+    return file.getvalue()
+
+
+def opencv(extension: str, pixels: np.ndarray, *options: int) -> bytes:
+    """Encoded by OpenCV from red, green, blue."""
+    if pixels.ndim == 3:
+        pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
+    done, encoded = cv2.imencode(extension, np.ascontiguousarray(pixels), list(options))
+    assert done
+    return encoded.tobytes()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(
+    samples: np.ndarray, depth: int, color: int, extra: bytes = b"", interlace: int = 0
+) -> bytes:
+    """PNG of (height, width, samples per pixel), for the kinds that no encoder at hand writes."""
+    height, width = samples.shape[:2]
+    passes = ((0, 0, 1, 1),)
+    if interlace:
+        passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
+    raw = b""
+    for left, top, step_x, step_y in passes:
+        part = samples[top::step_y, left::step_x]
+        if part.size == 0:
+            continue
+        for row in part.reshape(part.shape[0], -1):
+            bits = "".join(format(int(value), f"0{depth}b") for value in row)
+            bits += "0" * (-len(bits) % 8)
+            raw += b"\0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
+    return b"".join(
+        [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")]
+    )  # fmt: skip
+
+
+def exif(orientation: int) -> bytes:
+    """An EXIF block that holds an orientation."""
+    return b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 274, 3, 1, orientation, 0) + bytes(4)
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """What a viewer shows of pixels that are stored with this orientation (TIFF 6.0, page 36)."""
+    return {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: lambda a: np.swapaxes(a, 0, 1),
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2),
+        8: np.rot90,
+    }[orientation](pixels)
+
+
+def check(data: bytes, expected: np.ndarray, is_color: bool = False, plane: str = "", **options):
+    picture = read_picture(data, **options)
+    if expected.ndim == 2:
+        expected = expected[:, :, np.newaxis]
+    assert picture.pixels.dtype == expected.dtype
+    assert picture.pixels.dtype.isnative
+    assert picture.pixels.flags.c_contiguous
+    assert picture.pixels.flags.writeable
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert picture.is_color is is_color
+    assert picture.plane == plane
+
+
+def refused(data: bytes, status: str, words: str = "", **options) -> None:
+    with pytest.raises(PictureError) as caught:
+        read_picture(data, **options)
+    assert (caught.value.status, words in caught.value.reason) == (status, True), caught.value
+    assert "\n" not in caught.value.reason
+
+
+# --- what is not a picture ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "words"),
+    [
+        (b"", "unreadable", "the file is empty"),
+        (bytes(5000), "unreadable", "all 5000 bytes are zero"),
+        (b"\x89PNG", "unreadable", "ends after 4 bytes"),
+        (b"hello, this is no picture\n", "unsupported", "text that begins b'hello"),
+        (b"<!DOCTYPE html><p>404", "unsupported", "HTML"),
+        (b"%PDF-1.7\n", "unsupported", "PDF"),
+        (b"PK\x03\x04" + bytes(50), "unsupported", "ZIP"),
+        (b"ZISRAWFILE" + bytes(50), "unsupported", "CZI"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(50), "unsupported", "HDF5"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(50), "unsupported", "OLE2"),
+        (bytes(128) + b"DICM" + bytes(9), "unsupported", "DICOM"),
+        (bytes([7, 200, 31, 9] * 9), "unsupported", "first bytes are 07 c8 1f 09"),
+        (b"P5 2 2 255\nabcd", "unsupported", "Netpbm"),
+        (b"\0\0\0\x1cftypavif" + bytes(50), "unsupported", "AVIF"),
+        (b"BMW is a car, and this is a text about it, long enough", "unsupported", "BMP of an unknown"),
+    ],
+)  # fmt: skip
+def test_other_bytes_are_refused_in_words(data, status, words):
+    refused(data, status, words)
+
+
+def test_error_survives_pickling_and_is_one_line():
+    error = pickle.loads(pickle.dumps(PictureError("unreadable", "two\nlines")))
+    assert (error.status, error.reason, str(error)) == (
+        "unreadable",
+        "two lines",
+        "unreadable: two lines",
+    )
+
+
+def test_the_extension_plays_no_part_and_bytearrays_do():
+    check(bytearray(opencv(".png", GREY8)), GREY8)
+
+
+# --- PNG ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pixels", [GREY8, GREY16])
+def test_png_grey(pixels):
+    check(opencv(".png", pixels), pixels)
+
+
+@pytest.mark.parametrize("pixels", [RGB8, RGB16])
+def test_png_color(pixels):
+    check(opencv(".png", pixels), pixels, is_color=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_png_alpha_is_dropped(dtype):
+    rgba = RNG.integers(0, np.iinfo(dtype).max, (9, 7, 4), dtype, endpoint=True)
+    check(opencv(".png", rgba), rgba[:, :, :3], is_color=True)
+    check(png(rgba[:, :, :2], 8 * rgba.itemsize, 4), rgba[:, :, 0])
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_png_of_few_bits_fills_the_range(depth, interlace):
+    samples = RNG.integers(0, 2**depth, (11, 13, 1), np.uint8)
+    check(png(samples, depth, 0, interlace=interlace), samples * np.uint8(255 // (2**depth - 1)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 4), (23, 37)])
+@pytest.mark.parametrize(("depth", "color", "samples"), [(8, 2, 3), (16, 2, 3), (16, 0, 1), (8, 6, 4)])  # fmt: skip
+def test_png_interlaced(size, depth, color, samples):
+    pixels = RNG.integers(0, 2**depth, (*size, samples), np.uint16 if depth > 8 else np.uint8)
+    expected = pixels[:, :, :3] if samples > 1 else pixels
+    check(png(pixels, depth, color, interlace=1), expected, is_color=samples > 1)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_png_palette(depth):
+    index = RNG.integers(0, 2**depth, (9, 10, 1), np.uint8)
+    palette = RNG.integers(0, 256, (2**depth, 3), np.uint8)
+    extra = chunk(b"PLTE", palette.tobytes()) + chunk(b"tRNS", b"\0\x80")
+    check(png(index, depth, 3, extra), palette[index[:, :, 0]], is_color=True)
+    palette[:] = palette[:, :1]
+    check(png(index, depth, 3, chunk(b"PLTE", palette.tobytes())), palette[index[:, :, 0], 0])
+
+
+def test_png_transparent_color_gamma_and_significant_bits_change_nothing():
+    extra = chunk(b"gAMA", struct.pack(">I", 100000)) + chunk(b"sBIT", b"\x0c")
+    extra += chunk(b"tRNS", struct.pack(">H", int(GREY16[0, 0])))
+    check(png(GREY16[:, :, np.newaxis], 16, 0, extra), GREY16)
+    extra = chunk(b"tRNS", struct.pack(">HHH", *RGB8[0, 0].tolist()))
+    check(png(RGB8, 8, 2, extra), RGB8, is_color=True)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_png_orientation(orientation):
+    data = png(RGB8, 8, 2, chunk(b"eXIf", exif(orientation)))
+    check(data, turned(RGB8, orientation), is_color=True)
+
+
+def test_png_animation_gives_the_still_picture():
+    control = chunk(b"acTL", struct.pack(">II", 2, 0))
+    check(png(RGB8, 8, 2, control), RGB8, True, "the still picture of an animation of 2 frames")
+
+
+def test_png_damage():
+    data = opencv(".png", RGB8)
+    at = data.index(b"IDAT") + 20
+    refused(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], "unreadable", "checksum")
+    refused(data[:-12], "unreadable", "truncated")
+    check(data + b"trailing bytes", RGB8, is_color=True)
+    header = struct.pack(">IIBBBBB", 37, 23, 8, 2, 0, 0, 0)
+    short = zlib.compress(bytes((37 * 3 + 1) * 22))
+    for body, words in ((short, "incomplete"), (short[:9], "incomplete"), (b"nonsense", "damaged")):
+        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body)
+        refused(data + chunk(b"IEND", b""), "unreadable", words)
+    refused(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", bytes(13)), "unreadable", "header")
+
+
+def test_png_with_a_damaged_comment_is_read():
+    comment = bytearray(chunk(b"tEXt", b"Comment\0hello"))
+    comment[-1] ^= 1
+    check(png(RGB8, 8, 2, bytes(comment)), RGB8, is_color=True)
+
+
+# --- JPEG -----------------------------------------------------------------------------------
+
+JPEGS = {
+    "color": opencv(".jpg", SMOOTH8),
+    "grey": opencv(".jpg", SMOOTH8[:, :, 0]),
+    "progressive": opencv(".jpg", SMOOTH8, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "restarts": opencv(".jpg", SMOOTH8, cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+    "no subsampling": opencv(".jpg", SMOOTH8, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111),
+}
+
+
+def decoded_by_opencv(data: bytes) -> np.ndarray:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
+    return pixels if pixels.ndim == 2 else pixels[:, :, ::-1]
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_jpeg(kind):
+    data = JPEGS[kind]
+    check(data, decoded_by_opencv(data), is_color=kind != "grey")
+    check(data + b"trailing \xff\xd8\xff bytes", decoded_by_opencv(data), is_color=kind != "grey")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_jpeg_orientation(orientation):
+    body = b"Exif\0\0" + exif(orientation)
+    data = JPEGS["color"]
+    data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
+    expected = turned(decoded_by_opencv(JPEGS["color"]), orientation)
+    np.testing.assert_array_equal(decoded_by_opencv(data), expected)
+    check(data, expected, is_color=True)
+
+
+def test_jpeg_of_other_depths():
+    deep = GREY16 >> 4
+    lossless = imagecodecs.jpeg_encode(deep, bitspersample=12, lossless=True)
+    check(lossless, deep)
+    check(imagecodecs.jpeg_encode(GREY16, bitspersample=16, lossless=True), GREY16)
+    smooth = cv2.GaussianBlur(deep, (9, 9), 0)
+    data = imagecodecs.jpeg_encode(smooth, bitspersample=12, level=100)
+    pixels = read_picture(data).pixels
+    assert pixels.dtype == np.uint16
+    assert np.abs(pixels[:, :, 0].astype(int) - smooth).max() < 8
+
+
+def test_jpeg_stored_as_rgb_stays_rgb():
+    data = imagecodecs.jpeg_encode(SMOOTH8, level=100, colorspace="RGB", outcolorspace="RGB")
+    picture = read_picture(data)
+    assert picture.is_color
+    assert np.abs(picture.pixels.astype(int) - SMOOTH8).max() <= 2
+
+
+def test_jpeg_cmyk_is_unsupported():
+    data = imagecodecs.jpeg_encode(
+        np.dstack([SMOOTH8, SMOOTH8[:, :, 0]]), colorspace="CMYK", outcolorspace="CMYK"
+    )
+    refused(data, "unsupported", "CMYK")
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_jpeg_whose_data_end_early_is_unreadable_though_it_ends_well(kind):
+    data = JPEGS[kind]
+    start = data.rindex(b"\xff\xda") + 20
+    for share in (0.1, 0.5, 0.9):
+        end = start + int((len(data) - start) * share)
+        if data[end - 1] == 0xFF:
+            end -= 1
+        refused(data[:end] + b"\xff\xd9", "unreadable", "incomplete")
+        refused(data[:end], "unreadable", "truncated")
+
+
+def test_jpeg_with_an_embedded_end_marker_in_its_thumbnail():
+    thumbnail = b"thumbnail" + JPEGS["grey"][:400] + b"\xff\xd9"
+    data = JPEGS["color"]
+    data = data[:2] + b"\xff\xe2" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + data[2:]
+    check(data, decoded_by_opencv(data), is_color=True)
+    refused(data[:-200], "unreadable", "truncated")
+
+
+# --- other formats --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pixels", [GREY8, GREY16, RGB8, RGB16])
+@pytest.mark.parametrize("codecformat", ["jp2", "j2k"])
+def test_jpeg2000(pixels, codecformat):
+    data = imagecodecs.jpeg2k_encode(pixels, level=0, codecformat=codecformat)
+    check(data, pixels, is_color=pixels.ndim == 3)
+    for end in (-1, -2, -50, len(data) // 2, 90, 30):
+        refused(data[:end], "unreadable")
+
+
+def test_webp():
+    data = imagecodecs.webp_encode(RGB8, lossless=True)
+    check(data, RGB8, is_color=True)
+    rgba = np.dstack([RGB8, np.full_like(GREY8, 255)])
+    rgba[0, 0, 3] = 254
+    check(imagecodecs.webp_encode(rgba, lossless=True), RGB8, is_color=True)
+    for end in (-1, -20, len(data) // 2, 13, 25):
+        refused(data[:end], "unreadable", "truncated")
+
+
+def test_gif_gives_its_first_frame():
+    frames = RNG.integers(0, 256, (3, 9, 12), np.uint8)
+    picture = read_picture(imagecodecs.gif_encode(frames))
+    assert picture.plane == "frame 0 of 3"
+    np.testing.assert_array_equal(picture.pixels, np.repeat(frames[0][:, :, None], 3, axis=2))
+    data = imagecodecs.gif_encode(frames[0])
+    for end in range(1, len(data)):
+        refused(data[:end], "unreadable")
+    refused(data, "unsupported", "frame 0", page=1)
+
+
+def test_bmp():
+    check(opencv(".bmp", RGB8), RGB8, is_color=True)
+    data = opencv(".bmp", GREY8)
+    check(data, GREY8)
+    for end in (1, 20, 40, 60, len(data) // 2, len(data) - 1):
+        refused(data[:end], "unreadable")
+    rgba = np.dstack([RGB8, GREY8])
+    header = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54 + rgba.size, 0, 0, 54, 40, 37, -23, 1, 32, 0, 0, 0, 0, 0, 0)  # fmt: skip
+    check(header + rgba[:, :, [2, 1, 0, 3]].tobytes(), RGB8, is_color=True)
+
+
+# --- TIFF: samples --------------------------------------------------------------------------
+
+DTYPES = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"]
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tiff_keeps_every_value(dtype, byteorder):
+    pixels = np.frombuffer(RNG.bytes(23 * 37 * 8), dtype)[: 23 * 37].reshape(23, 37)
+    check(tiff(pixels, byteorder=byteorder), pixels)
+    check(tiff(pixels, byteorder=byteorder, compression="zlib", rowsperstrip=5), pixels)
+
+
+def test_tiff_half_floats_become_floats_and_complex_is_unsupported():
+    half = GREY8.astype(np.float16) / 7
+    check(tiff(half), half.astype(np.float32))
+    refused(tiff(GREY8.astype(np.complex64)), "unsupported", "complex64")
+
+
+def test_tiff_keeps_nan_and_infinity():
+    pixels = GREY8.astype(np.float32)
+    pixels[0, :3] = np.nan, np.inf, -np.inf
+    check(tiff(pixels), pixels)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": compression, "predictor": predictor}
+        for compression in ("zlib", "lzw", "lzma", "zstd")
+        for predictor in (False, True)
+    ]
+    + [
+        {"compression": "packbits"},
+        {"compression": "jpeg2000", "compressionargs": {"level": 0}},
+        {"tile": (16, 16)},
+        {"tile": (16, 32), "compression": "zlib", "predictor": True},
+        {"planarconfig": "separate"},
+        {"planarconfig": "separate", "compression": "lzw", "tile": (16, 16)},
+        {"bigtiff": True, "rowsperstrip": 4},
+        {"byteorder": ">", "compression": "zlib", "predictor": True},
+    ],
+)
+def test_tiff_layouts(options):
+    pixels = RGB16
+    if options.get("planarconfig") == "separate":
+        pixels = np.moveaxis(pixels, 2, 0)
+    check(tiff(pixels, photometric="rgb", **options), RGB16, is_color=True)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_tiff_of_few_bits_fills_the_range(bits, photometric):
+    samples = (GREY8 >> (8 - bits)).astype(np.uint8)
+    stored = samples.astype(bool) if bits == 1 else samples
+    options = {} if bits == 1 else {"bitspersample": bits}
+    expected = samples * np.uint8(255 // (2**bits - 1))
+    if photometric == "miniswhite":
+        expected = 255 - expected
+    check(tiff(stored, photometric=photometric, **options), expected)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_tiff_packed(bits):
+    samples = GREY16 >> (16 - bits)
+    check(tiff(samples, bitspersample=bits), samples)
+    white = tiff(samples, bitspersample=bits, photometric="miniswhite")
+    check(white, np.uint16(2**bits - 1) - samples)
+
+
+def test_tiff_min_is_white():
+    check(tiff(GREY8, photometric="miniswhite"), 255 - GREY8)
+    check(tiff(GREY16, photometric="miniswhite"), 65535 - GREY16)
+    signed = GREY16.view(np.int16)
+    check(tiff(signed, photometric="miniswhite"), ~signed)
+    floats = GREY8.astype(np.float32)
+    check(tiff(floats, photometric="miniswhite"), floats)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("pixels", [GREY16, RGB8])
+def test_tiff_orientation(pixels, orientation):
+    data = tiff(pixels, extratags=[(274, 3, 1, orientation, True)])
+    check(data, turned(pixels, orientation), is_color=pixels.ndim == 3)
+
+
+def with_palette(index: np.ndarray, bits: int, palette: np.ndarray) -> bytes:
+    """A palette TIFF of 1 to 8 bits; tifffile writes only those of 8 and 16."""
+    stored, options = (index.astype(bool), {}) if bits == 1 else (index, {"bitspersample": bits})
+    tag = (320, 3, palette.size, palette.ravel().tolist(), True)
+    data = tiff(stored, photometric="minisblack", extratags=[tag], **options)
+    return data.replace(struct.pack("<HHIH", 262, 3, 1, 1), struct.pack("<HHIH", 262, 3, 1, 3))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_tiff_palette(bits):
+    index = (GREY8 >> (8 - bits)).astype(np.uint8)
+    palette = RNG.integers(0, 256, (3, 2**bits), np.uint8)
+    for factor in (256, 257):
+        data = with_palette(index, bits, palette.astype(np.uint16) * factor)
+        check(data, palette.T[index], is_color=True)
+
+
+def test_tiff_palette_of_16_bits_and_of_grey():
+    palette = RNG.integers(0, 65536, (3, 256), np.uint16)
+    check(tiff(GREY8, photometric="palette", colormap=palette), palette.T[GREY8], is_color=True)
+    ramp = np.repeat(np.arange(255, -1, -1, dtype=np.uint16)[None] * 257, 3, axis=0)
+    check(tiff(GREY8, photometric="palette", colormap=ramp), 255 - GREY8)
+
+
+def test_tiff_alpha_is_dropped_and_other_samples_are_kept():
+    rgba = RNG.integers(0, 65536, (23, 37, 4), np.uint16)
+    for kind in ("unassalpha", "assocalpha", "unspecified"):
+        data = tiff(rgba, photometric="rgb", extrasamples=[kind])
+        check(data, rgba[:, :, :3], is_color=True)
+    data = tiff(np.moveaxis(rgba, 2, 0), photometric="rgb", planarconfig="separate", extrasamples=["assocalpha"])  # fmt: skip
+    check(data, rgba[:, :, :3], is_color=True)
+    two = rgba[:, :, :2]
+    grey = {"photometric": "minisblack", "planarconfig": "contig"}
+    check(tiff(two, extrasamples=["unassalpha"], **grey), two[:, :, :1])
+    check(tiff(two, extrasamples=["unspecified"], **grey), two)
+    check(tiff(rgba, **grey), rgba)
+    seven = RNG.integers(0, 256, (9, 8, 7), np.uint8)
+    check(tiff(seven, photometric="rgb", extrasamples=["unspecified"] * 4), seven)
+
+
+def test_tiff_jpeg():
+    for options in ({}, {"tile": (32, 32)}, {"rowsperstrip": 16}):
+        data = tiff(SMOOTH8, photometric="ycbcr", compression="jpeg", **options)
+        check(data, decoded_by_opencv(data), is_color=True)
+    grey = SMOOTH8[:, :, 1]
+    data = tiff(grey, compression="jpeg", compressionargs={"level": 100})
+    assert np.abs(read_picture(data).pixels[:, :, 0].astype(int) - grey).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("photometric", "words"), [(5, "CMYK"), (8, "Lab"), (9, "Lab"), (32803, "filter array")]
+)
+def test_tiff_color_models_that_are_not_read(photometric, words):
+    pixels = np.dstack([RGB8, GREY8]) if photometric == 5 else RGB8
+    data = tiff(pixels, photometric="rgb" if photometric != 5 else "separated")
+    if photometric != 5:
+        data = data.replace(struct.pack("<HHIH", 262, 3, 1, 2), struct.pack("<HHIH", 262, 3, 1, photometric))  # fmt: skip
+    refused(data, "unsupported", words)
+
+
+# --- TIFF: planes ---------------------------------------------------------------------------
+
+
+def test_tiff_pages():
+    stack = RNG.integers(0, 65536, (5, 23, 37), np.uint16)
+    imagej = {"imagej": True, "metadata": {"axes": "ZYX"}}
+    for options in ({}, {"metadata": None}, imagej, {"compression": "zlib"}):
+        data = tiff(stack, photometric="minisblack", **options)
+        for page in range(5):
+            picture = read_picture(data, page=page)
+            np.testing.assert_array_equal(picture.pixels[:, :, 0], stack[page])
+            assert picture.plane.startswith(f"page {page} of 5")
+        refused(data, "unsupported", "has 5", page=5)
+
+
+def test_tiff_pages_of_different_kinds():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for pixels in (GREY8, RGB16, GREY16[:10]):
+            writer.write(pixels, metadata=None, compression="zlib")
+    data = file.getvalue()
+    check(data, GREY8, plane="page 0 of 3")
+    check(data, RGB16, True, "page 1 of 3", page=1)
+    check(data, GREY16[:10], plane="page 2 of 3", page=2)
+
+
+def test_tiff_pyramid_gives_the_full_resolution():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(GREY16[::2, ::2], metadata=None, subfiletype=1)
+        writer.write(GREY16, metadata=None)
+        writer.write(GREY16[::4, ::4], metadata=None, subfiletype=1)
+    check(file.getvalue(), GREY16)
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, ome=True) as writer:
+        writer.write(GREY16, subifds=1, metadata={"axes": "YX"})
+        writer.write(GREY16[::2, ::2], subfiletype=1)
+    check(file.getvalue(), GREY16)
+
+
+HYPERSTACK = RNG.integers(0, 65536, (2, 3, 4, 11, 13), np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("axes", "options"),
+    [
+        ("TZCYX", {"imagej": True}),
+        ("TZCYX", {"ome": True}),
+        ("TCZYX", {"ome": True}),
+        ("TZCYX", {"ome": True, "compression": "zlib", "tile": (16, 16)}),
+        ("TZCYX", {"imagej": True, "truncate": True}),
+        ("TZCYX", {"truncate": True}),
+        ("TCZYX", {"truncate": True, "byteorder": ">"}),
+    ],
+)
+def test_hyperstack_gives_all_channels_of_one_plane(axes, options):
+    data = tiff(HYPERSTACK, photometric="minisblack", metadata={"axes": axes}, **options)
+    sizes = dict(zip(axes, HYPERSTACK.shape, strict=True))
+    page = 0
+    for t, z in itertools.product(range(sizes["T"]), range(sizes["Z"])):
+        index = tuple({"T": t, "Z": z, "C": slice(None)}[axis] for axis in axes[:3])
+        plane = f"page {page} of {sizes['T'] * sizes['Z']} (T={t}, Z={z})"
+        check(data, np.moveaxis(HYPERSTACK[index], 0, 2), plane=plane, page=page)
+        page += 1
+    refused(data, "unsupported", f"has {page}", page=page)
+
+
+@pytest.mark.parametrize("options", [{"ome": True}, {"imagej": True}])
+def test_three_channels_are_no_color_unless_they_are_stored_as_rgb(options):
+    channels = np.moveaxis(RGB8, 2, 0)
+    data = tiff(channels, photometric="minisblack", metadata={"axes": "CYX"}, **options)
+    check(data, RGB8)
+    check(tiff(RGB8, photometric="rgb", metadata={"axes": "YXS"}, **options), RGB8, is_color=True)
+
+
+def test_volume_within_one_page():
+    volume = RNG.integers(0, 256, (16, 16, 32), np.uint8)
+    data = tiff(volume, photometric="minisblack", volumetric=True, tile=(16, 16, 16), metadata=None)
+    for page in (0, 5, 15):
+        check(data, volume[page], plane=f"page {page} of 16", page=page)
+    refused(data, "unsupported", "has 16", page=16)
+
+
+def test_ome_that_points_to_other_files_reads_what_is_here(tmp_path, monkeypatch):
+    data = tiff(GREY8, ome=True, metadata={"axes": "YX"})
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        text = file.pages.first.description
+    planes = '<TiffData IFD="0" FirstZ="0" PlaneCount="1"><UUID FileName="a.tif">urn:uuid:a</UUID></TiffData>'  # fmt: skip
+    planes += planes.replace('FirstZ="0"', 'FirstZ="1"').replace("a.tif", "b.tif").replace("uuid:a", "uuid:b")  # fmt: skip
+    start, end = text.index("<TiffData"), text.index("</Pixels>")
+    text = (text[:start] + planes + text[end:]).replace('SizeZ="1"', 'SizeZ="2"')
+    text = text.replace("<OME ", '<OME UUID="urn:uuid:a" ', 1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.tif").write_bytes(tiff(255 - GREY8))
+    plane = "page 0 of 1 in this file; its OME metadata name planes in other files"
+    data = tiff(GREY8, description=text.encode(), metadata=None)
+    check(data, GREY8, plane=plane)
+    refused(data, "unsupported", "has 1", page=1)
+
+
+# --- TIFF: damage ---------------------------------------------------------------------------
+
+TIFFS = {
+    "plain": (tiff(RGB16), RGB16),
+    "strips": (tiff(RGB16, rowsperstrip=3), RGB16),
+    "lzw": (tiff(RGB16, compression="lzw", rowsperstrip=7), RGB16),
+    "zlib tiles": (tiff(RGB16, compression="zlib", tile=(16, 16)), RGB16),
+    "packbits": (tiff(GREY8, compression="packbits"), GREY8),
+    "lzma": (tiff(GREY16, compression="lzma"), GREY16),
+    "jpeg2000": (tiff(RGB8, compression="jpeg2000", compressionargs={"level": 0}), RGB8),
+    "ome": (tiff(GREY16, ome=True), GREY16),
+    "imagej": (tiff(GREY16[:, :32], imagej=True, metadata={"Info": "x" * 99}), GREY16[:, :32]),
+    "bilevel": (tiff(GREY8 > 99, photometric="minisblack"), (GREY8 > 99) * np.uint8(255)),
+}
+
+
+def with_data_moved_to_the_end(data: bytes, keep: float = 1.0) -> bytes:
+    """Strips and tiles behind everything else, as many writers have it, cut there."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages.first
+        start = min(page.dataoffsets)
+        size = sum(page.databytecounts)
+        tag = page.tags.get(324) or page.tags[273]
+        moved = bytearray(data)
+        position = len(moved)
+        where = tag.valueoffset
+        code = {3: "<H", 4: "<I", 16: "<Q"}[tag.dtype]
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            struct.pack_into(code, moved, where, position)
+            where += struct.calcsize(code)
+            moved += data[offset : offset + count]
+            position += count
+    assert start > 0
+    return bytes(moved[: len(moved) - size + int(size * keep)])
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+def test_tiff_cut_within_its_data_is_unreadable(kind):
+    data, pixels = TIFFS[kind]
+    check(with_data_moved_to_the_end(data), pixels, is_color=pixels.ndim == 3)
+    for keep in (0, 0.3, 0.7, 0.99):
+        refused(with_data_moved_to_the_end(data, keep), "unreadable")
+
+
+def test_tiff_strip_whose_data_end_early():
+    for compression in ("zlib", "lzw", "packbits", "lzma", "zstd", "jpeg"):
+        data = tiff(SMOOTH8[:, :, 0], compression=compression, metadata=None)
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            tag = file.pages.first.tags[279]
+            count = tag.value[0]
+        cut = bytearray(data)
+        struct.pack_into({3: "<H", 4: "<I"}[tag.dtype], cut, tag.valueoffset, count * 2 // 3)
+        refused(bytes(cut), "unreadable")
+        struct.pack_into({3: "<H", 4: "<I"}[tag.dtype], cut, tag.valueoffset, 0)
+        refused(bytes(cut), "unreadable", "missing")
+
+
+def test_tiff_whose_pages_loop_ends():
+    data = bytearray(tiff(GREY8, metadata=None))
+    start = struct.unpack_from("<I", data, 4)[0]
+    count = struct.unpack_from("<H", data, start)[0]
+    struct.pack_into("<I", data, start + 2 + 12 * count, start)
+    check(bytes(data), GREY8)
+
+
+# --- bounds ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        opencv(".png", RGB8),
+        opencv(".jpg", RGB8),
+        opencv(".bmp", RGB8),
+        imagecodecs.webp_encode(RGB8, lossless=True),
+        imagecodecs.jpeg2k_encode(RGB8, level=0),
+        imagecodecs.gif_encode(GREY8),
+        tiff(RGB8),
+        tiff(RGB8, compression="zlib"),
+        tiff(RGB8, ome=True),
+    ],
+)
+def test_max_pixels(data):
+    assert read_picture(data, max_pixels=23 * 37).pixels.shape == (23, 37, 3)
+    refused(data, "too_large", "37 x 23", max_pixels=23 * 37 - 1)
+
+
+def test_bombs_are_refused_before_they_are_decoded(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", None)
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    refused(data, "too_large", "100000 x 100000")
+    data = bytearray(tiff(np.zeros((16, 16), np.uint8), compression="zlib"))
+    for tag in (256, 257):
+        at = data.index(struct.pack("<HHII", tag, 4, 1, 16))
+        struct.pack_into("<I", data, at + 8, 4_000_000_000)
+    refused(bytes(data), "too_large", "4000000000 x 4000000000")
+
+
+def test_memory_is_bounded_by_the_channels_too():
+    data = tiff(np.zeros((40, 8, 9), np.float32), ome=True, metadata={"axes": "CYX"}, photometric="minisblack")  # fmt: skip
+    assert read_picture(data, max_pixels=72 * 20).pixels.shape == (8, 9, 40)
+    refused(data, "too_large", "40 channels", max_pixels=72 * 20 - 1)
+
+
+def test_negative_page_is_a_mistake_of_the_caller():
+    with pytest.raises(ValueError, match="page"):
+        read_picture(opencv(".png", GREY8), page=-1)
+
+
+def test_a_page_that_is_not_there_is_unsupported():
+    for data in (opencv(".png", GREY8), opencv(".jpg", GREY8), opencv(".bmp", GREY8), tiff(GREY8)):
+        refused(data, "unsupported", "has 1", page=1)
+
+
+# --- truncation and mutation ----------------------------------------------------------------
+
+SAMPLES = {
+    "png": opencv(".png", RGB8),
+    "png 16": opencv(".png", GREY16),
+    "jpeg": JPEGS["color"],
+    "jpeg progressive": JPEGS["progressive"],
+    "webp": imagecodecs.webp_encode(RGB8, lossless=True),
+    "jpeg 2000": imagecodecs.jpeg2k_encode(RGB8, level=0),
+    "gif": imagecodecs.gif_encode(GREY8),
+    "bmp": opencv(".bmp", RGB8),
+    **{f"tiff {kind}": data for kind, (data, _) in TIFFS.items()},
+    "tiff hyperstack": tiff(HYPERSTACK, imagej=True, metadata={"axes": "TZCYX"}),
+    "tiff jpeg": tiff(SMOOTH8, photometric="ycbcr", compression="jpeg", rowsperstrip=16),
+    "tiff palette": tiff(GREY8, photometric="palette", colormap=np.arange(768, dtype=np.uint16).reshape(3, 256)),
+}  # fmt: skip
+WHOLE = {kind: read_picture(data) for kind, data in SAMPLES.items()}
+FUZZ = settings(
+    max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+
+
+@FUZZ
+@given(st.sampled_from(sorted(SAMPLES)), st.floats(0, 1, exclude_max=True))
+def test_a_truncated_file_gives_an_error_or_the_exact_picture(kind, share):
+    data = SAMPLES[kind]
+    try:
+        picture = read_picture(data[: int(len(data) * share)])
+    except PictureError:
+        return
+    np.testing.assert_array_equal(picture.pixels, WHOLE[kind].pixels)
+
+
+@FUZZ
+@given(
+    st.sampled_from(sorted(SAMPLES)),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
+    st.booleans(),
+)  # fmt: skip
+def test_mutated_bytes_give_a_picture_or_a_named_error(kind, changes, at_start):
+    data = bytearray(SAMPLES[kind])
+    for share, value in changes:
+        data[int(share * (min(len(data), 400) if at_start else len(data)))] = value
+    try:
+        picture = read_picture(bytes(data), max_pixels=1 << 20)
+    except PictureError as error:
+        assert error.status in ("unreadable", "unsupported", "too_large")
+        return
+    assert isinstance(picture, Picture)
+    assert picture.pixels.ndim == 3
+    assert picture.pixels.size > 0
+
+
+@FUZZ
+@given(st.binary(max_size=300), st.sampled_from([data[:12] for data in SAMPLES.values()]))
+def test_any_bytes_give_a_named_error(data, signature):
+    for attempt in (data, signature + data):
+        with pytest.raises(PictureError):
+            read_picture(attempt, max_pixels=1 << 20)
+
+
+def test_nothing_is_logged(caplog):
+    for data in (TIFFS["lzw"][0][:-40], tiff(GREY8)[:300], SAMPLES["tiff hyperstack"][:9000]):
+        with pytest.raises(PictureError):
+            read_picture(data)
+    assert not caplog.records
