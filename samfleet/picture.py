@@ -40,6 +40,7 @@ class PictureError(Exception):
     """
 
     def __init__(self, status: str, reason: str) -> None:
+        reason = "".join(c if c.isprintable() else " " for c in reason)
         reason = " ".join(reason.split())
         super().__init__(status, reason)
         self.status = status
@@ -480,12 +481,7 @@ def _filled_scan(scan: bytes, restarts: bool) -> bytes:
 
 
 def _read_jpeg2000(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
-    start = data.find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(data) < start + 42:
-        raise _unreadable("the JPEG 2000 is truncated: no codestream")
-    right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
-    (components,) = struct.unpack_from(">H", data, start + 40)
-    limits.check(bottom - top, right - left, components, 2)
+    start, components = _parse_jpeg2000(data, limits)
     _only_page(page, "a JPEG 2000")
     _check_jpeg2000_data(data, start)
     has_alpha = b"cdef" in data[:start]
@@ -495,6 +491,17 @@ def _read_jpeg2000(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray,
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     channels = 1 if pixels.shape[2] < 3 else 3
     return pixels[:, :, :channels], channels == 3, ""
+
+
+def _parse_jpeg2000(data: bytes, limits: _Limits) -> tuple[int, int]:
+    """Where the codestream starts and how many components it has; checks the size."""
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(data) < start + 42:
+        raise _unreadable("the JPEG 2000 is truncated: no codestream")
+    right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
+    (components,) = struct.unpack_from(">H", data, start + 40)
+    limits.check(bottom - top, right - left, components, 2)
+    return start, components
 
 
 def _check_jpeg2000_data(data: bytes, start: int) -> None:
@@ -659,13 +666,15 @@ def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, boo
         if not len(tiff.pages):
             raise _unreadable("the TIFF has no page")
         _check_last_page(tiff)
-        plane = _tiff_plane(tiff, page)
+        plane = _tiff_plane(tiff, page, limits)
         keyframe = plane.keyframe
         _check_tiff_kind(keyframe)
         _check_tiff_size(plane, limits)
         parts = [_height_width_channels(part(), plane.axes) for part in plane.parts]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        pixels, is_color = _tiff_colors(keyframe, pixels, len(parts))
+        pixels, is_color = _tiff_colors(
+            keyframe, pixels, stored_as_samples="C" not in plane.axes and len(parts) == 1
+        )
         return _upright(pixels, _orientation_tag(keyframe)), is_color, plane.words
 
 
@@ -685,18 +694,18 @@ def _check_last_page(tiff: tifffile.TiffFile) -> None:
     raise _unreadable("the TIFF is truncated: a page lies beyond its end")
 
 
-def _tiff_plane(tiff: tifffile.TiffFile, page: int) -> _Plane:
+def _tiff_plane(tiff: tifffile.TiffFile, page: int, limits: _Limits) -> _Plane:
     """The plane that `page` selects, among those that the metadata or else the pages list."""
     series = _described_series(tiff)
     if not series:
-        return _page_plane(tiff, page)
+        return _page_plane(tiff, page, limits)
     counts = [math.prod(_plane_axes(one).values()) for one in series]
     if page >= sum(counts):
         raise _unsupported(f"page {page} was asked for, but the file has {sum(counts)}")
     index = page
     for one, count in zip(series, counts, strict=True):
         if index < count:
-            return _series_plane(one, index, page, sum(counts))
+            return _series_plane(one, index, page, sum(counts), limits)
         index -= count
     raise AssertionError("unreachable")
 
@@ -707,6 +716,7 @@ def _described_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
         series = [one for one in tiff.series if math.prod(one.shape)]
     except Exception:  # metadata that make no sense: the pages themselves are still there
         return []
+    series = [one for one in series if not one.keyframe.is_reduced] or series
     for one in series:
         if one.kind in ("uniform", "generic") or any(page is None for page in one.pages):
             return []
@@ -720,7 +730,9 @@ def _plane_axes(series: tifffile.TiffPageSeries) -> dict[str, int]:
     return {a: n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YXCS"}
 
 
-def _series_plane(series: tifffile.TiffPageSeries, index: int, page: int, pages: int) -> _Plane:
+def _series_plane(
+    series: tifffile.TiffPageSeries, index: int, page: int, pages: int, limits: _Limits
+) -> _Plane:
     keyframe = series.keyframe
     per_page = math.prod(keyframe.shape)
     count = math.prod(series.shape) // per_page
@@ -735,7 +747,7 @@ def _series_plane(series: tifffile.TiffPageSeries, index: int, page: int, pages:
     axes = "".join(axis for axis in series.axes[lead:] if axis not in chosen)
     shape = tuple(n for a, n in zip(series.axes[lead:], series.shape[lead:], strict=True) if a in axes)  # fmt: skip
     numbers = np.arange(count).reshape(series.shape[:lead])[tuple(outer)].ravel().tolist()
-    read = _page_reader(series, count)
+    read = _page_reader(series, count, limits)
     parts = [
         lambda number=number: read(number).reshape(series.shape[lead:])[inner] for number in numbers
     ]
@@ -746,10 +758,12 @@ def _series_plane(series: tifffile.TiffPageSeries, index: int, page: int, pages:
     return _Plane(keyframe, parts, axes, shape, words)
 
 
-def _page_reader(series: tifffile.TiffPageSeries, count: int) -> Callable[[int], np.ndarray]:
+def _page_reader(
+    series: tifffile.TiffPageSeries, count: int, limits: _Limits
+) -> Callable[[int], np.ndarray]:
     """A function that reads page `number` of a series that may have one header for all pages."""
     if len(series.pages) >= count:
-        return lambda number: _read_tiff_page(series.pages[number])
+        return lambda number: _read_tiff_page(series.pages[number], limits)
     keyframe = series.keyframe
     offset = series.dataoffset
     if offset is None or not keyframe.is_contiguous or keyframe.predictor != 1 or keyframe.fillorder != 1:  # fmt: skip
@@ -766,22 +780,25 @@ def _read_contiguous(keyframe: tifffile.TiffPage, offset: int) -> np.ndarray:
     return np.frombuffer(filehandle.read(keyframe.nbytes), dtype).reshape(keyframe.shape)
 
 
-def _page_plane(tiff: tifffile.TiffFile, page: int) -> _Plane:
+def _page_plane(tiff: tifffile.TiffFile, page: int, limits: _Limits) -> _Plane:
     """Page `page` of a file without metadata; smaller copies of a page are not counted."""
     pages = [one for one in tiff.pages if not one.is_reduced] or list(tiff.pages)
-    count = len(pages)
-    depth = pages[0].imagedepth if count == 1 else 1
-    _only_page(page, "the file", count * depth)
-    keyframe = pages[page // depth].aspage()
+    count = sum(one.keyframe.imagedepth for one in pages)
+    _only_page(page, "the file", count)
+    z = page  # a page may be a volume: its depths are counted one by one
+    for chosen in pages:
+        if z < chosen.keyframe.imagedepth:
+            break
+        z -= chosen.keyframe.imagedepth
+    keyframe = chosen.aspage()
     axes = keyframe.axes.replace("Z", "")
     shape = tuple(n for a, n in zip(keyframe.axes, keyframe.shape, strict=True) if a != "Z")
-    z = keyframe.axes.find("Z")
 
     def read() -> np.ndarray:
-        pixels = _read_tiff_page(keyframe)
-        return pixels if z < 0 else pixels.take(page % depth, axis=z)
+        pixels = _read_tiff_page(keyframe, limits)
+        return pixels.take(z, axis=keyframe.axes.index("Z")) if "Z" in keyframe.axes else pixels
 
-    words = f"page {page} of {count * depth}" if count * depth > 1 else ""
+    words = f"page {page} of {count}" if count > 1 else ""
     if tiff.is_ome and "FileName=" in (tiff.ome_metadata or ""):
         words = f"page {page} of {count} in this file; its OME metadata name planes in other files"
     return _Plane(keyframe, [read], axes, shape, words)
@@ -826,47 +843,54 @@ def _height_width_channels(pixels: np.ndarray, axes: str) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _read_tiff_page(page: tifffile.TiffPage | tifffile.TiffFrame) -> np.ndarray:
+def _read_tiff_page(page: tifffile.TiffPage | tifffile.TiffFrame, limits: _Limits) -> np.ndarray:
     """Decode a page in its own shape; raises unreadable unless all of its data are there."""
     keyframe = page.keyframe
-    if not keyframe.is_contiguous:
-        _check_tiff_segments(page)
+    if keyframe.is_contiguous:
+        _check_within_file(page, page.dataoffsets[0] if page.dataoffsets else 0, keyframe.nbytes)
+    else:
+        _check_tiff_segments(page, limits)
     pixels = page.asarray(maxworkers=1)
     if pixels.shape != keyframe.shape:
         raise _unreadable("the TIFF is damaged: the data have another shape than the header says")
     return pixels
 
 
-def _check_tiff_segments(page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
+def _check_within_file(
+    page: tifffile.TiffPage | tifffile.TiffFrame, offset: int, count: int
+) -> None:
+    if offset <= 0 or count <= 0:
+        raise _unreadable("the TIFF is incomplete: a page, strip or tile is missing")
+    if offset + count > page.parent.filehandle.size:
+        raise _unreadable("the TIFF is truncated")
+
+
+def _check_tiff_segments(page: tifffile.TiffPage | tifffile.TiffFrame, limits: _Limits) -> None:
     """Raise unreadable unless every strip or tile lies within the file and is complete."""
-    keyframe = page.keyframe
+    compression = page.keyframe.compression
     filehandle = page.parent.filehandle
-    expected = math.prod(keyframe.chunked)
-    offsets, counts = page.dataoffsets, page.databytecounts
-    if len(offsets) < expected or len(counts) < expected:
-        raise _unreadable(f"the TIFF has {min(len(offsets), len(counts))} of {expected} strips or tiles")  # fmt: skip
+    expected = math.prod(page.keyframe.chunked)
+    found = min(len(page.dataoffsets), len(page.databytecounts))
+    if found < expected:
+        raise _unreadable(f"the TIFF has {found} of {expected} strips or tiles")
     for index in range(expected):
-        offset, count = offsets[index], counts[index]
-        if offset <= 0 or count <= 0:
-            raise _unreadable(f"strip or tile {index} of {expected} is missing")
-        if offset + count > filehandle.size:
-            raise _unreadable("the TIFF is truncated")
-        if keyframe.compression in _JPEG_COMPRESSIONS:
-            filehandle.seek(offset)
-            _check_tiff_jpeg(page, filehandle.read(count), index)
-        elif keyframe.compression in _JPEG2000_COMPRESSIONS:
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+        _check_within_file(page, offset, count)
+        if compression in _JPEG_COMPRESSIONS | _JPEG2000_COMPRESSIONS:
             filehandle.seek(offset)
             segment = filehandle.read(count)
-            _check_jpeg2000_data(segment, max(0, segment.find(b"\xff\x4f\xff\x51")))
+            if compression in _JPEG_COMPRESSIONS:
+                _check_tiff_jpeg(page, segment, index, limits)
+            else:
+                _check_jpeg2000_data(segment, _parse_jpeg2000(segment, limits)[0])
 
 
-def _check_tiff_jpeg(page: tifffile.TiffPage, segment: bytes, index: int) -> None:
+def _check_tiff_jpeg(
+    page: tifffile.TiffPage | tifffile.TiffFrame, segment: bytes, index: int, limits: _Limits
+) -> None:
     keyframe = page.keyframe
-    header = keyframe.jpegheader
-    whole = segment if header is None else header + segment
-    jpeg = _parse_jpeg(whole, _Limits(1 << 32))
-    if jpeg.filled is None:
-        return
+    whole = (keyframe.jpegheader or b"") + segment
+    jpeg = _parse_jpeg(whole, limits)
 
     def decode(data: bytes) -> np.ndarray:
         return keyframe.decode(data, index, jpegtables=page.jpegtables)[0]
@@ -875,18 +899,20 @@ def _check_tiff_jpeg(page: tifffile.TiffPage, segment: bytes, index: int) -> Non
 
 
 def _tiff_colors(
-    page: tifffile.TiffPage, pixels: np.ndarray, pages: int
+    page: tifffile.TiffPage, pixels: np.ndarray, *, stored_as_samples: bool
 ) -> tuple[np.ndarray, bool]:
-    """Apply photometric interpretation to (height, width, samples); drop alpha."""
-    samples = page.samplesperpixel if pages == 1 else 0
+    """Apply the photometric interpretation to (height, width, channels) and drop alpha.
+
+    Channels that the metadata name as such are no colours, whatever the tag says.
+    """
     photometric = page.photometric if 262 in page.tags else _MINISBLACK
-    if samples and pixels.shape[2] == samples:
+    if stored_as_samples:
         pixels = pixels[:, :, _colored_samples(page, photometric)]
     if photometric == _PALETTE and pixels.shape[2] == 1:
         return _apply_palette(page, pixels[:, :, 0])
     if photometric == _MINISWHITE:
         pixels = _inverted(pixels, page.bitspersample)
-    is_color = photometric in (_RGB, _YCBCR) and pages == 1 and pixels.shape[2] == 3
+    is_color = photometric in (_RGB, _YCBCR) and stored_as_samples and pixels.shape[2] == 3
     return _full_range(pixels, page.bitspersample), is_color
 
 
