@@ -8,6 +8,7 @@ what is missing in silence.
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import math
 import re
@@ -218,7 +219,8 @@ def _not_a_picture(data: bytes) -> PictureError:
 
 def _only_page(page: int, what: str, pages: int = 1) -> None:
     if page >= pages:
-        raise _unsupported(f"page {page} was asked for, but {what} has {pages}")
+        count = "1 page" if pages == 1 else f"{pages} pages"
+        raise _unsupported(f"page {page} was asked for, counted from 0, but {what} has {count}")
 
 
 # --- orientation ----------------------------------------------------------------------------
@@ -259,7 +261,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 def _read_png(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
     chunks = _png_chunks(data)
-    kind, header = next(chunks)
+    kind, header, whole = next(chunks)
     if kind != b"IHDR" or len(header) != 13:
         raise _unreadable("the PNG has no header")
     width, height, depth, color, compression, filtering, interlace = struct.unpack(">IIBBBBB", header)  # fmt: skip
@@ -267,10 +269,11 @@ def _read_png(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool
         raise _unreadable("the header of the PNG is not valid")
     limits.check(height, width, 4, max(1, depth // 8))
     _only_page(page, "a PNG")
-    kept, idat, palette, orientation, frames = [(kind, header)], [], b"", 1, 0
-    for kind, body in chunks:
+    # Decoded without transparency, gamma, profiles and animation: these change no stored value.
+    kept, idat, palette, orientation, frames = [data[:8], whole], [], b"", 1, 0
+    for kind, body, whole in chunks:
         if kind in (b"PLTE", b"IDAT", b"IEND"):
-            kept.append((kind, body))
+            kept.append(whole)
         if kind == b"IDAT":
             idat.append(body)
         elif kind == b"PLTE":
@@ -280,7 +283,7 @@ def _read_png(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool
         elif kind == b"acTL" and len(body) == 8:
             frames = int.from_bytes(body[:4], "big")
     _check_png_data(idat, _png_data_size(width, height, depth * _PNG_SAMPLES[color], interlace))
-    pixels = _decode_with_opencv(_png(kept), height, width)
+    pixels = _decode_with_opencv(b"".join(kept), height, width)
     grey_palette = color == 3 and palette[0::3] == palette[1::3] == palette[2::3]
     is_color = color in (2, 3, 6) and not grey_palette
     pixels = _rgb_from_bgr(pixels) if is_color else pixels.reshape(height, width, -1)[:, :, :1]
@@ -288,8 +291,11 @@ def _read_png(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool
     return _upright(pixels, orientation), is_color, plane
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Chunks up to the end chunk; raises unreadable when one is cut off or, if critical, damaged."""
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
+    """Kind, body and whole of each chunk up to the end chunk.
+
+    Raises unreadable when one is cut off or, if it is critical, damaged.
+    """
     view = memoryview(data)
     position = 8
     while True:
@@ -304,18 +310,10 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         if not intact and not kind[0] & 0x20:
             raise _unreadable(f"a chunk of the PNG is damaged ({kind!r:.20} checksum)")
         if intact:
-            yield kind, view[position + 8 : end]
+            yield kind, view[position + 8 : end], view[position : end + 4]
         if kind == b"IEND":
             return
         position = end + 4
-
-
-def _png(chunks: list[tuple[bytes, bytes | memoryview]]) -> bytes:
-    """A PNG of these chunks: without transparency, gamma, profiles and animation."""
-    parts = [b"\x89PNG\r\n\x1a\n"]
-    for kind, body in chunks:
-        parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))]  # fmt: skip
-    return b"".join(parts)
 
 
 def _png_data_size(width: int, height: int, bits: int, interlace: int) -> int:
@@ -370,8 +368,8 @@ def _rgb_from_bgr(pixels: np.ndarray) -> np.ndarray:
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 _JPEG_RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 _JPEG_ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-# Varied and long enough to be decoded as something, without 0xff.
-_FILLER = bytes((37 * i + 91) % 251 for i in range(96))
+# Varied and long enough to change something where it is decoded; without 0xff.
+_FILLER = bytes((37 * i + 91) % 251 for i in range(32))
 
 
 @dataclass(frozen=True)
@@ -570,7 +568,7 @@ def _read_gif(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool
         raise _unreadable("the GIF is truncated")
     width, height = struct.unpack_from("<HH", data, 6)
     limits.check(height, width, 3, 1)
-    frames = _count_gif_frames(data)
+    frames = _count_gif_frames(data, limits)
     if page:
         raise _unsupported(f"page {page} was asked for, but only frame 0 of a GIF is read")
     pixels = imagecodecs.gif_decode(data, index=0)
@@ -578,16 +576,22 @@ def _read_gif(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool
     return pixels[:, :, :3], True, plane
 
 
-def _count_gif_frames(data: bytes) -> int:
-    """Walk the blocks of a GIF up to its trailer; raises unreadable when they end before."""
-    frames = 0
+def _count_gif_frames(data: bytes, limits: _Limits) -> int:
+    """Walk the blocks of a GIF up to its trailer; raises unreadable when they end before.
+
+    The size of all frames is checked, since the decoder decodes them all.
+    """
+    frames = pixels = 0
     position = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
     while position < len(data) and data[position] != 0x3B:
         block = data[position]
         if block == 0x21:
             position += 2
         elif block == 0x2C and position + 10 < len(data):
-            flags = data[position + 9]
+            width, height, flags = struct.unpack_from("<HHB", data, position + 5)
+            pixels += width * height
+            if pixels > limits.max_pixels * BYTES_PER_PIXEL:
+                raise PictureError("too_large", "the GIF has more frames than memory is allowed")
             position += 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
             frames += 1
         else:
@@ -602,23 +606,23 @@ def _count_gif_frames(data: bytes) -> int:
     return frames
 
 
+_BMP_MASKS = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)  # red, green, blue
+
+
 def _read_bmp(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
-    if len(data) < 26:
+    if len(data) < 18:
         raise _unreadable("the BMP is truncated")
     offset, header = struct.unpack_from("<II", data, 10)
-    if header == 12:
-        width, height, _, depth = struct.unpack_from("<HHHH", data, 18)
-        compression = 0
-    elif 40 <= header <= 124:
-        if len(data) < 14 + header:
-            raise _unreadable("the BMP is truncated")
-        width, height, _, depth, compression = struct.unpack_from("<iiHHI", data, 18)
-    else:
-        raise _unsupported("not a picture, or a BMP of an unknown version")
+    if not 40 <= header <= 124:
+        raise _unsupported("not a picture, or a BMP of a version that is not read")
+    if len(data) < max(14 + header, 66):
+        raise _unreadable("the BMP is truncated")
+    width, height, _, depth, compression = struct.unpack_from("<iiHHI", data, 18)
     height = abs(height)
     limits.check(height, width, 4, 1)
     _only_page(page, "a BMP")
-    if depth not in (1, 4, 8, 24, 32) or compression != 0:
+    plain = compression == 0 and depth in (1, 4, 8, 24, 32)
+    if not plain and not (compression == 3 and depth == 32 and data[54:66] == _BMP_MASKS):
         raise _unsupported(f"a BMP of {depth} bits and compression {compression} is not read")
     if offset + (width * depth + 31) // 32 * 4 * height > len(data):
         raise _unreadable("the BMP is truncated")
@@ -642,8 +646,10 @@ _PHOTOMETRIC_WORDS = {
     34892: "linear raw",
 }
 _JPEG_COMPRESSIONS = {7, 33007}
+_LARGEST_JPEG = 65500
 _JPEG2000_COMPRESSIONS = {33003, 33004, 33005, 34712}
 _ALPHA = {1, 2}  # associated (premultiplied) and unassociated
+_COPY_OR_MASK = 1 | 4  # bits of NewSubfileType: at reduced resolution, transparency mask
 
 
 @dataclass(frozen=True)
@@ -653,14 +659,14 @@ class _Plane:
     keyframe: tifffile.TiffPage
     parts: list[Callable[[], np.ndarray]]
     axes: str  # of each part: Y, X and channels
-    shape: tuple[int, ...]
     words: str
+    samples: bool  # the channels are samples of one page, to which its colour model applies
 
 
 def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
     try:
         tiff = tifffile.TiffFile(io.BytesIO(data))
-    except tifffile.TiffFileError as error:
+    except (tifffile.TiffFileError, struct.error) as error:
         raise _unreadable(f"the TIFF is damaged or truncated ({error})") from error
     with tiff:
         if not len(tiff.pages):
@@ -668,13 +674,9 @@ def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, boo
         _check_last_page(tiff)
         plane = _tiff_plane(tiff, page, limits)
         keyframe = plane.keyframe
-        _check_tiff_kind(keyframe)
-        _check_tiff_size(plane, limits)
         parts = [_height_width_channels(part(), plane.axes) for part in plane.parts]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        pixels, is_color = _tiff_colors(
-            keyframe, pixels, stored_as_samples="C" not in plane.axes and len(parts) == 1
-        )
+        pixels, is_color = _tiff_colors(keyframe, pixels, plane.samples)
         return _upright(pixels, _orientation_tag(keyframe)), is_color, plane.words
 
 
@@ -682,6 +684,8 @@ def _check_last_page(tiff: tifffile.TiffFile) -> None:
     """Raise unreadable if the last page points to another that lies beyond the file."""
     layout = tiff.tiff
     position = tiff.pages[-1].offset
+    if position is None:  # calculated by tifffile for files with a page at a fixed distance
+        return
     data = tiff.filehandle
     data.seek(position)
     (tags,) = struct.unpack(layout.tagnoformat, data.read(layout.tagnosize))
@@ -699,9 +703,8 @@ def _tiff_plane(tiff: tifffile.TiffFile, page: int, limits: _Limits) -> _Plane:
     series = _described_series(tiff)
     if not series:
         return _page_plane(tiff, page, limits)
-    counts = [math.prod(_plane_axes(one).values()) for one in series]
-    if page >= sum(counts):
-        raise _unsupported(f"page {page} was asked for, but the file has {sum(counts)}")
+    counts = [math.prod(_plane_sizes(one)) for one in series]
+    _only_page(page, "the file", sum(counts))
     index = page
     for one, count in zip(series, counts, strict=True):
         if index < count:
@@ -725,37 +728,41 @@ def _described_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     return series
 
 
-def _plane_axes(series: tifffile.TiffPageSeries) -> dict[str, int]:
-    """Names and lengths of the axes along which `page` counts."""
-    return {a: n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YXCS"}
+def _plane_sizes(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
+    """Lengths of the axes along which `page` counts: all but Y, X and channels."""
+    return tuple(n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YXCS")
 
 
 def _series_plane(
     series: tifffile.TiffPageSeries, index: int, page: int, pages: int, limits: _Limits
 ) -> _Plane:
-    keyframe = series.keyframe
-    per_page = math.prod(keyframe.shape)
-    count = math.prod(series.shape) // per_page
-    lead = 0  # axes along which the pages of the file run
-    while math.prod(series.shape[:lead]) < count:
+    """Plane `index` of a series, with all of its channels."""
+    axes, shape, keyframe = series.axes, series.shape, series.keyframe
+    channels = math.prod(n for a, n in zip(axes, shape, strict=True) if a in "CS")
+    _check_tiff_page(keyframe, channels, limits)
+    count = math.prod(shape) // math.prod(keyframe.shape)
+    lead = 0  # axes along which the pages of the file run; the others lie within a page
+    while math.prod(shape[:lead]) < count:
         lead += 1
-    if math.prod(series.shape[:lead]) != count or set(series.axes[:lead]) & set("YX"):
-        raise _unsupported(f"axes {series.axes} that are not a stack of pages are not read")
-    chosen = dict(zip(_plane_axes(series), np.unravel_index(index, tuple(_plane_axes(series).values()) or (1,)), strict=False))  # fmt: skip
-    outer = [chosen.get(axis, slice(None)) for axis in series.axes[:lead]]
-    inner = tuple(chosen.get(axis, slice(None)) for axis in series.axes[lead:])
-    axes = "".join(axis for axis in series.axes[lead:] if axis not in chosen)
-    shape = tuple(n for a, n in zip(series.axes[lead:], series.shape[lead:], strict=True) if a in axes)  # fmt: skip
-    numbers = np.arange(count).reshape(series.shape[:lead])[tuple(outer)].ravel().tolist()
-    read = _page_reader(series, count, limits)
-    parts = [
-        lambda number=number: read(number).reshape(series.shape[lead:])[inner] for number in numbers
+    if math.prod(shape[:lead]) != count or set(axes[:lead]) & set("YX"):
+        raise _unsupported(f"axes {axes} that are not a stack of pages are not read")
+    place = iter(np.unravel_index(index, _plane_sizes(series) or (1,)))
+    chosen = [None if a in "YXCS" else int(next(place)) for a in axes]
+    numbers = [
+        int(np.ravel_multi_index(at, shape[:lead])) if lead else 0
+        for at in itertools.product(
+            *(range(n) if at is None else [at] for at, n in zip(chosen[:lead], shape, strict=False))
+        )
     ]
-    words = ""
-    if pages > 1:
-        position = ", ".join(f"{axis}={int(number)}" for axis, number in chosen.items())
-        words = f"page {page} of {pages}" + (f" ({position})" if position else "")
-    return _Plane(keyframe, parts, axes, shape, words)
+    inner = tuple(slice(None) if at is None else at for at in chosen[lead:])
+    read = _page_reader(series, count, limits)
+    parts = [lambda number=number: read(number).reshape(shape[lead:])[inner] for number in numbers]
+    named = [f"{a}={at}" for a, at in zip(axes, chosen, strict=True) if at is not None]
+    words = f"page {page} of {pages} ({', '.join(named)})" if named else f"page {page} of {pages}"
+    rest = "".join(a for a, at in zip(axes[lead:], chosen[lead:], strict=True) if at is None)
+    # LSM calls any three channels RGB.
+    samples = len(parts) == 1 and series.kind != "lsm"
+    return _Plane(keyframe, parts, rest, words if pages > 1 else "", samples)
 
 
 def _page_reader(
@@ -782,7 +789,7 @@ def _read_contiguous(keyframe: tifffile.TiffPage, offset: int) -> np.ndarray:
 
 def _page_plane(tiff: tifffile.TiffFile, page: int, limits: _Limits) -> _Plane:
     """Page `page` of a file without metadata; smaller copies of a page are not counted."""
-    pages = [one for one in tiff.pages if not one.is_reduced] or list(tiff.pages)
+    pages = [one for one in tiff.pages if not one.subfiletype & _COPY_OR_MASK] or list(tiff.pages)
     count = sum(one.keyframe.imagedepth for one in pages)
     _only_page(page, "the file", count)
     z = page  # a page may be a volume: its depths are counted one by one
@@ -791,8 +798,7 @@ def _page_plane(tiff: tifffile.TiffFile, page: int, limits: _Limits) -> _Plane:
             break
         z -= chosen.keyframe.imagedepth
     keyframe = chosen.aspage()
-    axes = keyframe.axes.replace("Z", "")
-    shape = tuple(n for a, n in zip(keyframe.axes, keyframe.shape, strict=True) if a != "Z")
+    _check_tiff_page(keyframe, keyframe.samplesperpixel, limits)
 
     def read() -> np.ndarray:
         pixels = _read_tiff_page(keyframe, limits)
@@ -801,7 +807,15 @@ def _page_plane(tiff: tifffile.TiffFile, page: int, limits: _Limits) -> _Plane:
     words = f"page {page} of {count}" if count > 1 else ""
     if tiff.is_ome and "FileName=" in (tiff.ome_metadata or ""):
         words = f"page {page} of {count} in this file; its OME metadata name planes in other files"
-    return _Plane(keyframe, [read], axes, shape, words)
+    return _Plane(keyframe, [read], keyframe.axes.replace("Z", ""), words, samples=True)
+
+
+def _check_tiff_page(page: tifffile.TiffPage, channels: int, limits: _Limits) -> None:
+    """Raise PictureError for what is not read, or is too large, before it is decoded."""
+    _check_tiff_kind(page)
+    height, width = page.imagelength, page.imagewidth
+    within = math.prod(page.shape) // max(1, height * width)  # samples and depths of one page
+    limits.check(height, width, max(channels, within), page.dtype.itemsize)
 
 
 def _check_tiff_kind(page: tifffile.TiffPage) -> None:
@@ -812,9 +826,9 @@ def _check_tiff_kind(page: tifffile.TiffPage) -> None:
         raise _unsupported(f"{words} is not read; convert the picture to grey or RGB")
     if page.compression == 6:
         raise _unsupported("old-style JPEG in TIFF is not read; save the picture anew")
-    if photometric == _YCBCR and (
-        page.planarconfig != 1
-        or page.compression not in _JPEG_COMPRESSIONS | _JPEG2000_COMPRESSIONS | {50001}
+    if page.compression == 33003 or (
+        photometric == _YCBCR
+        and (page.planarconfig != 1 or page.compression not in _JPEG_COMPRESSIONS)
     ):
         raise _unsupported("YCbCr colour outside JPEG is not read; convert the picture to RGB")
     if page.dtype is None:
@@ -823,16 +837,6 @@ def _check_tiff_kind(page: tifffile.TiffPage) -> None:
         )
     if page.dtype.kind not in "buif":
         raise _unsupported(f"{page.dtype} samples are not read")
-
-
-def _check_tiff_size(plane: _Plane, limits: _Limits) -> None:
-    keyframe = plane.keyframe
-    height, width = keyframe.imagelength, keyframe.imagewidth
-    if len(plane.parts) > 1:
-        channels = len(plane.parts) * math.prod(plane.shape) // max(1, height * width)
-    else:
-        channels = math.prod(keyframe.shape) // max(1, height * width)
-    limits.check(height, width, channels, keyframe.dtype.itemsize)
 
 
 def _height_width_channels(pixels: np.ndarray, axes: str) -> np.ndarray:
@@ -846,7 +850,10 @@ def _height_width_channels(pixels: np.ndarray, axes: str) -> np.ndarray:
 def _read_tiff_page(page: tifffile.TiffPage | tifffile.TiffFrame, limits: _Limits) -> np.ndarray:
     """Decode a page in its own shape; raises unreadable unless all of its data are there."""
     keyframe = page.keyframe
-    if keyframe.is_contiguous:
+    if keyframe.jpegheader is not None:
+        page = page.aspage()
+        _check_ndpi_jpeg(page, limits)
+    elif keyframe.is_contiguous:
         _check_within_file(page, page.dataoffsets[0] if page.dataoffsets else 0, keyframe.nbytes)
     else:
         _check_tiff_segments(page, limits)
@@ -888,31 +895,39 @@ def _check_tiff_segments(page: tifffile.TiffPage | tifffile.TiffFrame, limits: _
 def _check_tiff_jpeg(
     page: tifffile.TiffPage | tifffile.TiffFrame, segment: bytes, index: int, limits: _Limits
 ) -> None:
-    keyframe = page.keyframe
-    whole = (keyframe.jpegheader or b"") + segment
-    jpeg = _parse_jpeg(whole, limits)
-
     def decode(data: bytes) -> np.ndarray:
-        return keyframe.decode(data, index, jpegtables=page.jpegtables)[0]
+        return page.keyframe.decode(data, index, jpegtables=page.jpegtables)[0]
 
-    _check_jpeg_data(jpeg, decode(whole), decode)
+    _check_jpeg_data(_parse_jpeg(segment, limits), decode(segment), decode)
+
+
+def _check_ndpi_jpeg(page: tifffile.TiffPage, limits: _Limits) -> None:
+    """NDPI holds one JPEG, which tifffile shows as tiles and decodes in one piece."""
+    if max(page.imagewidth, page.imagelength) > _LARGEST_JPEG:
+        raise _unsupported(f"an NDPI of more than {_LARGEST_JPEG} pixels a side is not read")
+    offset, count = page.tags.valueof(273)[0], page.tags.valueof(279)[0]
+    _check_within_file(page, offset, count)
+    page.parent.filehandle.seek(offset)
+    data = page.parent.filehandle.read(count)
+    jpeg = _parse_jpeg(data, limits)
+    _check_jpeg_data(jpeg, imagecodecs.jpeg_decode(data), imagecodecs.jpeg_decode)
 
 
 def _tiff_colors(
-    page: tifffile.TiffPage, pixels: np.ndarray, *, stored_as_samples: bool
+    page: tifffile.TiffPage, pixels: np.ndarray, samples: bool
 ) -> tuple[np.ndarray, bool]:
-    """Apply the photometric interpretation to (height, width, channels) and drop alpha.
-
-    Channels that the metadata name as such are no colours, whatever the tag says.
-    """
-    photometric = page.photometric if 262 in page.tags else _MINISBLACK
-    if stored_as_samples:
+    """Apply the photometric interpretation to (height, width, channels) and drop alpha."""
+    photometric = page.photometric
+    if 262 not in page.tags:  # guessed as libtiff does
+        photometric = _RGB if page.samplesperpixel - len(page.extrasamples) == 3 else _MINISBLACK
+    samples = samples and pixels.shape[2] == page.samplesperpixel
+    if samples:
         pixels = pixels[:, :, _colored_samples(page, photometric)]
-    if photometric == _PALETTE and pixels.shape[2] == 1:
+    if photometric == _PALETTE and samples:
         return _apply_palette(page, pixels[:, :, 0])
     if photometric == _MINISWHITE:
         pixels = _inverted(pixels, page.bitspersample)
-    is_color = photometric in (_RGB, _YCBCR) and stored_as_samples and pixels.shape[2] == 3
+    is_color = photometric in (_RGB, _YCBCR) and samples and pixels.shape[2] == 3
     return _full_range(pixels, page.bitspersample), is_color
 
 
@@ -933,14 +948,15 @@ def _apply_palette(page: tifffile.TiffPage, index: np.ndarray) -> tuple[np.ndarr
         raise _unreadable("the TIFF has no palette")
     if index.dtype.kind not in "bu" or (index.size and int(index.max()) >= palette.shape[1]):
         raise _unreadable("the TIFF has pixels beyond its palette")
+    index = index.astype(np.uint8) if index.dtype.kind == "b" else index
     high, low = palette >> 8, palette & 0xFF
     if not high.any():
         palette = low.astype(np.uint8)  # some writers put 8-bit values into the 16 bits
     elif not low.any() or np.array_equal(low, high):
         palette = high.astype(np.uint8)
     if (palette == palette[0]).all():
-        return palette[0][index.astype(np.intp)], False
-    return palette.T[index.astype(np.intp)], True
+        return palette[0][index], False
+    return palette.T[index], True
 
 
 def _inverted(pixels: np.ndarray, bits: int) -> np.ndarray:

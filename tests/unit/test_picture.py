@@ -129,7 +129,7 @@ def refused(data: bytes, status: str, words: str = "", **options) -> None:
         (bytes([7, 200, 31, 9] * 9), "unsupported", "first bytes are 07 c8 1f 09"),
         (b"P5 2 2 255\nabcd", "unsupported", "Netpbm"),
         (b"\0\0\0\x1cftypavif" + bytes(50), "unsupported", "AVIF"),
-        (b"BMW is a car, and this is a text about it, long enough", "unsupported", "BMP of an unknown"),
+        (b"BMW is a car, and this is a text about it, long enough", "unsupported", "BMP of a version"),
     ],
 )  # fmt: skip
 def test_other_bytes_are_refused_in_words(data, status, words):
@@ -345,6 +345,24 @@ def test_gif_gives_its_first_frame():
     refused(data, "unsupported", "frame 0", page=1)
 
 
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_bmp_palette(bits):
+    index = RNG.integers(0, 2**bits, (9, 13), np.uint8)
+    palette = RNG.integers(0, 256, (2**bits, 4), np.uint8)
+    rows = b""
+    for row in index[::-1]:
+        text = "".join(format(int(value), f"0{bits}b") for value in row)
+        text += "0" * (-len(text) % 32)
+        rows += int(text, 2).to_bytes(len(text) // 8, "big")
+    for grey in (False, True):
+        if grey:
+            palette[:] = palette[:, :1]
+        start = 54 + palette.size
+        header = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", start + len(rows), 0, 0, start, 40, 13, 9, 1, bits, 0, 0, 0, 0, 0, 0)  # fmt: skip
+        expected = palette[index][:, :, 0] if grey else palette[index][:, :, 2::-1]
+        check(header + palette.tobytes() + rows, expected, is_color=not grey)
+
+
 def test_bmp():
     check(opencv(".bmp", RGB8), RGB8, is_color=True)
     data = opencv(".bmp", GREY8)
@@ -352,6 +370,10 @@ def test_bmp():
     for end in (1, 20, 40, 60, len(data) // 2, len(data) - 1):
         refused(data[:end], "unreadable")
     rgba = np.dstack([RGB8, GREY8])
+    check(opencv(".bmp", rgba), RGB8, is_color=True)
+    refused(
+        struct.pack("<2sIHHIIHHHH", b"BM", 99, 0, 0, 26, 12, 3, 3, 1, 24) + bytes(99), "unsupported"
+    )
     header = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54 + rgba.size, 0, 0, 54, 40, 37, -23, 1, 32, 0, 0, 0, 0, 0, 0)  # fmt: skip
     check(header + rgba[:, :, [2, 1, 0, 3]].tobytes(), RGB8, is_color=True)
 
@@ -602,6 +624,90 @@ def test_ome_that_points_to_other_files_reads_what_is_here(tmp_path, monkeypatch
     refused(data, "unsupported", "has 1", page=1)
 
 
+def hand_made_tiff(tags: dict[int, tuple[int, int, bytes | int]], data: bytes) -> bytes:
+    """TIFF of one page from {tag: (type, count, value or bytes)}; tag 273 will point to `data`."""
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries, values = b"", b""
+    for tag, (kind, count, value) in sorted(tags.items()):
+        if isinstance(value, bytes):
+            values, value = values + value, start + len(values)
+        entries += struct.pack("<HHII", tag, kind, count, value)
+    head = struct.pack("<4sIH", b"II*\0", 8, len(tags))
+    at = entries.index(struct.pack("<HHI", 273, 4, 1)) + 8
+    entries = entries[:at] + struct.pack("<I", start + len(values)) + entries[at + 4 :]
+    return head + entries + bytes(4) + values + data
+
+
+def page_tags(pixels: np.ndarray, photometric: int, compression: int, size: int) -> dict:
+    height, width = pixels.shape[:2]
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+    numbers = {254: 0, 256: width, 257: height, 259: compression, 262: photometric, 273: 0, 277: samples, 278: height, 279: size}  # fmt: skip
+    tags = {tag: (4, 1, number) for tag, number in numbers.items()}
+    return tags | {258: (3, 1, 8 * pixels.itemsize)}
+
+
+def test_metamorph_stack_has_one_header_for_all_planes():
+    stack = RNG.integers(0, 65536, (4, 23, 37), np.uint16)
+    plane = struct.pack("<6I", 1, 1, 2450000, 0, 2450000, 0)
+    tags = page_tags(stack[0], 1, 1, stack[0].nbytes)
+    tags[33628] = (4, 1, struct.pack("<II", 0, 0))
+    tags[33629] = (5, 4, plane * 4)
+    data = hand_made_tiff(tags, stack.tobytes())
+    for page in range(4):
+        check(data, stack[page], plane=f"page {page} of 4 (Z={page})", page=page)
+    refused(data, "unsupported", "has 4", page=4)
+    refused(data[:-1], "unreadable", "truncated", page=3)
+
+
+@pytest.mark.parametrize("photometric", [1, 6])
+def test_ndpi_is_one_jpeg(photometric):
+    pixels = SMOOTH8 if photometric == 6 else SMOOTH8[:, :, 0]
+    options = (cv2.IMWRITE_JPEG_RST_INTERVAL, 2, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111)
+    jpeg = opencv(".jpg", pixels, *options)
+    scan = jpeg.index(b"\xff\xda")
+    scan += 2 + int.from_bytes(jpeg[scan + 2 : scan + 4], "big")
+    starts = [scan] + [at + 2 for at in range(scan, len(jpeg)) if jpeg[at] == 0xFF and 0xD0 <= jpeg[at + 1] < 0xD8]  # fmt: skip
+    tags = page_tags(pixels, photometric, 7, len(jpeg))
+    tags[271] = (2, 10, b"Hamamatsu\0")
+    tags[65420] = (4, 1, 1)
+    tags[65426] = (4, len(starts), struct.pack(f"<{len(starts)}I", *starts))
+    data = hand_made_tiff(tags, jpeg)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert file.is_ndpi
+        assert file.pages.first.jpegheader
+    check(data, decoded_by_opencv(jpeg), is_color=photometric == 6)
+    short = jpeg[: starts[5]] + jpeg[starts[6] :]
+    refused(hand_made_tiff(tags, short + bytes(200)), "unreadable", "restart")
+
+
+def test_slide_gives_the_full_resolution():
+    slide = np.tile(SMOOTH8, (3, 4, 1))
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for step, kind in ((1, 0), (4, 0), (2, 0), (8, 1), (8, 9)):
+            words = "Aperio Image Library v11.2.1 \r\n256x144 (64x64) JPEG/RGB Q=70|AppMag = 20"
+            layout = {"tile": (64, 64), "compression": "zlib"} if step < 4 else {}
+            pixels = slide[::step, ::step]
+            writer.write(pixels, subfiletype=kind, description=words, metadata=None, **layout)
+    check(file.getvalue(), slide, True, "page 0 of 2")
+    check(file.getvalue(), slide[::4, ::4], True, "page 1 of 2", page=1)
+
+
+def test_axes_of_the_same_name_are_counted_all():
+    stack = RNG.integers(0, 256, (2, 6, 23, 37), np.uint8)
+    data = tiff(stack, photometric="minisblack", metadata={"axes": "QQYX"})
+    check(data, stack[1, 3], plane="page 9 of 12 (Q=1, Q=3)", page=9)
+
+
+def test_color_model_that_is_not_stated_is_guessed_from_the_samples():
+    for pixels, stated in ((GREY8, 1), (RGB8, 2)):
+        data = tiff(pixels, metadata=None)
+        entry = struct.pack("<HHIH", 262, 3, 1, stated)
+        assert entry in data
+        data = data.replace(entry, struct.pack("<HHIH", 60000, 3, 1, stated))
+        check(data, pixels, is_color=pixels.ndim == 3)
+
+
 # --- TIFF: damage ---------------------------------------------------------------------------
 
 TIFFS = {
@@ -783,3 +889,110 @@ def test_nothing_is_logged(caplog):
         with pytest.raises(PictureError):
             read_picture(data)
     assert not caplog.records
+
+
+# --- the given files ------------------------------------------------------------------------
+
+# File: shape, dtype, smallest, largest, mean, colour, words of the plane.
+# fmt: off
+NASTY = {
+    "  leading space;semi&amp'quote.png": ((150, 162, 3), 'uint8', 0, 255, 14.477874, True, ''),
+    '10ct_32bit_128.tiff': ((128, 128, 1), 'float32', -3.14093685, 3.14068413, 0.15691304, False, ''),
+    '1_trns.png': ((64, 64, 1), 'uint8', 0, 255, 124.13818, False, ''),
+    'Olympus μ Digital 800.JPG': ((768, 1024, 3), 'uint8', 0, 255, 100.25019, True, ''),
+    'UPPER.PNG': ((10, 10, 1), 'uint8', 25, 250, 137.5, False, ''),
+    'block.png': ((10, 10, 3), 'uint8', 0, 255, 79.893333, True, ''),
+    'chessboard_GRAY_U16B.tif': ((200, 200, 1), 'uint16', 0, 255, 127.5, False, ''),
+    'g4-multi.tiff': ((4677, 3307, 1), 'uint8', 0, 255, 254.9681, False, 'page 0 of 3'),
+    'gradient-1c-32b-float.tiff': ((1, 256, 1), 'float32', 0.000893527642, 0.998265147, 0.50012469, False, ''),
+    'gradient-1c-64b.tiff': ((1, 256, 1), 'uint64', 3837672, 4287516159, 2.1480192e+09, False, ''),
+    'hopper_bigtiff.tif': ((128, 128, 3), 'uint8', 0, 255, 88.391134, True, ''),
+    'hopper_lzma.tif': ((128, 128, 3), 'uint8', 0, 255, 88.391134, True, ''),
+    'hopper_orientation_8.jpg': ((128, 128, 3), 'uint8', 0, 255, 88.362223, True, ''),
+    'i_trns.png': ((64, 64, 1), 'uint16', 0, 255, 123.91162, False, ''),
+    'int16.tif': ((64, 64, 1), 'int16', -5000, 4998, 86.522461, False, ''),
+    'int8.tif': ((64, 64, 1), 'int8', -128, 127, 0.75952148, False, ''),
+    'junk_jpeg_header.jpg': ((768, 1024, 3), 'uint8', 0, 255, 116.58105, True, ''),
+    'miniswhite-1c-1b.tiff': ((151, 157, 1), 'uint8', 0, 255, 127.49462, False, ''),
+    'multifile-Z1.ome.tiff': ((24, 18, 1), 'uint8', 0, 255, 218.99306, False, 'page 0 of 1 in this file; its OME metadata name planes in other files'),
+    'multipage_out_of_order.tiff': ((10, 10, 3), 'uint8', 0, 128, 42.666667, True, 'page 0 of 3'),
+    'multipage_single_frame_loop.tiff': ((10, 10, 3), 'uint8', 0, 128, 42.666667, True, ''),
+    'orientation_rectangle.jpg': ((2, 1, 3), 'uint8', 0, 254, 84.666667, True, ''),
+    'palette-1c-8b.tiff': ((151, 157, 3), 'uint16', 0, 59726, 28482.555, True, ''),
+    'pil123p.png': ((150, 162, 3), 'uint8', 0, 254, 14.281591, True, ''),
+    'png_named.jpg': ((150, 162, 3), 'uint8', 0, 255, 14.477874, True, ''),
+    'random-fp16.tiff': ((16, 16, 1), 'float32', 0.384765625, 1.0, 0.83388805, False, ''),
+    'shapes_hyper.tif': ((72, 128, 7), 'float32', 0.0, 1.0, 0.51591423, False, ''),
+    'shapes_multi_color.tif': ((72, 128, 3), 'uint8', 0, 255, 213.46897, True, 'page 0 of 5'),
+    'tiff_16bit_RGB.tiff': ((40, 100, 3), 'uint16', 0, 39661, 7995.4911, True, ''),
+    'tiff_strip_planar_16bit_RGBa.tiff': ((40, 100, 3), 'uint16', 0, 39661, 7995.4911, True, ''),
+    'time-series.ome.tif': ((167, 439, 1), 'int8', -1, 96, 47.525091, False, 'page 0 of 7 (T=0)'),
+    'uncompressed_la.png': ((128, 128, 1), 'uint8', 0, 255, 46.728943, False, ''),
+    'zellkerne µm β-actin (ü) 100%.png': ((150, 162, 3), 'uint8', 0, 255, 14.477874, True, ''),
+}
+NASTY_REFUSED = {
+    "15-07-06_8_M1_A1Te3_67_H_61_4x1_Blaze[00 x 00]_C00.ome.tif": ("unreadable", "empty"),
+    "broken_data_stream.png": ("unreadable", "damaged"),
+    "crash-4f085cc12ece8cde18758d42608bed6a2a2cfb1c.tif": ("unreadable", "truncated"),
+    "ojpeg-strip.tif": ("unsupported", "old-style JPEG"),
+    "pil_sample_cmyk.jpg": ("unsupported", "CMYK"),
+    "skimage_truncated.jpg": ("unreadable", "truncated"),
+    "truncated_image.png": ("unreadable", "truncated"),
+}
+WITHOUT_GROUND_TRUTH = {
+    '01_POS002_F.TIF': ((1006, 1000, 1), 'uint8', 2, 172, 10.185109, False, ''),
+    '0_1_N_G.png': ((1040, 1392, 1), 'uint16', 23808, 65535, 36164.985, False, ''),
+    '1-162hrh2ax2.tif': ((1000, 1200, 1), 'uint16', 628, 4095, 787.18449, False, ''),
+    '101210OranePlt1_C16_w1_[9AA4D9EA-18E4-4354-8C7D-0202029A8048].tif': ((520, 696, 1), 'uint16', 90, 1709, 492.42104, False, ''),
+    '101210OranePlt1_C16_w3_[E3E9B145-D9B7-49E1-8159-496F065708F7].tif': ((520, 696, 1), 'uint16', 105, 1052, 122.44706, False, ''),
+    '30-2A1f.jpg': ((1200, 1600, 3), 'uint8', 0, 255, 1.0125658, True, ''),
+    'AS_09125_050116030001_D03f00d0.tif': ((512, 512, 1), 'uint8', 7, 255, 17.29446, False, ''),
+    'AS_09125_050116030001_D03f00d2.tif': ((512, 512, 1), 'uint8', 2, 255, 28.358097, False, ''),
+    'BPAE_nuclei.tif': ((680, 1100, 1), 'float32', 210.0, 6193.0, 650.19304, False, ''),
+    'Channel 2-01-A-01-00.tif': ((1024, 1360, 1), 'uint8', 5, 255, 14.434338, False, ''),
+    'CometTails.tif': ((1040, 1388, 1), 'uint8', 0, 255, 3.7624148, False, ''),
+    'FluorescentCells.jpg': ((193, 193, 3), 'uint8', 0, 255, 41.346819, True, ''),
+    'NucleiDAPIconfocal.png': ((520, 502, 1), 'uint8', 5, 255, 94.648169, False, ''),
+    'chromosomes.tif': ((1040, 1388, 3), 'uint8', 1, 254, 13.177307, True, ''),
+    'hela-cells.tif': ((512, 672, 3), 'uint16', 0, 4095, 381.24733, True, ''),
+    'membrane2d.tif': ((256, 256, 1), 'uint16', 277, 44092, 2505.8214, False, ''),
+    'zebrafish-spinal-cord.png': ((1024, 1024, 1), 'uint16', 160, 2481, 326.36424, False, ''),
+}
+# fmt: on
+needs_data = pytest.mark.skipif(not GIVEN_DATA.is_dir(), reason="no ../shared/data")
+
+
+def check_statistics(file: Path, expected: tuple) -> None:
+    picture = read_picture(file.read_bytes())
+    pixels = picture.pixels
+    shape, dtype, smallest, largest, mean, is_color, plane = expected
+    assert (pixels.shape, pixels.dtype) == (shape, np.dtype(dtype))
+    assert (picture.is_color, picture.plane) == (is_color, plane)
+    assert (pixels.min(), pixels.max()) == pytest.approx((smallest, largest), rel=1e-6)
+    assert float(pixels.mean(dtype=np.float64)) == pytest.approx(mean, rel=1e-5)
+
+
+@needs_data
+@pytest.mark.parametrize("name", NASTY)
+def test_nasty_pictures(name):
+    check_statistics(GIVEN_DATA / "nasty" / name, NASTY[name])
+
+
+@needs_data
+@pytest.mark.parametrize("name", NASTY_REFUSED)
+def test_nasty_pictures_that_are_refused(name):
+    refused((GIVEN_DATA / "nasty" / name).read_bytes(), *NASTY_REFUSED[name])
+
+
+@needs_data
+@pytest.mark.parametrize("name", WITHOUT_GROUND_TRUTH)
+def test_pictures_without_ground_truth(name):
+    check_statistics(GIVEN_DATA / "fluorescence" / "images_nogt" / name, WITHOUT_GROUND_TRUTH[name])
+
+
+@needs_data
+def test_no_given_file_is_forgotten():
+    nasty = {file.name for file in (GIVEN_DATA / "nasty").iterdir()} - {"SOURCES.tsv"}
+    assert nasty == {*NASTY, *NASTY_REFUSED}
+    others = {file.name for file in (GIVEN_DATA / "fluorescence" / "images_nogt").iterdir()}
+    assert others == {*WITHOUT_GROUND_TRUTH}
