@@ -1,0 +1,147 @@
+"""The configuration: defaults from the schema, and errors that name the key.
+
+Uses what Snakemake itself depends on and nothing else: the Snakefile imports this.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+SCHEMA_FILE = Path(__file__).resolve().parent.parent / "config" / "config.schema.yaml"
+
+
+class ConfigError(Exception):
+    """The configuration is faulty; the message names every key and says what it must be."""
+
+
+@cache
+def schema() -> dict:
+    """The JSON schema of the configuration."""
+    return yaml.safe_load(SCHEMA_FILE.read_text())
+
+
+def complete_config(config: dict) -> dict:
+    """The configuration with the schema's defaults for what is not set, checked.
+
+    Args:
+        config: as read from YAML; it is not changed.
+
+    Raises:
+        ConfigError: unknown keys, wrong types or impossible values, all of them in one message.
+    """
+    # a key without a value is YAML for null: the default is meant
+    completed = _with_defaults(config, schema())
+    errors = [_message(error) for error in Draft202012Validator(schema()).iter_errors(completed)]
+    if not errors:
+        errors = _contradictions(completed)
+    if errors:
+        lines = "\n  ".join(errors)
+        raise ConfigError(
+            f"the configuration has {len(errors)} error{'s' if len(errors) > 1 else ''}:\n  {lines}\n"
+            "config/README.md describes every key"
+        )
+    return completed
+
+
+def _with_defaults(value: object, part: dict) -> object:
+    if not isinstance(value, dict) or "properties" not in part:
+        return value
+    completed = dict(value)
+    for key, subschema in part["properties"].items():
+        if completed.get(key) is None and "default" in subschema:
+            completed[key] = subschema["default"]
+        if key in completed:
+            completed[key] = _with_defaults(completed[key], subschema)
+    return completed
+
+
+def _message(error: ValidationError) -> str:
+    key = ".".join(map(str, error.absolute_path))
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = sorted(set(map(str, error.instance)) - set(known))
+        inside = f" in {key}" if key else ""
+        return f"unknown key{inside}: {', '.join(unknown)} (known: {', '.join(known)})"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"{'.'.join([*filter(None, [key]), *missing])}: must be set"
+    if error.validator in ("oneOf", "anyOf") and error.context:
+        error = best_match(error.context) or error
+        return f"{key}: {error.instance!r} is not allowed; {_allowed(_subschema(key))}"
+    return f"{key or 'the configuration'}: {error.message}"
+
+
+def _subschema(key: str) -> dict:
+    part = schema()
+    for name in key.split("."):
+        part = part["properties"][name]
+    return part
+
+
+def _allowed(part: dict) -> str:
+    """The alternatives of a oneOf in words."""
+    words = []
+    for option in part["oneOf"]:
+        if "const" in option:
+            words.append(repr(option["const"]))
+        elif "enum" in option:
+            words.extend(map(repr, option["enum"]))
+        elif option["type"] == "null":
+            words.append("nothing")
+        else:
+            bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
+            limits = [f"{sign} {option[name]}" for name, sign in bounds.items() if name in option]
+            words.append(" ".join([f"{option['type']}", " and ".join(limits)]).strip())
+    return "it must be " + " or ".join(words)
+
+
+def _contradictions(config: dict) -> list[str]:
+    """What the schema cannot say: keys that contradict each other."""
+    sam, filters = config["sam"], config["fluorescence"]
+    errors = []
+    if filters["min_area"] > filters["max_area"]:
+        errors.append(
+            f"fluorescence.min_area: {filters['min_area']} is above fluorescence.max_area "
+            f"({filters['max_area']}): no object could be kept"
+        )
+    low, high = config["display"]["percentiles"]
+    if low >= high:
+        errors.append(f"display.percentiles: {low} is not below {high}")
+    for name, stored in (
+        ("min_predicted_iou", "pred_iou_thresh"),
+        ("min_stability_score", "stability_score_thresh"),
+    ):
+        if filters[name] is not None and filters[name] < sam[stored]:
+            errors.append(
+                f"fluorescence.{name}: {filters[name]} is below sam.{stored} ({sam[stored]}): "
+                "such masks are not stored; lower that one"
+            )
+    factor = sam["crop_n_points_downscale_factor"] ** sam["crop_n_layers"]
+    if sam["points_per_side"] // factor < 1:
+        errors.append(
+            f"sam.points_per_side: {sam['points_per_side']} leaves no prompt in crop layer "
+            f"{sam['crop_n_layers']} with sam.crop_n_points_downscale_factor "
+            f"{sam['crop_n_points_downscale_factor']}"
+        )
+    return errors
+
+
+def read_config(path: str | Path) -> dict:
+    """Read and complete a YAML file.
+
+    Raises:
+        ConfigError: it is not YAML, or its content is faulty; the message names the file.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: must hold keys and values, such as `images: demo`")
+    try:
+        return complete_config(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
