@@ -1,0 +1,99 @@
+"""Atomic writing, tab-separated tables and reversible file names; standard library only."""
+
+import contextlib
+import itertools
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_UNSAFE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
+
+
+def escape_name(name: str) -> str:
+    """A file name as printable text for a table: no control character, valid UTF-8.
+
+    A backslash becomes ``\\\\``, a byte that is not UTF-8 (a surrogate escape in Python's
+    decoding) ``\\xNN`` and any other control character ``\\uNNNN``. `unescape_name` reverses it.
+    """
+
+    def replace(match: re.Match) -> str:
+        code = ord(match[0])
+        if match[0] == "\\":
+            return "\\\\"
+        if 0xDC80 <= code <= 0xDCFF:
+            return f"\\x{code - 0xDC00:02x}"
+        return f"\\u{code:04x}"
+
+    return _UNSAFE.sub(replace, name)
+
+
+def unescape_name(text: str) -> str:
+    """The file name that `escape_name` turned into `text`."""
+
+    def replace(match: re.Match) -> str:
+        if match[1]:
+            return chr(0xDC00 + int(match[1], 16))
+        return chr(int(match[2], 16)) if match[2] else "\\"
+
+    return _ESCAPE.sub(replace, text)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A private temporary file beside `path`, renamed to it when the block succeeds.
+
+    The file is flushed to disk first; when the block fails it is removed and `path` is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would hide results from colleagues
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Write `content` (text as UTF-8) to `path`, complete or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_rows(path: str | Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
+    """Write a tab-separated table atomically; the caller escapes names."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in itertools.chain([header], rows):
+            file.write("\t".join(map(str, row)) + "\n")
+
+
+def read_rows(path: str | Path, header: tuple[str, ...]) -> Iterator[list[str]]:
+    """The rows of a table that `write_rows` wrote; none when it does not exist.
+
+    A last line without its line feed (an interrupted append) is left out.
+
+    Raises:
+        ValueError: the table has another header; the message names the file.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", newline="\n") as file:
+        first = file.readline()
+        if first.endswith("\n") and tuple(first[:-1].split("\t")) != header:
+            raise ValueError(f"{path}: not a table of {', '.join(header)}; delete it and run again")
+        for line in file:
+            fields = line[:-1].split("\t")
+            if line.endswith("\n") and len(fields) == len(header):
+                yield fields
