@@ -1,0 +1,200 @@
+"""The work of the rule `plan`: find what is pending and pack it into shards."""
+
+import csv
+import logging
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from samfleet.files import escape_name, write_atomic
+from samfleet.identity import digest_of_rows
+from samfleet.manifest import (
+    Collection,
+    ManifestRow,
+    identify,
+    read_manifest,
+    scan_collection,
+    write_manifest,
+)
+from samfleet.plan import (
+    Plan,
+    PlannedShard,
+    done_file,
+    is_complete,
+    kept_plan_file,
+    last_plan_file,
+    plan_file,
+    read_plan,
+    shard_file,
+    store_folder,
+)
+from samfleet.shards import (
+    MODEL_LOAD_SECONDS,
+    MODEL_LOADS_PER_SHARD,
+    CostModel,
+    ShardImage,
+    fit_cost,
+    guess_cost,
+    pack_shards,
+    write_shard,
+)
+from samfleet.statuses import CHANGED, TOO_LARGE
+from samfleet.store import rebuild_index
+from samfleet.store_index import StoredImage, read_stored_images
+
+logger = logging.getLogger(__name__)
+
+_ABANDONED_SECONDS = 30 * 86400
+
+
+def make_plan(config: dict, results: Path, model_key: str, gpus: int) -> Plan:
+    """Scan, hash, subtract what is stored, pack the rest, and write manifest and plan.
+
+    When nothing is pending and all paths and contents are as in the last plan, that plan is
+    written back byte for byte, which tells Snakemake that nothing downstream has to run.
+
+    Args:
+        config: the completed configuration.
+        results: the folder of the results.
+        model_key: under which results are looked up.
+        gpus: number of GPUs to pack for.
+    """
+    collection = scan_collection(config["images"], config["image"]["suffixes"], results)
+    folder = store_folder(results, model_key)
+    rebuild_index(folder)
+    stored = read_stored_images(folder)
+    last = read_plan(last_plan_file(results))
+    rows = _identify(config, results, collection, stored)
+    retry_large = last is not None and last.max_pixels < config["image"]["max_pixels"]
+    pending = list(_pending(rows, stored, config["retry_failed"], retry_large))
+    content = digest_of_rows((escape_name(r.path), r.image_id, r.problem) for r in rows)
+    if (
+        last
+        and not pending
+        and (last.content, last.model_key) == (content, model_key)
+        and is_complete(results, last)
+        and not retry_large
+    ):
+        plan = last
+    else:
+        plan = _new_plan(config, results, model_key, gpus, rows, pending, content)
+    write_manifest(results / "manifest.tsv", rows)
+    _journal(results).unlink(missing_ok=True)
+    write_atomic(last_plan_file(results), plan.to_json())
+    write_atomic(plan_file(results), plan.to_json())
+    _remove_old_plans(results, plan)
+    _report(collection, rows, pending, plan)
+    return plan
+
+
+def _journal(results: Path) -> Path:
+    return results / "plan" / "hashes.tsv"
+
+
+def _identify(
+    config: dict, results: Path, collection: Collection, stored: dict[str, StoredImage]
+) -> list[ManifestRow]:
+    known = {}
+    if config["rehash"]:
+        _journal(results).unlink(missing_ok=True)
+    else:
+        for source in (results / "manifest.tsv", _journal(results)):
+            for row in read_manifest(source):
+                image = stored.get(row.image_id)
+                # a picture that was not what its stat promised is not trusted again
+                if row.image_id and not (image and image.status == CHANGED):
+                    known[row.path, row.size, row.mtime_ns] = row.image_id
+    return identify(collection, known, _journal(results))
+
+
+def _pending(
+    rows: list[ManifestRow],
+    stored: dict[str, StoredImage],
+    retry_failed: bool,
+    retry_large: bool,
+) -> Iterator[ShardImage]:
+    """One picture for every content that has no result yet, in the order of the paths."""
+    seen = set()
+    for row in rows:
+        if not row.image_id or row.image_id in seen:
+            continue
+        seen.add(row.image_id)
+        image = stored.get(row.image_id)
+        again = retry_large and image is not None and image.status == TOO_LARGE
+        if image is None or again or image.is_pending(retry_failed):
+            yield ShardImage(row.image_id, row.size, row.path)
+
+
+def _new_plan(
+    config: dict,
+    results: Path,
+    model_key: str,
+    gpus: int,
+    rows: list[ManifestRow],
+    pending: list[ShardImage],
+    content: str,
+) -> Plan:
+    plan_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    model = config["sam"]["model"]
+    cost = _cost(results, model, model_key, rows)
+    minimum = config["shard"]["min_seconds"]
+    if minimum is None:
+        minimum = MODEL_LOADS_PER_SHARD * MODEL_LOAD_SECONDS[model]
+    planned = []
+    for number, images in enumerate(pack_shards(pending, gpus, cost, minimum), start=1):
+        name = f"{number:04d}"
+        write_shard(shard_file(results, plan_id, name), images)
+        seconds = sum(cost.seconds(image.size) for image in images)
+        planned.append(PlannedShard(name, len(images), round(seconds, 1)))
+    plan = Plan(
+        id=plan_id,
+        model_key=model_key,
+        content=content,
+        max_pixels=config["image"]["max_pixels"],
+        images=len(rows),
+        pending=len(pending),
+        shards=tuple(planned),
+    )
+    write_atomic(kept_plan_file(results, plan_id), plan.to_json())
+    return plan
+
+
+def _cost(results: Path, model: str, model_key: str, rows: list[ManifestRow]) -> CostModel:
+    """The cost of a picture, from the ledger's seconds under this model key where there are any."""
+    sizes = {row.image_id: row.size for row in rows}
+    measured = []
+    try:
+        with (results / "ledger.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                if row["model_key"] == model_key and row["image_id"] in sizes:
+                    fixed = float(row["seconds_encoding"]) + float(row["seconds_decoding"])
+                    growing = float(row["seconds_postprocessing"])
+                    measured.append((fixed, growing, sizes[row["image_id"]]))
+    except (OSError, KeyError, ValueError):
+        pass
+    return fit_cost(measured, guess_cost(model))
+
+
+def _remove_old_plans(results: Path, current: Plan) -> None:
+    """Remove shard lists that no job can need: carried out, or abandoned for 30 days."""
+    for folder in (results / "plan").iterdir():
+        if not folder.is_dir() or folder.name == current.id:
+            continue
+        shards = [path.stem for path in folder.glob("*.tsv")]
+        carried_out = all(done_file(results, folder.name, shard).exists() for shard in shards)
+        if carried_out or time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(folder)
+
+
+def _report(
+    collection: Collection, rows: list[ManifestRow], pending: list[ShardImage], plan: Plan
+) -> None:
+    if collection.ignored:
+        counts = ", ".join(f"{n} {suffix}" for suffix, n in collection.ignored.most_common())
+        logger.info("ignored %d other files: %s", collection.ignored.total(), counts)
+    for row in rows:
+        if row.problem:
+            logger.warning("%s %s", escape_name(row.path), row.problem)
+    logger.info("%d pictures, %d to detect in %d shards", len(rows), len(pending), len(plan.shards))

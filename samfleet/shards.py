@@ -1,0 +1,116 @@
+"""Packing pending pictures into shards for the GPUs; standard library only."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from samfleet.files import escape_name, read_rows, unescape_name, write_rows
+
+HEADER = ("image_id", "bytes", "path")
+
+OVERSUBSCRIPTION = 1.5
+"""A shard takes the remaining cost ÷ (this × GPUs): guided self-scheduling, C. D. Polychronopoulos
+and D. J. Kuck, IEEE Transactions on Computers C-36 (1987), with a factor above 1 so that a slow
+device cannot hold the last large shard."""
+
+MODEL_LOADS_PER_SHARD = 20
+"""A shard lasts at least this many model loads, so that loading costs 5 % at most."""
+
+MODEL_LOAD_SECONDS = {"tiny": 0.5, "vit_b": 4.0, "vit_l": 8.0, "vit_h": 12.0}
+"""Guesses that only shape the shards: reading the weights and moving them to a device."""
+
+_IMAGE_SECONDS = {"tiny": 0.1, "vit_b": 1.0, "vit_l": 1.3, "vit_h": 1.6}
+_SECONDS_PER_BYTE = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class ShardImage:
+    """A picture that a shard asks for."""
+
+    image_id: str
+    size: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """Expected seconds of a picture: a constant plus post-processing that grows with its size.
+
+    Encoder and decoder do not depend on a picture's size, since SAM scales every picture.
+    """
+
+    constant: float
+    per_byte: float
+
+    def seconds(self, size: int) -> float:
+        """Expected seconds of a picture whose file has `size` bytes."""
+        return self.constant + self.per_byte * size
+
+
+def guess_cost(model: str) -> CostModel:
+    """The cost model before anything was measured."""
+    return CostModel(_IMAGE_SECONDS[model], _SECONDS_PER_BYTE)
+
+
+def fit_cost(measured: Iterable[tuple[float, float, int]], guess: CostModel) -> CostModel:
+    """The cost model from a ledger.
+
+    Args:
+        measured: (seconds that do not depend on size, seconds that do, bytes) of detections.
+        guess: what to use when there is none.
+    """
+    rows = list(measured)
+    if not rows:
+        return guess
+    constant = sum(row[0] for row in rows) / len(rows)
+    size = sum(row[2] for row in rows)
+    return CostModel(constant, sum(row[1] for row in rows) / size if size else guess.per_byte)
+
+
+def pack_shards(
+    images: list[ShardImage], gpus: int, cost: CostModel, minimum_seconds: float
+) -> list[list[ShardImage]]:
+    """Split pictures into shards of decreasing cost, the largest first.
+
+    Each shard takes the remaining cost ÷ (1.5 × GPUs), at least `minimum_seconds`, at least one
+    picture; what would remain below the minimum joins the last shard. The order of the pictures
+    is kept, so neighbours in a folder are read by one job.
+
+    Args:
+        images: the pending pictures.
+        gpus: number of GPUs, at least 1.
+        cost: expected seconds of a picture.
+        minimum_seconds: expected seconds of the shortest shard.
+    """
+    if gpus < 1:
+        raise ValueError(f"gpus: {gpus} is not a number of GPUs; it must be at least 1")
+    remaining = sum(cost.seconds(image.size) for image in images)
+    shards: list[list[ShardImage]] = []
+    position = 0
+    while position < len(images):
+        target = max(remaining / (OVERSUBSCRIPTION * gpus), minimum_seconds)
+        if remaining - target < minimum_seconds:
+            target = remaining
+        shard, filled = [], 0.0
+        while position < len(images) and (not shard or filled < target):
+            seconds = cost.seconds(images[position].size)
+            if shard and filled + seconds / 2 > target:
+                break
+            shard.append(images[position])
+            filled += seconds
+            position += 1
+        shards.append(shard)
+        remaining -= filled
+    return shards
+
+
+def write_shard(path: str | Path, images: Iterable[ShardImage]) -> None:
+    """Write a shard list atomically."""
+    rows = ((image.image_id, image.size, escape_name(image.path)) for image in images)
+    write_rows(path, HEADER, rows)
+
+
+def read_shard(path: str | Path) -> Iterator[ShardImage]:
+    """The pictures of a shard list."""
+    for identity, size, name in read_rows(path, HEADER):
+        yield ShardImage(identity, int(size), unescape_name(name))

@@ -1,0 +1,97 @@
+"""What the store holds, readable without Parquet: segments by name and size, pictures by status.
+
+Standard library only: the Snakefile imports this. `samfleet.store` rebuilds the two files.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from samfleet.files import read_rows, write_atomic, write_rows
+from samfleet.statuses import CHANGED, MAXIMUM_ATTEMPTS, OK
+
+_HEADER = ("image_id", "status", "transient", "attempts")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """The best result that the store holds for a picture.
+
+    Attributes:
+        status: `ok` (detected), `changed` or a failure.
+        transient: whether a failure may pass (out of memory, input and output).
+        attempts: number of runs that ended in a failure.
+    """
+
+    status: str
+    transient: bool
+    attempts: int
+
+    def is_pending(self, retry_failed: bool) -> bool:
+        """Whether the picture is to be detected (again)."""
+        if self.status == OK:
+            return False
+        if self.status == CHANGED or retry_failed:
+            return True
+        return self.transient and self.attempts < MAXIMUM_ATTEMPTS
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The small part of the index, enough to see that there is nothing to do.
+
+    Attributes:
+        segments: size in bytes of every segment by name.
+        retryable: number of pictures with a transient failure that is tried again.
+        failed: number of pictures whose best result is a failure.
+    """
+
+    segments: dict[str, int]
+    retryable: int
+    failed: int
+
+
+def segments_on_disk(folder: str | Path) -> dict[str, int]:
+    """Size in bytes of every segment in a store's folder by name, sorted by name."""
+    found = {}
+    for path in sorted(Path(folder).glob("*.parquet")):
+        try:
+            found[path.name] = path.stat().st_size
+        except FileNotFoundError:  # a job replaced its flushes meanwhile
+            continue
+    return found
+
+
+def read_index(folder: str | Path) -> Index | None:
+    """The index of a store's folder, or None where there is none that can be read."""
+    try:
+        index = json.loads((Path(folder) / "index.json").read_text())
+        return Index(index["segments"], index["retryable"], index["failed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_stored_images(folder: str | Path) -> dict[str, StoredImage]:
+    """Every picture that the index knows, by image id."""
+    return {
+        identity: StoredImage(status, transient == "1", int(attempts))
+        for identity, status, transient, attempts in read_rows(Path(folder) / "images.tsv", _HEADER)
+    }
+
+
+def write_index(
+    folder: str | Path, segments: dict[str, int], images: Iterable[tuple[str, StoredImage]]
+) -> Index:
+    """Write both files atomically, the small one last, since it vouches for the other."""
+    known = sorted(images)
+    failures = [image for _, image in known if image.status != OK]
+    index = Index(segments, sum(image.is_pending(False) for image in failures), len(failures))
+    write_rows(
+        Path(folder) / "images.tsv",
+        _HEADER,
+        ((identity, i.status, int(i.transient), i.attempts) for identity, i in known),
+    )
+    content = {"segments": segments, "retryable": index.retryable, "failed": index.failed}
+    write_atomic(Path(folder) / "index.json", json.dumps(content, indent=1) + "\n")
+    return index
