@@ -1,0 +1,261 @@
+"""The store: Parquet segments, one row for each candidate, appended and never changed.
+
+A segment is complete or absent. A job flushes small segments as it goes and replaces them by one
+when its shard ends. The files can be read as they are with pandas, DuckDB or Polars.
+"""
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from samfleet.files import atomic_path, escape_name
+from samfleet.statuses import CHANGED, OK
+from samfleet.store_index import (
+    Index,
+    StoredImage,
+    read_index,
+    read_stored_images,
+    segments_on_disk,
+    write_index,
+)
+
+logger = logging.getLogger(__name__)
+
+_NUMBERS = pa.list_(pa.float64())
+
+IMAGE_FIELDS = (
+    ("image_id", pa.string()),
+    ("plan", pa.string()),
+    ("status", pa.string()),
+    ("reason", pa.string()),
+    ("transient", pa.bool_()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("dtype", pa.string()),
+    ("is_color", pa.bool_()),
+    ("plane", pa.string()),
+    ("n_candidates", pa.int32()),
+    ("background", _NUMBERS),
+    ("image_maximum", _NUMBERS),
+)
+"""Columns of a picture, the same in each of its rows.
+
+`background` and `image_maximum` are in raw units, in the order of `samfleet.measurement`: the
+maximum of the channels, the luminance, then every channel.
+"""
+
+CANDIDATE_FIELDS = (
+    ("candidate", pa.int32()),
+    ("bbox_x", pa.int32()),
+    ("bbox_y", pa.int32()),
+    ("bbox_width", pa.int32()),
+    ("bbox_height", pa.int32()),
+    ("area", pa.int64()),
+    ("rle", pa.string()),
+    ("predicted_iou", pa.float64()),
+    ("stability_score", pa.float64()),
+    ("point_x", pa.float64()),
+    ("point_y", pa.float64()),
+    ("crop_x", pa.int32()),
+    ("crop_y", pa.int32()),
+    ("crop_width", pa.int32()),
+    ("crop_height", pa.int32()),
+    ("centroid_x", pa.float64()),
+    ("centroid_y", pa.float64()),
+    ("perimeter", pa.float64()),
+    ("circularity", pa.float64()),
+    ("solidity", pa.float64()),
+    ("overlapping", pa.list_(pa.int32())),
+    ("shared_pixels", pa.list_(pa.int64())),
+    ("intensity_sum", _NUMBERS),
+    ("intensity_mean", _NUMBERS),
+    ("intensity_maximum", _NUMBERS),
+    ("intensity_std", _NUMBERS),
+)
+"""Columns of a candidate, null in the one row of a picture that has none or that failed.
+
+`rle` is the `counts` of a COCO run-length encoding whose size is (height, width); `overlapping`
+and `shared_pixels` pair the number of every candidate that shares pixels with their count.
+"""
+
+SCHEMA = pa.schema([pa.field(name, kind) for name, kind in IMAGE_FIELDS + CANDIDATE_FIELDS])
+
+_INDEX_COLUMNS = ["image_id", "status", "transient", "plan"]
+
+
+class SegmentError(Exception):
+    """A file among the segments is damaged or not ours; the message names it."""
+
+
+def image_rows(image: dict, candidates: list[dict]) -> list[dict]:
+    """The store's rows of a picture: one for each candidate, or one without candidate fields."""
+    common = {"n_candidates": len(candidates), **image}
+    return [{**common, **candidate} for candidate in candidates] or [common]
+
+
+class SegmentWriter:
+    """Collects the rows of one job and writes them as segments of a store's folder.
+
+    Args:
+        folder: the store's folder of a model key.
+        name: what distinguishes the segments of this job from all others.
+    """
+
+    def __init__(self, folder: Path, name: str):
+        self._folder = folder
+        self._name = name
+        self._rows: list[dict] = []
+        self._flushes: list[Path] = []
+
+    def add(self, rows: list[dict]) -> None:
+        """Add the rows of one picture."""
+        self._rows.extend(rows)
+
+    def flush(self) -> None:
+        """Write what was added since the last flush, if anything, as a segment of its own."""
+        if not self._rows:
+            return
+        path = self._folder / f"{self._name}-{len(self._flushes):05d}.parquet"
+        _write_segment(path, pa.Table.from_pylist(self._rows, SCHEMA))
+        self._flushes.append(path)
+        self._rows = []
+
+    def finish(self) -> None:
+        """Flush, and replace all flushes by one segment."""
+        self.flush()
+        if len(self._flushes) < 2:
+            return
+        merged = self._folder / f"{self._name}.parquet"
+        with atomic_path(merged) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+            for path in self._flushes:
+                writer.write_table(pq.read_table(path, schema=SCHEMA))
+        for path in self._flushes:
+            path.unlink(missing_ok=True)
+        self._flushes = [merged]
+
+
+def _write_segment(path: Path, table: pa.Table) -> None:
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a segment, in which the rows of a picture stand together.
+
+    Raises:
+        SegmentError: the file is damaged or was not written by this version of samfleet.
+        FileNotFoundError: a job has replaced it meanwhile.
+    """
+    try:
+        with pq.ParquetFile(path, memory_map=True) as segment:
+            if not segment.schema_arrow.equals(SCHEMA):
+                raise SegmentError(f"{path}: not a segment of this version of samfleet")
+            for group in range(segment.num_row_groups):
+                yield segment.read_row_group(group, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError) or not path.exists():
+            raise FileNotFoundError(path) from error
+        raise SegmentError(f"{path}: damaged: {error}") from error
+
+
+def rebuild_index(folder: Path) -> Index:
+    """Bring the index of a store's folder up to date with the segments that are there.
+
+    A damaged or foreign file among the segments is set aside, with a warning: it is renamed to
+    end in `.damaged`, and its pictures count as pending again.
+    """
+    index = read_index(folder)
+    if index is not None and index.segments == segments_on_disk(folder):
+        return index
+    segments, images = _take_stock(folder, _set_aside)
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_index(folder, segments, images.items())
+
+
+def stored_images(folder: Path) -> dict[str, StoredImage]:
+    """Every picture that the store holds at this moment, by image id; nothing is written."""
+    return _take_stock(folder, lambda path, error: logger.warning("%s; left out", error))[1]
+
+
+def _set_aside(path: Path, error: SegmentError) -> None:
+    logger.warning("%s; set aside, its pictures are detected again", error)
+    os.replace(path, path.with_name(f"{path.name}.damaged"))
+
+
+def _take_stock(
+    folder: Path, damaged: Callable[[Path, SegmentError], None]
+) -> tuple[dict[str, int], dict[str, StoredImage]]:
+    """Segments and pictures; only segments that the index does not know are read."""
+    segments = segments_on_disk(folder)
+    index = read_index(folder)
+    images: dict[str, StoredImage] = {}
+    unread = set(segments)
+    if index is not None and index.segments.items() <= segments.items():
+        images = read_stored_images(folder)
+        unread -= set(index.segments)
+    found: dict[str, list[tuple]] = defaultdict(list)
+    for name in sorted(unread):
+        try:
+            for identity, *result in _segment_images(folder / name):
+                found[identity].append(tuple(result))
+        except FileNotFoundError:
+            del segments[name]
+        except SegmentError as error:
+            damaged(folder / name, error)
+            del segments[name]
+    for identity, results in found.items():
+        images[identity] = _best(results, images.get(identity))
+    return segments, images
+
+
+def _segment_images(path: Path) -> set[tuple[str, str, bool, str]]:
+    """(image id, status, transient, plan) of every picture of a segment."""
+    images = set()
+    for group in read_segment(path, _INDEX_COLUMNS):
+        distinct = group.group_by(_INDEX_COLUMNS).aggregate([])
+        columns = (distinct[column].to_pylist() for column in _INDEX_COLUMNS)
+        images.update(zip(*columns, strict=True))
+    return images
+
+
+def _rank(status: str, transient: bool) -> int:
+    """Success beats permanent failure beats transient failure beats `changed`."""
+    if status == OK:
+        return 0
+    if status == CHANGED:
+        return 3
+    return 2 if transient else 1
+
+
+def _best(results: list[tuple[str, bool, str]], known: StoredImage | None) -> StoredImage:
+    attempts = len({plan for status, _, plan in results if status != OK})
+    candidates = [(status, transient) for status, transient, _ in results]
+    if known is not None:
+        attempts += known.attempts
+        candidates.append((known.status, known.transient))
+    status, transient = min(candidates, key=lambda candidate: _rank(*candidate))
+    return StoredImage(status, transient, attempts)
+
+
+def best_segments(folder: Path) -> dict[str, str]:
+    """For every picture the segment that holds its best result; names break ties.
+
+    Args:
+        folder: a store's folder, whose index is up to date.
+    """
+    best: dict[str, tuple[int, str]] = {}
+    for name in segments_on_disk(folder):
+        for identity, status, transient, _ in _segment_images(folder / name):
+            candidate = (_rank(status, transient), name)
+            best[identity] = min(best.get(identity, candidate), candidate)
+    return {identity: name for identity, (_, name) in best.items()}
+
+
+def reason_text(reason: object) -> str:
+    """A reason as one printable line."""
+    return escape_name(" ".join(str(reason).split()))[:500]
