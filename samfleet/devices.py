@@ -1,0 +1,72 @@
+"""Which devices this process may use, found without torch; standard library only."""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU as this process can name it.
+
+    Attributes:
+        name: the value for CUDA_VISIBLE_DEVICES that makes this device the only visible one.
+        lock: a name that is the same for every process of this scheduler job that can see the
+            device: its UUID where it is known, else `name`.
+        pretended: whether it is only a name, for tests and simulation; work runs on the CPU.
+    """
+
+    name: str
+    lock: str
+    pretended: bool = False
+
+
+def visible_devices(
+    pretended: list[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> list[Device]:
+    """The devices visible here: `pretended`, else CUDA_VISIBLE_DEVICES as inherited, else all.
+
+    As in CUDA, an entry of CUDA_VISIBLE_DEVICES that names no device ends the list.
+    """
+    if pretended:
+        return [Device(name, name, pretended=True) for name in pretended]
+    inherited = environment.get("CUDA_VISIBLE_DEVICES")
+    uuids = _uuids()
+    if inherited is None:
+        return [Device(str(index), uuid) for index, uuid in enumerate(uuids)]
+    devices = []
+    for entry in (part.strip() for part in inherited.split(",")):
+        if entry.isdecimal():
+            index = int(entry)
+            if uuids and index >= len(uuids):
+                break
+            devices.append(Device(entry, uuids[index] if uuids else entry))
+        elif re.match(r"(GPU|MIG)-", entry):
+            devices.append(Device(entry, _full_uuid(entry, uuids)))
+        else:
+            break
+    return devices
+
+
+def _full_uuid(entry: str, uuids: list[str]) -> str:
+    """CUDA accepts a unique prefix of a UUID: the lock needs the whole."""
+    matches = [uuid for uuid in uuids if uuid.startswith(entry)]
+    return matches[0] if len(matches) == 1 else entry
+
+
+def _uuids() -> list[str]:
+    """UUIDs of the GPUs in PCI order, by nvidia-smi; device numbers where it is not installed."""
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return [str(i) for i in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+    return [line.strip() for line in listing.splitlines() if line.strip().startswith("GPU-")]
