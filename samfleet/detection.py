@@ -1,0 +1,336 @@
+"""The work of the rule `detect`: one shard on one device, results into the store as they come.
+
+The stages are generators over the shard's pictures, joined by bounded queues: worker processes
+read ahead and measure behind while this process drives the device and writes. torch is imported
+only after a device has been leased and CUDA_VISIBLE_DEVICES is set.
+"""
+
+import json
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from samfleet.devices import Device, visible_devices
+from samfleet.files import escape_name, write_atomic
+from samfleet.lease import lease_device, lease_folder
+from samfleet.measurement import measure_candidates
+from samfleet.model_key import configured_weights, present_model_key
+from samfleet.reading import Failure, ReadImage, path_of, read_image
+from samfleet.recording import Recorder
+from samfleet.shards import ShardImage, read_shard
+from samfleet.statuses import CHANGED, ERROR, OK, OUT_OF_MEMORY, UNREADABLE
+from samfleet.stopping import Stopped, StopSignals
+from samfleet.store import image_rows, reason_text, stored_images
+from samfleet.workers import Task, WorkerCrash, Workers
+
+if TYPE_CHECKING:
+    from samfleet.mask_generator import MaskGenerator
+
+logger = logging.getLogger(__name__)
+
+_CPU = Device("", "")
+_MAXIMUM_WORKERS = 4
+
+
+class PlanError(Exception):
+    """The plan no longer fits; the message says what to do."""
+
+
+class DeviceError(Exception):
+    """A device cannot be used; the message names it and says what to do."""
+
+
+@dataclass
+class Detection:
+    """A picture on its way through the stages.
+
+    Attributes:
+        planned: what the shard asks for.
+        read: what came of reading it, or the failure of any stage.
+        records: the masks that SAM found, as SamAutomaticMaskGenerator gives them.
+        measured: columns of the picture and of its candidates, as in `samfleet.store`.
+        ledger: the ledger's columns that this picture fills.
+    """
+
+    planned: ShardImage
+    read: ReadImage | Failure
+    records: list[dict] = field(default_factory=list)
+    measured: tuple[dict, list[dict]] = ({}, ())
+    ledger: dict[str, object] = field(default_factory=dict)
+
+
+def detect_shard(
+    config: dict,
+    results: Path,
+    *,
+    root: Path,
+    shard_list: Path,
+    done: Path,
+    store: Path,
+    threads: int,
+) -> None:
+    """Detect every picture of a shard that the store does not hold yet.
+
+    Args:
+        config: the completed configuration.
+        results: the folder of the results.
+        root: the folder that the pictures' paths are relative to.
+        shard_list: the list of the shard's pictures, in a folder named after the plan.
+        done: the record to write when the shard is carried out.
+        store: the store's folder of the model key.
+        threads: CPU threads that this job may use.
+
+    Raises:
+        PlanError: the model key is no longer the plan's.
+        DeviceError: the device fails, or `device: cuda` has none.
+        Stopped: on a signal, after the results so far were written.
+    """
+    images = list(read_shard(shard_list))
+    known = stored_images(store)
+    pending = [i for i in images if i.image_id not in known or known[i.image_id].status != OK]
+    logger.info("%s: %d pictures, %d to detect", shard_list, len(images), len(pending))
+    record: dict[str, object] = {"images": len(images), "host": socket.gethostname()}
+    if pending:
+        if present_model_key(config, results) != store.name:
+            raise PlanError(
+                "the configuration or the weights changed after planning; run snakemake again"
+            )
+        plan, shard = shard_list.parent.name, shard_list.stem
+        with _lease(config, shard_list.parent) as device:
+            recorder = Recorder(results, store, plan, shard, config["shard"]["flush_seconds"])
+            _detect(config, root, pending, device, threads, recorder, shard_list.parent)
+        record |= {"device": device.name, "detected": recorder.detected, "failed": recorder.failed}
+    write_atomic(done, json.dumps(record) + "\n")
+
+
+def _lease(config: dict, plan_folder: Path) -> AbstractContextManager[Device]:
+    """A lease of a visible device that has not failed in this plan; the CPU needs none."""
+    devices = [] if config["device"] == "cpu" else visible_devices(config["devices"])
+    if not devices and config["device"] == "cuda":
+        raise DeviceError(
+            f"device: cuda is set, but {socket.gethostname()} shows no GPU "
+            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'is not set')}); "
+            "ask the scheduler for one, or set device: cpu"
+        )
+    if not devices:
+        if config["device"] == "auto":
+            logger.warning("no GPU is visible: running on the CPU")
+        return nullcontext(_CPU)
+    failed = _failed_devices(plan_folder)
+    return lease_device(
+        devices, lease_folder(), lambda: {unquote(path.name) for path in failed.glob("*")}
+    )
+
+
+def _failed_devices(plan_folder: Path) -> Path:
+    """The folder of this host with an empty file for each device that failed in the plan."""
+    return plan_folder / "failed_devices" / socket.gethostname()
+
+
+def _detect(
+    config: dict,
+    root: Path,
+    pending: list[ShardImage],
+    device: Device,
+    threads: int,
+    recorder: Recorder,
+    plan_folder: Path,
+) -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = device.name
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order that nvidia-smi numbers in
+    signals = StopSignals()
+    recorded: set[str] = set()
+    try:
+        with Workers(min(_MAXIMUM_WORKERS, max(1, threads - 1))) as workers:
+            window = 2 * workers.count
+            ahead = _read(config, root, pending, workers, window)
+            generator = _load_generator(config, device, threads)
+            behind = _find_masks(ahead, generator, device)
+            for detection in _measure(behind, workers, window):
+                with signals.critical():
+                    _record(detection, recorder, recorded, device)
+        with signals.critical():
+            recorder.finish()
+    except DeviceError:
+        write_atomic(_failed_devices(plan_folder) / quote(device.name, safe=""), "")
+        raise
+    except Stopped as stopped:
+        logger.warning("stopped by %s; what is finished is kept", stopped)
+        raise
+    finally:
+        recorder.flush()
+
+
+def _read(
+    config: dict, root: Path, pending: Iterable[ShardImage], workers: Workers, window: int
+) -> Iterator[Detection]:
+    """Read pictures in workers, `window` of them ahead."""
+    tasks: deque[tuple[ShardImage, Task]] = deque()
+    for planned in pending:
+        path = path_of(root, planned.path)
+        task = workers.submit(read_image, path, config["image"], config["display"])
+        tasks.append((planned, task))
+        if len(tasks) > window:
+            yield _finished_reading(*tasks.popleft(), workers)
+    while tasks:
+        yield _finished_reading(*tasks.popleft(), workers)
+
+
+def _finished_reading(planned: ShardImage, task: Task, workers: Workers) -> Detection:
+    try:
+        read = workers.result(task)
+    except WorkerCrash as crash:
+        read = Failure(UNREADABLE, f"{crash}", False, planned.image_id)
+    except Exception as error:
+        logger.exception("%s", escape_name(planned.path))
+        read = Failure(ERROR, f"{type(error).__name__}: {error}", True, planned.image_id)
+    return Detection(planned, read, ledger={"seconds_reading": round(read.seconds, 4)})
+
+
+def _load_generator(config: dict, device: Device, threads: int) -> "MaskGenerator":
+    import torch
+
+    from samfleet.mask_generator import MaskGenerator
+    from samfleet.models import load_model
+
+    torch.set_num_threads(threads)
+    target = "cpu"
+    if device is not _CPU and not device.pretended:
+        if not torch.cuda.is_available():
+            raise DeviceError(
+                f"device {device.name} on {socket.gethostname()} cannot be used by torch "
+                f"{torch.__version__}; compare its CUDA version with the driver's"
+            )
+        target = "cuda"
+    sam = config["sam"]
+    model = load_model(sam["model"], configured_weights(config), target)
+    named = {"model", "checkpoint", "cache_folder", "precision", "points_per_batch"}
+    parameters = {key: value for key, value in sam.items() if key not in named}
+    return MaskGenerator(
+        model, sam["precision"], points_per_batch=sam["points_per_batch"], **parameters
+    )
+
+
+def _find_masks(
+    detections: Iterable[Detection], generator: "MaskGenerator", device: Device
+) -> Iterator[Detection]:
+    """Run SAM on each picture that was read."""
+    import torch
+
+    for detection in detections:
+        if isinstance(detection.read, ReadImage):
+            try:
+                detection.records = _generate(generator, detection)
+                seconds = generator.seconds
+                for stage in ("encoding", "decoding", "postprocessing"):
+                    detection.ledger[f"seconds_{stage}"] = round(seconds.get(stage, 0.0), 4)
+            except (torch.cuda.OutOfMemoryError, MemoryError):
+                reason = "out of memory even with one prompt at a time"
+                detection.read = Failure(OUT_OF_MEMORY, reason, True, detection.read.image_id)
+            except Exception as error:
+                if _is_device_failure(error):
+                    name = f"device {device.name or 'cpu'} on {socket.gethostname()}"
+                    raise DeviceError(f"{name} failed: {error}") from error
+                logger.exception("%s", escape_name(detection.planned.path))
+                reason = f"{type(error).__name__}: {error}"
+                detection.read = Failure(ERROR, reason, True, detection.read.image_id)
+        yield detection
+
+
+def _generate(generator: "MaskGenerator", detection: Detection) -> list[dict]:
+    """The masks of a picture; out of memory, with half as many prompts at a time, down to one."""
+    import torch
+
+    points_per_batch = generator.points_per_batch
+    while True:
+        detection.ledger["points_per_batch"] = points_per_batch
+        try:
+            return generator.generate(detection.read.rgb, points_per_batch=points_per_batch)
+        except torch.cuda.OutOfMemoryError:
+            if points_per_batch == 1:
+                raise
+            torch.cuda.empty_cache()
+            points_per_batch //= 2
+            logger.warning(
+                "%s: out of memory; again with %d prompts at a time",
+                escape_name(detection.planned.path),
+                points_per_batch,
+            )
+
+
+def _is_device_failure(error: Exception) -> bool:
+    """Whether CUDA itself failed: nothing more can be computed in this process."""
+    import torch
+
+    fatal = getattr(torch, "AcceleratorError", ())
+    return isinstance(error, fatal) or "CUDA error" in str(error)
+
+
+def _measure(detections: Iterable[Detection], workers: Workers, window: int) -> Iterator[Detection]:
+    """Measure masks in workers; at most `window` pictures wait for it."""
+    tasks: deque[tuple[Detection, Task | None]] = deque()
+    for detection in detections:
+        task = None
+        if isinstance(detection.read, ReadImage):
+            read = detection.read
+            task = workers.submit(measure_candidates, read.pixels, read.is_color, detection.records)
+        tasks.append((detection, task))
+        while tasks and (len(tasks) > window or _is_ready(tasks[0][1])):
+            yield _finished_measuring(*tasks.popleft(), workers)
+    while tasks:
+        yield _finished_measuring(*tasks.popleft(), workers)
+
+
+def _is_ready(task: Task | None) -> bool:
+    return task is None or task.future.done()
+
+
+def _finished_measuring(detection: Detection, task: Task | None, workers: Workers) -> Detection:
+    if task is not None:
+        try:
+            detection.measured = workers.result(task)
+        except Exception as error:
+            logger.exception("%s", escape_name(detection.planned.path))
+            reason = f"{type(error).__name__}: {error}"
+            detection.read = Failure(ERROR, reason, True, detection.read.image_id)
+    return detection
+
+
+def _record(detection: Detection, recorder: Recorder, recorded: set[str], device: Device) -> None:
+    """Write a picture under the id of the bytes that were decoded, once."""
+    planned, read = detection.planned, detection.read
+    identity = read.image_id or planned.image_id
+    ledger = detection.ledger | {"device": device.name or "cpu"}
+    if identity not in recorded:
+        recorded.add(identity)
+        if isinstance(read, Failure):
+            image = {"status": read.status, "transient": read.transient}
+            image["reason"] = reason_text(read.reason)
+            logger.warning("%s: %s: %s", escape_name(planned.path), read.status, image["reason"])
+            rows = image_rows({"image_id": identity, **image}, [])
+        else:
+            image, candidates = detection.measured
+            image = {
+                "image_id": identity,
+                "status": OK,
+                "reason": "",
+                "transient": False,
+                "dtype": str(read.pixels.dtype),
+                "is_color": read.is_color,
+                "plane": read.plane,
+                **image,
+            }
+            rows = image_rows(image, candidates)
+        recorder.add(rows, ledger)
+    if identity != planned.image_id:
+        reason = f"its content changed after planning; {identity} was detected instead"
+        logger.warning("%s: %s", escape_name(planned.path), reason)
+        row = {"image_id": planned.image_id, "status": CHANGED, "reason": reason, "transient": True}
+        recorder.add(image_rows(row, []), ledger)

@@ -1,0 +1,65 @@
+"""The ledger: one row for every detection, with where it ran and how long its stages took."""
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from samfleet.files import atomic_path
+
+COLUMNS = (
+    "when",
+    "image_id",
+    "model_key",
+    "plan",
+    "shard",
+    "status",
+    "host",
+    "device",
+    "points_per_batch",
+    "seconds_reading",
+    "seconds_encoding",
+    "seconds_decoding",
+    "seconds_postprocessing",
+    "seconds_writing",
+)
+"""Columns of results/ledger.csv; `when` is UTC in ISO 8601."""
+
+
+def job_ledger(results: Path, name: str) -> Path:
+    """The ledger of one job, to which nobody else writes."""
+    return results / "ledger" / f"{name}.csv"
+
+
+def append_rows(path: Path, rows: Iterable[dict]) -> None:
+    """Append rows to a job's ledger and bring them to the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerows(rows)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def collect_ledger(results: Path) -> int:
+    """Write results/ledger.csv from the ledgers of all jobs, in the order of time.
+
+    Returns:
+        The number of detections.
+    """
+    rows = []
+    for path in sorted((results / "ledger").glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            # a last line without all its fields was being written when its job was killed
+            rows.extend(row for row in csv.DictReader(file) if None not in row.values())
+    rows.sort(key=lambda row: (row["when"], row["image_id"]))
+    with (
+        atomic_path(results / "ledger.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return len(rows)

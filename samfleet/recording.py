@@ -1,0 +1,75 @@
+"""Writing what was detected: segments of the store and the job's ledger, flushed as it goes."""
+
+import datetime
+import secrets
+import socket
+import time
+from pathlib import Path
+
+from samfleet.ledger import append_rows, job_ledger
+from samfleet.statuses import OK
+from samfleet.store import SegmentWriter
+
+_FLUSH_IMAGES = 50
+
+
+class Recorder:
+    """Records the pictures of one job.
+
+    Args:
+        results: the folder of the results.
+        store: the store's folder of the model key.
+        plan: the plan's id.
+        shard: the shard's name.
+        flush_seconds: results reach the disk at least this often, and every 50 pictures.
+
+    Attributes:
+        detected: number of pictures recorded as detected.
+        failed: number of pictures recorded with another status.
+    """
+
+    def __init__(self, results: Path, store: Path, plan: str, shard: str, flush_seconds: float):
+        self.detected = self.failed = 0
+        name = f"{plan}-{shard}-{secrets.token_hex(4)}"
+        self._segments = SegmentWriter(store, name)
+        self._ledger = job_ledger(results, name)
+        self._ledger_rows: list[dict] = []
+        self._common = {"model_key": store.name, "plan": plan, "shard": shard}
+        self._flush_seconds = flush_seconds
+        self._flushed = time.monotonic()
+
+    def add(self, rows: list[dict], ledger: dict) -> None:
+        """Record a picture: its rows of the store, and the ledger's columns that vary."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        status = rows[0]["status"]
+        self.detected += status == OK
+        self.failed += status != OK
+        self._segments.add([{**row, "plan": self._common["plan"]} for row in rows])
+        self._ledger_rows.append(
+            self._common
+            | {"when": now, "status": status, "image_id": rows[0]["image_id"]}
+            | {"host": socket.gethostname()}
+            | ledger
+        )
+        late = time.monotonic() - self._flushed >= self._flush_seconds
+        if late or len(self._ledger_rows) >= _FLUSH_IMAGES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring everything that was added to the disk."""
+        if self._ledger_rows:
+            start = time.perf_counter()
+            self._segments.flush()
+            self._append_ledger(time.perf_counter() - start)
+        self._flushed = time.monotonic()
+
+    def finish(self) -> None:
+        """Flush, and replace the job's segments by one."""
+        self.flush()
+        self._segments.finish()
+
+    def _append_ledger(self, seconds: float) -> None:
+        """Append the pending rows; the time of a flush is shared among its pictures."""
+        share = round(seconds / len(self._ledger_rows), 4)
+        append_rows(self._ledger, ({**row, "seconds_writing": share} for row in self._ledger_rows))
+        self._ledger_rows = []

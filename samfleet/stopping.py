@@ -1,0 +1,42 @@
+"""Stopping on a signal without losing what is finished."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+
+class Stopped(BaseException):
+    """The process was asked to stop; not an Exception, so that no handler takes it for a fault."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class StopSignals:
+    """Turns SIGTERM, SIGINT and SIGUSR1 into `Stopped`, but never inside a `critical` block.
+
+    Schedulers announce the end of the walltime by SIGTERM or, where asked to, SIGUSR1.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._critical = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _: object) -> None:
+        self._asked = number
+        if not self._critical:
+            raise Stopped(number)
+
+    @contextlib.contextmanager
+    def critical(self) -> Iterator[None]:
+        """A block that is finished before the process stops."""
+        self._critical = True
+        try:
+            yield
+        finally:
+            self._critical = False
+        if self._asked:
+            raise Stopped(self._asked)

@@ -1,0 +1,95 @@
+"""Processes that read and measure pictures beside the one that drives the device.
+
+They are spawned, never forked: a forked one would keep the device's lease when its parent dies.
+Each ends with its parent. A picture that crashes a decoder costs nothing but itself.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+
+class WorkerCrash(Exception):
+    """A task ended the process that ran it, twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A call that is under way in a worker."""
+
+    function: Callable
+    arguments: tuple
+    future: Future
+
+
+class Workers:
+    """A pool of worker processes, to be used as a context manager.
+
+    Args:
+        count: number of processes.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        self._pool = _start_pool(count)
+
+    def submit(self, function: Callable, *arguments: object) -> Task:
+        """Start a call of an importable function."""
+        try:
+            future = self._pool.submit(function, *arguments)
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=False)
+            self._pool = _start_pool(self.count)
+            future = self._pool.submit(function, *arguments)
+        return Task(function, arguments, future)
+
+    def result(self, task: Task) -> object:
+        """Wait for a call.
+
+        A crash takes down the whole pool, so that innocent calls fail too: each is done again
+        alone in a process of its own.
+
+        Raises:
+            WorkerCrash: this call ended its process then, too.
+        """
+        try:
+            return task.future.result()
+        except BrokenProcessPool:
+            with _start_pool(1) as alone:
+                try:
+                    return alone.submit(task.function, *task.arguments).result()
+                except BrokenProcessPool as error:
+                    raise WorkerCrash("the process that read it crashed") from error
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_pool(count: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(count, mp_context=context, initializer=_prepare_worker)
+
+
+def _prepare_worker() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # the cores are shared out among processes
+    # the parent decides when to stop, also when a signal reaches the whole process group
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
