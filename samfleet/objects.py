@@ -1,0 +1,127 @@
+"""results/objects.parquet: one row for each kept object, sorted by picture, in bounded memory."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from samfleet.files import atomic_path
+
+_NUMBER, _WHOLE, _TEXT, _PIXELS = pa.float64(), pa.int64(), pa.string(), pa.int32()
+
+OBJECT_SCHEMA = pa.schema(
+    [
+        ("image", _TEXT),
+        ("image_id", _TEXT),
+        ("object", _PIXELS),
+        ("candidate", _PIXELS),
+        ("width", _PIXELS),
+        ("height", _PIXELS),
+        ("bbox_x", _PIXELS),
+        ("bbox_y", _PIXELS),
+        ("bbox_width", _PIXELS),
+        ("bbox_height", _PIXELS),
+        ("centroid_x", _NUMBER),
+        ("centroid_y", _NUMBER),
+        ("area", _WHOLE),
+        ("perimeter", _NUMBER),
+        ("circularity", _NUMBER),
+        ("solidity", _NUMBER),
+        ("mean_intensity", _NUMBER),
+        ("max_intensity", _NUMBER),
+        ("std_intensity", _NUMBER),
+        ("integrated_intensity", _NUMBER),
+        ("background", _NUMBER),
+        ("ctcf", _NUMBER),
+        ("raw_mean_intensity", _NUMBER),
+        ("raw_max_intensity", _NUMBER),
+        ("raw_std_intensity", _NUMBER),
+        ("raw_integrated_intensity", _NUMBER),
+        ("raw_background", _NUMBER),
+        ("raw_ctcf", _NUMBER),
+        ("predicted_iou", _NUMBER),
+        ("stability_score", _NUMBER),
+        ("rle", _TEXT),
+    ]
+)
+"""Columns of results/objects.parquet.
+
+Intensities are on the scale of 0 to 255, those that begin with `raw_` in the units of the pixels.
+`object` counts from 1 in each picture; `rle` is the `counts` of a COCO run-length encoding of
+(height, width).
+"""
+
+_BLOCK_IMAGES = 50_000
+_RANKED = pa.schema([("rank", _WHOLE), *list(OBJECT_SCHEMA)[1:]])
+
+
+class ObjectSorter:
+    """Takes objects in any order and writes them in the order of their pictures.
+
+    Objects wait on disk in blocks of consecutive pictures; one block at a time is sorted in
+    memory. To be used as a context manager.
+
+    Args:
+        folder: where the temporary files may lie.
+    """
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._stack = ExitStack()
+        temporary = tempfile.TemporaryDirectory(dir=folder, prefix=".objects-")
+        self._folder = Path(self._stack.enter_context(temporary))
+        self._writers: dict[int, pq.ParquetWriter] = {}
+
+    def __enter__(self) -> "ObjectSorter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_writers()
+        self._stack.close()
+
+    def add(self, objects: pa.Table, ranks: np.ndarray) -> None:
+        """Add objects.
+
+        Args:
+            objects: columns of OBJECT_SCHEMA but `image`.
+            ranks: int64, the position of each object's picture among all.
+        """
+        table = objects.add_column(0, "rank", pa.array(ranks, _WHOLE)).select(_RANKED.names)
+        table = table.cast(_RANKED)
+        blocks = ranks // _BLOCK_IMAGES
+        for block in np.unique(blocks):
+            if block not in self._writers:
+                path = self._folder / f"{block}.parquet"
+                self._writers[block] = pq.ParquetWriter(path, _RANKED)
+            self._writers[block].write_table(table.take(np.flatnonzero(blocks == block)))
+
+    def write(self, path: Path, images: Sequence[str]) -> int:
+        """Write all objects to `path` atomically.
+
+        Args:
+            images: the printable name of the picture of every rank.
+
+        Returns:
+            The number of objects.
+        """
+        self._close_writers()
+        count = 0
+        with atomic_path(path) as target, pq.ParquetWriter(target, OBJECT_SCHEMA) as writer:
+            for block in sorted(self._writers):
+                table = pq.read_table(self._folder / f"{block}.parquet")
+                order = pc.sort_indices(table, [("rank", "ascending"), ("object", "ascending")])
+                table = table.take(order)
+                names = pa.array([images[rank] for rank in table["rank"].to_pylist()], _TEXT)
+                table = table.set_column(0, "image", names).cast(OBJECT_SCHEMA)
+                writer.write_table(table)
+                count += table.num_rows
+        return count
+
+    def _close_writers(self) -> None:
+        for writer in self._writers.values():
+            writer.close()

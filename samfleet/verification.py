@@ -1,0 +1,34 @@
+"""The work of the rule `verify`: an error when any picture failed, for `on_error: fail`."""
+
+import csv
+from pathlib import Path
+
+from samfleet.statuses import EMPTY, OK
+
+_SHOWN = 20
+
+
+class FailedImages(Exception):
+    """Pictures failed; the message names them with their reasons."""
+
+
+def verify_summary(summary: str | Path) -> str:
+    """Check that every picture of a summary was detected.
+
+    Returns:
+        One line that says how many pictures were.
+
+    Raises:
+        FailedImages: some were not.
+    """
+    with open(summary, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    failed = [row for row in rows if row["status"] not in (OK, EMPTY)]
+    if failed:
+        lines = [f"{row['image']}: {row['status']}: {row['reason']}" for row in failed[:_SHOWN]]
+        more = f"\n  and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+        raise FailedImages(
+            f"on_error: fail: {len(failed)} of {len(rows)} pictures failed; everything else is "
+            f"done, see {summary}:\n  " + "\n  ".join(lines) + more
+        )
+    return f"{len(rows)} pictures, none failed"
