@@ -1,0 +1,25 @@
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+CLONE = Path(workflow.basedir)
+
+# a configuration that the user names stands alone, without the demo's values
+if not workflow.overwrite_configfiles:
+
+    configfile: CLONE / "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/plan.smk"
+include: "rules/detect.smk"
+include: "rules/summary.smk"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        final_results(),

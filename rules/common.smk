@@ -1,0 +1,125 @@
+# Needs the configuration and the pictures. Leaves `config` completed, the number of GPUs, and the
+# stamps by which Snakemake sees what is out of date; all work is the package's.
+import sys
+from functools import cache
+
+if str(CLONE) not in sys.path:
+    sys.path.insert(0, str(CLONE))
+
+from samfleet import staleness
+from samfleet.config import ConfigError, complete_config
+from samfleet.devices import visible_devices
+from samfleet.manifest import ManifestError, scan_collection
+from samfleet.model_key import configured_model_key
+from samfleet.plan import plan_file, plan_of_shard, read_plan, shard_file
+from samfleet.weights import CheckpointError, OFFICIAL_WEIGHTS
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+RESULTS = Path("results")
+
+try:
+    config.update(complete_config(config))
+except ConfigError as error:
+    raise WorkflowError(str(error))
+
+
+wildcard_constraints:
+    plan=r"[\w-]+",
+    shard=r"\d+",
+
+
+def final_results():
+    """The files that a run ends with."""
+    tables = ["summary.csv", "objects.parquet", "filtering.csv", "ledger.csv"]
+    verified = ["logs/verified.txt"] if config["on_error"] == "fail" else []
+    return [f"results/{name}" for name in tables + verified]
+
+
+@cache
+def scanned_collection():
+    """The pictures, looked for once in a run."""
+    return scan_collection(config["images"], config["image"]["suffixes"], RESULTS)
+
+
+def gpu_count():
+    """How many GPUs this run may use at a time."""
+    given = workflow.global_resources.get("gpu").value
+    if given is not None:
+        return max(1, int(given))
+    if workflow.nodes is not None:
+        return max(1, int(workflow.nodes))
+    return max(1, len(visible_devices(config["devices"])))
+
+
+# a forgotten --resources gpu=N must not start a job for every shard at once
+if workflow.is_main_process and workflow.global_resources.get("gpu").value is None:
+    workflow.register_resource("gpu", gpu_count())
+
+
+@cache
+def plan_stamp():
+    """The input of the plan: newer than it when pictures, model or store ask for another plan."""
+    if workflow.is_main_process:
+        try:
+            collection = scanned_collection()
+            key = configured_model_key(config, RESULTS)
+        except (ManifestError, CheckpointError) as error:
+            raise WorkflowError(str(error))
+        reasons = staleness.refresh_plan_stamp(config, RESULTS, collection, key, gpu_count())
+        if reasons:
+            logger.info(f"samfleet: {staleness.outlook(config, RESULTS, collection, key)}")
+            logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
+    return str(staleness.plan_stamp_file(RESULTS))
+
+
+def summary_input(wildcards):
+    """The summary's stamp and the record of every shard of the plan."""
+    checkpoints.plan.get()
+    if workflow.is_main_process:
+        staleness.refresh_summary_stamp(config, RESULTS, scanned_collection())
+    plan = read_plan(plan_file(RESULTS))
+    return {
+        "stamp": str(staleness.summary_stamp_file(RESULTS)),
+        "done": [f"results/plan/{plan.id}/{shard.name}.done" for shard in plan.shards],
+    }
+
+
+def detect_input(wildcards):
+    """A shard's list and, where the official weights are asked for, the word that they are there."""
+    files = {"shard": ancient("results/plan/{plan}/{shard}.tsv")}
+    if config["sam"]["model"] in OFFICIAL_WEIGHTS and not config["sam"]["checkpoint"]:
+        files["weights"] = ancient("results/plan/{plan}/weights.txt")
+    return files
+
+
+def detect_threads(wildcards):
+    """CPU threads of a detection: an equal share of the cores here, the configured number elsewhere."""
+    if workflow.nodes is None and workflow.is_main_process:
+        return max(1, workflow.cores // gpu_count())
+    return config["shard"]["threads"]
+
+
+def shard_priority(wildcards):
+    """Largest shards first, and shards are numbered from the largest."""
+    return 1_000_000 - int(wildcards.shard)
+
+
+def shard_runtime(wildcards, attempt):
+    """Minutes for a shard's expected seconds with a margin, more at every attempt."""
+    plan = plan_of_shard(shard_file(RESULTS, wildcards.plan, wildcards.shard))
+    seconds = {shard.name: shard.seconds for shard in plan.shards}[wildcards.shard]
+    return int(30 + 3 * seconds / 60) * attempt
+
+
+def detect_memory(wildcards, attempt):
+    """MB of memory for a detection, more at every attempt."""
+    return config["shard"]["mem_mb"] * attempt
+
+
+onstart:
+    if workflow.nodes is None and workflow.cores < gpu_count():
+        logger.warning(
+            f"samfleet: {gpu_count()} GPUs but only {workflow.cores} cores: a job needs one at least, so "
+            f"{gpu_count() - workflow.cores} GPUs stay idle; use --cores {gpu_count()} or more"
+        )

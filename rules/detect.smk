@@ -1,0 +1,34 @@
+# Needs a shard list of the plan. Leaves segments in results/store/ as it goes and, at the end, the
+# record that the shard is done. One job holds one GPU.
+rule fetch_weights:
+    output:
+        weights="results/plan/{plan}/weights.txt",
+    log:
+        "results/logs/fetch_weights/{plan}.log",
+    localrule: True
+    conda:
+        "../envs/fetch_weights.yaml"
+    script:
+        "../scripts/fetch_weights.py"
+
+
+rule detect:
+    input:
+        unpack(detect_input),
+    output:
+        done="results/plan/{plan}/{shard}.done",
+    log:
+        "results/logs/detect/{plan}-{shard}.log",
+    benchmark:
+        "results/benchmarks/detect/{plan}-{shard}.tsv"
+    threads: detect_threads
+    resources:
+        gpu=1,
+        mem_mb=detect_memory,
+        runtime=shard_runtime,
+    priority: shard_priority
+    retries: 2
+    conda:
+        "../envs/detect.yaml"
+    script:
+        "../scripts/detect.py"

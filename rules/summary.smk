@@ -1,0 +1,33 @@
+# Needs the store. Leaves the tables of the run; reads no picture, decodes no mask, uses no GPU.
+rule summary:
+    input:
+        unpack(summary_input),
+    output:
+        summary="results/summary.csv",
+        objects="results/objects.parquet",
+        filtering="results/filtering.csv",
+        ledger="results/ledger.csv",
+    log:
+        "results/logs/summary.log",
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    conda:
+        "../envs/summary.yaml"
+    script:
+        "../scripts/summary.py"
+
+
+# In the DAG only with `on_error: fail`.
+rule verify:
+    input:
+        summary="results/summary.csv",
+    output:
+        verified="results/logs/verified.txt",
+    log:
+        "results/logs/verify.log",
+    localrule: True
+    conda:
+        "../envs/summary.yaml"
+    script:
+        "../scripts/verify.py"

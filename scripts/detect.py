@@ -1,0 +1,24 @@
+import sys
+from pathlib import Path
+
+from samfleet.detection import detect_shard
+from samfleet.logs import configure_logging
+from samfleet.manifest import collection_root
+from samfleet.plan import plan_of_shard, store_folder
+from samfleet.stopping import Stopped
+
+if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
+    shard = Path(snakemake.input.shard)
+    try:
+        detect_shard(
+            snakemake.config,
+            Path("results"),
+            root=collection_root(snakemake.config["images"]),
+            shard_list=shard,
+            done=Path(snakemake.output.done),
+            store=store_folder("results", plan_of_shard(shard).model_key),
+            threads=snakemake.threads,
+        )
+    except Stopped as stopped:
+        sys.exit(128 + stopped.number)

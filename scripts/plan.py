@@ -1,0 +1,10 @@
+from pathlib import Path
+
+from samfleet.logs import configure_logging
+from samfleet.planning import make_plan
+from samfleet.staleness import read_stamp
+
+if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
+    stamp = read_stamp(snakemake.input.stamp)
+    make_plan(snakemake.config, Path("results"), stamp["model_key"], stamp["gpus"])

@@ -1,0 +1,10 @@
+from pathlib import Path
+
+from samfleet.logs import configure_logging
+from samfleet.plan import plan_file, read_plan, store_folder
+from samfleet.summary import write_summary
+
+if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
+    plan = read_plan(plan_file("results"))
+    write_summary(snakemake.config, Path("results"), store_folder("results", plan.model_key))
