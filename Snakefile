@@ -20,6 +20,6 @@ include: "rules/summary.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         final_results(),
+    localrule: True

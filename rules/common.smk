@@ -6,12 +6,12 @@ from functools import cache
 if str(CLONE) not in sys.path:
     sys.path.insert(0, str(CLONE))
 
-from samfleet import staleness
+from samfleet.plan import staleness
 from samfleet.config import ConfigError, complete_config
 from samfleet.devices import visible_devices
-from samfleet.manifest import ManifestError, scan_collection
-from samfleet.model_key import configured_model_key
-from samfleet.plan import plan_file, plan_of_shard, read_plan, shard_file
+from samfleet.plan.manifest import ManifestError, scan_collection
+from samfleet.plan.model_key import configured_model_key
+from samfleet.plan.record import plan_file, plan_of_shard, read_plan, shard_file
 from samfleet.weights import CheckpointError, OFFICIAL_WEIGHTS
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger

@@ -21,14 +21,14 @@ rule detect:
         "results/logs/detect/{plan}-{shard}.log",
     benchmark:
         "results/benchmarks/detect/{plan}-{shard}.tsv"
+    priority: shard_priority
+    retries: 2
+    conda:
+        "../envs/detect.yaml"
     threads: detect_threads
     resources:
         gpu=1,
         mem_mb=detect_memory,
         runtime=shard_runtime,
-    priority: shard_priority
-    retries: 2
-    conda:
-        "../envs/detect.yaml"
     script:
         "../scripts/detect.py"

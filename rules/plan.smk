@@ -7,10 +7,10 @@ checkpoint plan:
         plan="results/plan/plan.json",
     log:
         "results/logs/plan.log",
+    conda:
+        "../envs/plan.yaml"
     resources:
         mem_mb=4000,
         runtime=240,
-    conda:
-        "../envs/plan.yaml"
     script:
         "../scripts/plan.py"

@@ -9,11 +9,11 @@ rule summary:
         ledger="results/ledger.csv",
     log:
         "results/logs/summary.log",
+    conda:
+        "../envs/summary.yaml"
     resources:
         mem_mb=8000,
         runtime=240,
-    conda:
-        "../envs/summary.yaml"
     script:
         "../scripts/summary.py"
 

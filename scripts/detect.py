@@ -1,11 +1,11 @@
 import sys
 from pathlib import Path
 
-from samfleet.detection import detect_shard
+from samfleet.detection.shard import detect_shard
+from samfleet.detection.stopping import Stopped
 from samfleet.logs import configure_logging
-from samfleet.manifest import collection_root
-from samfleet.plan import plan_of_shard, store_folder
-from samfleet.stopping import Stopped
+from samfleet.plan.manifest import collection_root
+from samfleet.plan.record import plan_of_shard, store_folder
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])

@@ -1,6 +1,6 @@
 from samfleet.files import write_atomic
 from samfleet.logs import configure_logging
-from samfleet.model_key import configured_weights
+from samfleet.plan.model_key import configured_weights
 from samfleet.weights import fetch_weights
 
 if __name__ == "__main__":

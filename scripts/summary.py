@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from samfleet.logs import configure_logging
-from samfleet.plan import plan_file, read_plan, store_folder
-from samfleet.summary import write_summary
+from samfleet.plan.record import plan_file, read_plan, store_folder
+from samfleet.summary.tables import write_summary
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])

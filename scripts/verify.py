@@ -1,6 +1,6 @@
 from samfleet.files import write_atomic
 from samfleet.logs import configure_logging
-from samfleet.verification import verify_summary
+from samfleet.summary.verification import verify_summary
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])

@@ -17,7 +17,7 @@ from samfleet.identity import digest_of, digest_of_rows, image_id_of_file
 HEADER = ("path", "image_id", "bytes", "mtime_ns", "problem")
 """Columns of results/manifest.tsv; `image_id` is empty where `problem` says why."""
 
-_DEMO = Path(__file__).resolve().parent.parent / "resources" / "demo" / "images"
+_DEMO = Path(__file__).resolve().parents[2] / "resources" / "demo" / "images"
 
 
 class ManifestError(Exception):

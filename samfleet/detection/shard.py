@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
+from samfleet.detection.measurement import measure_candidates
+from samfleet.detection.reading import Failure, ReadImage, path_of, read_image
+from samfleet.detection.recording import Recorder
+from samfleet.detection.stopping import Stopped, StopSignals
+from samfleet.detection.workers import Task, WorkerCrash, Workers
 from samfleet.devices import Device, visible_devices
 from samfleet.files import escape_name, write_atomic
 from samfleet.lease import lease_device, lease_folder
-from samfleet.measurement import measure_candidates
-from samfleet.model_key import configured_weights, present_model_key
-from samfleet.reading import Failure, ReadImage, path_of, read_image
-from samfleet.recording import Recorder
-from samfleet.shards import ShardImage, read_shard
+from samfleet.plan.model_key import configured_weights, present_model_key
+from samfleet.plan.shards import ShardImage, read_shard
 from samfleet.statuses import CHANGED, ERROR, OK, OUT_OF_MEMORY, UNREADABLE
-from samfleet.stopping import Stopped, StopSignals
-from samfleet.store import image_rows, reason_text, stored_images
-from samfleet.workers import Task, WorkerCrash, Workers
+from samfleet.store.segments import image_rows, reason_text, stored_images
 
 if TYPE_CHECKING:
     from samfleet.mask_generator import MaskGenerator
@@ -55,7 +55,7 @@ class Detection:
         planned: what the shard asks for.
         read: what came of reading it, or the failure of any stage.
         records: the masks that SAM found, as SamAutomaticMaskGenerator gives them.
-        measured: columns of the picture and of its candidates, as in `samfleet.store`.
+        measured: columns of the picture and of its candidates, as in `samfleet.store.segments`.
         ledger: the ledger's columns that this picture fills.
     """
 

@@ -13,9 +13,16 @@ from pathlib import Path
 
 from samfleet.files import write_atomic
 from samfleet.identity import digest_of
-from samfleet.manifest import Collection, read_manifest
-from samfleet.plan import Plan, is_complete, last_plan_file, plan_file, read_plan, store_folder
-from samfleet.store_index import read_index, read_stored_images, segments_on_disk
+from samfleet.plan.manifest import Collection, read_manifest
+from samfleet.plan.record import (
+    Plan,
+    is_complete,
+    last_plan_file,
+    plan_file,
+    read_plan,
+    store_folder,
+)
+from samfleet.store.index import read_index, read_stored_images, segments_on_disk
 
 TABLES_VERSION = 1
 """Raise by hand when the code changes what the summary's tables hold."""

@@ -1,6 +1,6 @@
 """What the store holds, readable without Parquet: segments by name and size, pictures by status.
 
-Standard library only: the Snakefile imports this. `samfleet.store` rebuilds the two files.
+Standard library only: the Snakefile imports this. `samfleet.store.segments` rebuilds the two files.
 """
 
 import json

@@ -17,17 +17,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samfleet.files import atomic_path, escape_name
-from samfleet.filtering import FILTERS, Candidates, first_failed, suppress_overlaps, white_level
-from samfleet.ledger import collect_ledger
-from samfleet.manifest import (
+from samfleet.plan.manifest import (
     RESERVED_COLUMNS,
     ManifestRow,
     collection_columns,
     read_manifest,
 )
-from samfleet.objects import OBJECT_SCHEMA, ObjectSorter
 from samfleet.statuses import EMPTY, OK, PENDING, UNREADABLE, UNSUPPORTED
-from samfleet.store import best_segments, read_segment, rebuild_index
+from samfleet.store.ledger import collect_ledger
+from samfleet.store.segments import best_segments, read_segment, rebuild_index
+from samfleet.summary.filtering import (
+    FILTERS,
+    Candidates,
+    first_failed,
+    suppress_overlaps,
+    white_level,
+)
+from samfleet.summary.objects import OBJECT_SCHEMA, ObjectSorter
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import socket
 import time
 from pathlib import Path
 
-from samfleet.ledger import append_rows, job_ledger
 from samfleet.statuses import OK
-from samfleet.store import SegmentWriter
+from samfleet.store.ledger import append_rows, job_ledger
+from samfleet.store.segments import SegmentWriter
 
 _FLUSH_IMAGES = 50
 

@@ -48,7 +48,7 @@ def measure_candidates(
         records: as SamAutomaticMaskGenerator gives them, with COCO run-length encodings.
 
     Returns:
-        Columns of the picture and of every candidate as in `samfleet.store`. The background of a
+        Columns of the picture and of every candidate as in `samfleet.store.segments`. The background of a
         plane is the median of its pixels under no candidate smaller than half the picture, or
         its 5th percentile when candidates cover everything.
     """

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from samfleet.files import atomic_path, escape_name
 from samfleet.statuses import CHANGED, OK
-from samfleet.store_index import (
+from samfleet.store.index import (
     Index,
     StoredImage,
     read_index,
@@ -45,7 +45,7 @@ IMAGE_FIELDS = (
 )
 """Columns of a picture, the same in each of its rows.
 
-`background` and `image_maximum` are in raw units, in the order of `samfleet.measurement`: the
+`background` and `image_maximum` are in raw units, in the order of `samfleet.detection.measurement`: the
 maximum of the channels, the luminance, then every channel.
 """
 

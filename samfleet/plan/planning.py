@@ -10,7 +10,7 @@ from pathlib import Path
 
 from samfleet.files import escape_name, write_atomic
 from samfleet.identity import digest_of_rows
-from samfleet.manifest import (
+from samfleet.plan.manifest import (
     Collection,
     ManifestRow,
     identify,
@@ -18,7 +18,7 @@ from samfleet.manifest import (
     scan_collection,
     write_manifest,
 )
-from samfleet.plan import (
+from samfleet.plan.record import (
     Plan,
     PlannedShard,
     done_file,
@@ -30,7 +30,7 @@ from samfleet.plan import (
     shard_file,
     store_folder,
 )
-from samfleet.shards import (
+from samfleet.plan.shards import (
     MODEL_LOAD_SECONDS,
     MODEL_LOADS_PER_SHARD,
     CostModel,
@@ -41,8 +41,8 @@ from samfleet.shards import (
     write_shard,
 )
 from samfleet.statuses import CHANGED, TOO_LARGE
-from samfleet.store import rebuild_index
-from samfleet.store_index import StoredImage, read_stored_images
+from samfleet.store.index import StoredImage, read_stored_images
+from samfleet.store.segments import rebuild_index
 
 logger = logging.getLogger(__name__)
 

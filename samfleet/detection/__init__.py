@@ -1,0 +1,1 @@
+"""One shard on one device: reading, masks, measurement and recording overlap."""
