@@ -1,0 +1,96 @@
+"""What many tests are made of: configurations, pictures' files, masks and stores by hand."""
+
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as coco
+
+from samfleet.config import complete_config
+from samfleet.statuses import OK
+from samfleet.store.segments import SegmentWriter, image_rows
+
+PLAN = "20260101-000000-abcdef"
+
+
+def make_config(images: str | Path = "demo", **sections) -> dict:
+    """A completed configuration; a section's keys are given as a dict."""
+    return complete_config({"images": str(images), **sections})
+
+
+def write_files(root: Path, contents: dict[str, bytes]) -> Path:
+    """Files with these contents by relative path; the folder that they are in."""
+    for name, content in contents.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+def disc(height: int, width: int, y: float, x: float, radius: float) -> np.ndarray:
+    """A boolean mask of the pixels whose centres lie in a disc."""
+    rows, columns = np.mgrid[:height, :width]
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+def sam_record(mask: np.ndarray, predicted_iou: float = 0.9, stability: float = 0.95) -> dict:
+    """A mask as SamAutomaticMaskGenerator gives it."""
+    height, width = mask.shape
+    return {
+        "segmentation": coco.encode(np.asfortranarray(mask, np.uint8)),
+        "predicted_iou": predicted_iou,
+        "stability_score": stability,
+        "point_coords": [[1.5, 2.5]],
+        "crop_box": [0, 0, width, height],
+    }
+
+
+def stored_candidate(number: int, **columns) -> dict:
+    """A candidate that passes the default filters of an 8-bit picture with one channel."""
+    area = columns.get("area", 2000)
+    mean = columns.get("intensity_mean", [100.0] * 3)
+    return {
+        "candidate": number,
+        "bbox_x": number,
+        "bbox_y": 2 * number,
+        "bbox_width": 50,
+        "bbox_height": 40,
+        "area": area,
+        "rle": f"rle{number}",
+        "predicted_iou": 0.9,
+        "stability_score": 0.95,
+        "centroid_x": number + 25.0,
+        "centroid_y": 2 * number + 20.0,
+        "perimeter": 160.0,
+        "circularity": 0.98,
+        "solidity": 0.99,
+        "overlapping": [],
+        "shared_pixels": [],
+        "intensity_sum": [value * area for value in mean],
+        "intensity_mean": mean,
+        "intensity_maximum": [value + 50 for value in mean],
+        "intensity_std": [3.0] * len(mean),
+        **columns,
+    }
+
+
+def stored_rows(image_id: str, candidates: list[dict] | int = 1, **image) -> list[dict]:
+    """The store's rows of a detected 8-bit picture, or with a `status` of one that failed."""
+    if isinstance(candidates, int):
+        candidates = [stored_candidate(number) for number in range(candidates)]
+    columns = {"image_id": image_id, "plan": PLAN, "status": OK, "reason": "", "transient": False}
+    if image.get("status", OK) == OK:
+        columns |= {"width": 400, "height": 300, "dtype": "uint8", "is_color": False, "plane": ""}
+        columns |= {"background": [10.0] * 3, "image_maximum": [200.0] * 3}
+    else:
+        candidates = []
+    return image_rows(columns | image, candidates)
+
+
+def write_segment(folder: Path, name: str, *pictures: list[dict], flush_every: int = 0) -> None:
+    """A segment of these pictures; with `flush_every` one that was flushed on the way."""
+    writer = SegmentWriter(folder, name)
+    for number, rows in enumerate(pictures, start=1):
+        writer.add(rows)
+        if flush_every and number % flush_every == 0:
+            writer.flush()
+    writer.finish()
