@@ -22,7 +22,7 @@ TINY_INPUT_SIZE = 384
 """Longest side, in pixels, to which `tiny` has a picture scaled."""
 
 TINY_PATCH_SIZE = 8
-TINY_WIDTH = 160
+TINY_WIDTH = 128
 
 _EMBEDDING = "image_encoder.pos_embed"
 _WIDTHS = {TINY_WIDTH: "tiny", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
@@ -36,8 +36,9 @@ _WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 def build_tiny() -> Sam:
     """`tiny` with random weights: SAM's own classes, made small enough for a laptop's CPU.
 
-    A 384-pixel picture becomes 48 × 48 patches of 8 × 8 pixels; every second block attends
-    globally. The decoder is SAM's, 64 channels wide; its low-resolution masks are 192 × 192.
+    A 384-pixel picture becomes 48 × 48 patches of 8 × 8 pixels; every third block attends
+    globally. The decoder is SAM's with one layer of 64 channels in place of two of 256, since its
+    cost comes with every prompt; its low-resolution masks are 192 × 192.
     """
     grid = TINY_INPUT_SIZE // TINY_PATCH_SIZE
     channels = 64
@@ -52,7 +53,7 @@ def build_tiny() -> Sam:
             norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
             qkv_bias=True,
             use_rel_pos=True,
-            global_attn_indexes=(1, 3, 5),
+            global_attn_indexes=(2, 5),
             window_size=8,
             out_chans=channels,
         ),
@@ -65,7 +66,7 @@ def build_tiny() -> Sam:
         mask_decoder=MaskDecoder(
             num_multimask_outputs=3,
             transformer=TwoWayTransformer(
-                depth=2, embedding_dim=channels, mlp_dim=256, num_heads=4
+                depth=1, embedding_dim=channels, mlp_dim=256, num_heads=2
             ),
             transformer_dim=channels,
             iou_head_depth=3,
