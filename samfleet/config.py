@@ -3,6 +3,10 @@
 Uses what Snakemake itself depends on and nothing else: the Snakefile imports this.
 """
 
+import copy
+import json
+import math
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -36,7 +40,8 @@ def complete_config(config: dict) -> dict:
     completed = _with_defaults(config, schema())
     errors = [_message(error) for error in Draft202012Validator(schema()).iter_errors(completed)]
     if not errors:
-        errors = _contradictions(completed)
+        completed = _with_plain_numbers(completed, schema())
+        errors = list(_not_finite(completed)) or _contradictions(completed)
     if errors:
         lines = "\n  ".join(errors)
         raise ConfigError(
@@ -52,10 +57,37 @@ def _with_defaults(value: object, part: dict) -> object:
     completed = dict(value)
     for key, subschema in part["properties"].items():
         if completed.get(key) is None and "default" in subschema:
-            completed[key] = subschema["default"]
+            completed[key] = copy.deepcopy(subschema["default"])
         if key in completed:
             completed[key] = _with_defaults(completed[key], subschema)
     return completed
+
+
+def _with_plain_numbers(value: object, part: dict) -> object:
+    """Integers and floats as the schema has them: 1 and 1.0 must give the same model key."""
+    if isinstance(value, dict):
+        return {key: _with_plain_numbers(v, part["properties"][key]) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_with_plain_numbers(item, part["items"]) for item in value]
+    if isinstance(value, int | float):
+        kinds = {option.get("type") for option in part.get("oneOf", [part])}
+        if "integer" in kinds:
+            return int(value)
+        if "number" in kinds:
+            return float(value)
+    return value
+
+
+def _not_finite(value: object, key: str = "") -> Iterator[str]:
+    """YAML has .nan and .inf, which pass a schema's bounds."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _not_finite(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _not_finite(inner, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{key}: {value} is not a finite number"
 
 
 def _message(error: ValidationError) -> str:
@@ -70,7 +102,7 @@ def _message(error: ValidationError) -> str:
         return f"{'.'.join([*filter(None, [key]), *missing])}: must be set"
     if error.validator in ("oneOf", "anyOf") and error.context:
         error = best_match(error.context) or error
-        return f"{key}: {error.instance!r} is not allowed; {_allowed(_subschema(key))}"
+        return f"{key}: {error.instance!r} is not allowed; it must be {_allowed(_subschema(key))}"
     return f"{key or 'the configuration'}: {error.message}"
 
 
@@ -82,20 +114,23 @@ def _subschema(key: str) -> dict:
 
 
 def _allowed(part: dict) -> str:
-    """The alternatives of a oneOf in words."""
+    """The values that a key may have, in words."""
     words = []
-    for option in part["oneOf"]:
+    for option in part.get("oneOf", [part]):
         if "const" in option:
             words.append(repr(option["const"]))
         elif "enum" in option:
             words.extend(map(repr, option["enum"]))
         elif option["type"] == "null":
             words.append("nothing")
+        elif option["type"] == "array":
+            words.append(f"list of {_allowed(option['items'])}")
         else:
-            bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
+            bounds = {"minimum": "≥", "exclusiveMinimum": ">"}
+            bounds |= {"maximum": "≤", "exclusiveMaximum": "<"}
             limits = [f"{sign} {option[name]}" for name, sign in bounds.items() if name in option]
-            words.append(" ".join([f"{option['type']}", " and ".join(limits)]).strip())
-    return "it must be " + " or ".join(words)
+            words.append(f"{option['type']} {' and '.join(limits)}".strip())
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _contradictions(config: dict) -> list[str]:
@@ -119,6 +154,11 @@ def _contradictions(config: dict) -> list[str]:
                 f"fluorescence.{name}: {filters[name]} is below sam.{stored} ({sam[stored]}): "
                 "such masks are not stored; lower that one"
             )
+    if sam["precision"] in ("tf32", "bf16") and (config["device"] == "cpu" or config["devices"]):
+        errors.append(
+            f"sam.precision: {sam['precision']} needs a GPU, but "
+            + ("devices are pretended" if config["devices"] else "device is cpu")
+        )
     factor = sam["crop_n_points_downscale_factor"] ** sam["crop_n_layers"]
     if sam["points_per_side"] // factor < 1:
         errors.append(
@@ -145,3 +185,28 @@ def read_config(path: str | Path) -> dict:
         return complete_config(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def reference_table() -> str:
+    """The table of all keys in config/README.md, in Markdown."""
+    lines = ["| key | value | default | what |", "|---|---|---|---|"]
+    for key, part in _keys(schema()):
+        cells = [f"`{key}`", "", "", part["description"]]
+        if "properties" not in part:
+            cells[1] = _allowed(part)
+            given = json.dumps(part.get("default"), ensure_ascii=False)
+            cells[2] = f"`{given}`" if "default" in part else "must be set"
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _keys(part: dict, prefix: str = "") -> Iterator[tuple[str, dict]]:
+    """Every key with its part of the schema, the sections before what is in them."""
+    for name, subschema in part["properties"].items():
+        yield prefix + name, subschema
+        if "properties" in subschema:
+            yield from _keys(subschema, f"{prefix}{name}.")
+
+
+if __name__ == "__main__":
+    print(reference_table(), end="")

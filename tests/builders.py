@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco
 
-from samfleet.config import complete_config
+from samfleet.config import complete_config, schema
 from samfleet.statuses import OK
 from samfleet.store.segments import SegmentWriter, image_rows
 
@@ -15,6 +15,22 @@ PLAN = "20260101-000000-abcdef"
 def make_config(images: str | Path = "demo", **sections) -> dict:
     """A completed configuration; a section's keys are given as a dict."""
     return complete_config({"images": str(images), **sections})
+
+
+def schema_leaves(part: dict | None = None, prefix: str = "") -> dict[str, dict]:
+    """Every key of the configuration that holds a value, as "sam.model", with its schema."""
+    found = {}
+    for name, subschema in (part or schema())["properties"].items():
+        inner = "properties" in subschema
+        found |= schema_leaves(subschema, f"{name}.") if inner else {prefix + name: subschema}
+    return found
+
+
+def setting(key: str, value: object) -> dict:
+    """A configuration, not completed, that sets one key such as "sam.model"."""
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return {"images": "x"} | value
 
 
 def write_files(root: Path, contents: dict[str, bytes]) -> Path:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from samfleet.config import schema
+from samfleet.config import complete_config
 from samfleet.identity import (
     digest_of,
     digest_of_rows,
@@ -20,7 +20,7 @@ from samfleet.plan.model_key import (
     present_model_key,
 )
 from samfleet.weights import OFFICIAL_WEIGHTS, CheckpointError
-from tests.builders import make_config
+from tests.builders import make_config, schema_leaves, setting
 
 OTHER_VALUES = {
     "image.page": 1,
@@ -70,37 +70,24 @@ NEUTRAL_VALUES = {
 """Keys that change no candidate, with a value that is not the default."""
 
 
-def schema_keys(part: dict, prefix: str = "") -> list[str]:
-    keys = []
-    for name, subschema in part["properties"].items():
-        inner = "properties" in subschema
-        keys += schema_keys(subschema, f"{prefix}{name}.") if inner else [prefix + name]
-    return keys
-
-
-def config_with(key: str, value: object) -> dict:
-    section, _, name = key.rpartition(".")
-    return make_config(**({"images": "x"} | ({section: {name: value}} if section else {name: value})))
-
-
 def key_of(config: dict, weights: str = "0" * 64) -> str:
     return model_key(model_settings(config, weights))
 
 
 def test_every_key_of_the_schema_is_either_neutral_or_part_of_the_model_key():
-    assert sorted(schema_keys(schema())) == sorted(OTHER_VALUES | NEUTRAL_VALUES)
+    assert sorted(schema_leaves()) == sorted(OTHER_VALUES | NEUTRAL_VALUES)
 
 
 @pytest.mark.parametrize("key", OTHER_VALUES)
 def test_what_can_change_a_candidate_changes_the_model_key(key):
-    config = config_with(key, OTHER_VALUES[key])
+    config = complete_config(setting(key, OTHER_VALUES[key]))
     assert config != make_config("x")
     assert key_of(config) != key_of(make_config("x"))
 
 
 @pytest.mark.parametrize("key", NEUTRAL_VALUES)
 def test_what_changes_no_candidate_leaves_the_model_key_alone(key):
-    config = config_with(key, NEUTRAL_VALUES[key])
+    config = complete_config(setting(key, NEUTRAL_VALUES[key]))
     assert config != make_config("x")
     assert key_of(config) == key_of(make_config("x"))
 
