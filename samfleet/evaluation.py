@@ -1,0 +1,355 @@
+"""Scores of found objects against label images that somebody has drawn.
+
+A predicted object is right at a threshold if its intersection over union (IoU) with a labelled
+object reaches it, each object being used once. Precision, recall and F1 follow; the average
+precision is that of the Data Science Bowl 2018 (Caicedo et al. 2019, Nature Methods 16, 1247):
+TP / (TP + FP + FN), averaged over the IoU thresholds 0.50, 0.55, …, 0.95.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import tifffile
+from pycocotools import mask as coco_mask
+from scipy.optimize import linear_sum_assignment
+
+from samfleet.files import unescape_name
+
+THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
+"""The IoU thresholds over which the average precision is averaged."""
+
+LABEL_SUFFIXES = (".png", ".tif", ".tiff")
+_REPORTED = (0.5, 0.75)
+
+IMAGE_COLUMNS = (
+    "image",
+    "image_id",
+    "problem",
+    "n_labelled",
+    "n_objects",
+    *(f"{name}_{int(100 * t)}" for t in _REPORTED for name in ("tp", "fp", "fn")),
+    *(f"{name}_{int(100 * t)}" for t in _REPORTED for name in ("precision", "recall", "f1")),
+    "average_precision",
+    "mean_best_iou",
+)
+"""Columns of the table of pictures."""
+
+
+class LabelError(ValueError):
+    """A label image cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """How labelled and predicted objects of one picture overlap.
+
+    Args:
+        truth_areas: int64, shape (t,), pixels of each labelled object.
+        predicted_areas: int64, shape (p,), pixels of each predicted object.
+        truth, predicted: int64, shape (n,), indices of the n pairs that share pixels.
+        shared: int64, shape (n,), the number of pixels that each pair shares.
+
+    Raises:
+        ValueError: if the arrays do not fit together.
+    """
+
+    truth_areas: np.ndarray
+    predicted_areas: np.ndarray
+    truth: np.ndarray
+    predicted: np.ndarray
+    shared: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not self.truth.shape == self.predicted.shape == self.shared.shape:
+            raise ValueError("truth, predicted and shared must have one entry for each pair")
+        if (self.shared <= 0).any():
+            raise ValueError("a pair must share at least one pixel")
+
+    @property
+    def iou(self) -> np.ndarray:
+        """float64, shape (n,), intersection over union of each pair."""
+        areas = self.truth_areas[self.truth] + self.predicted_areas[self.predicted]
+        return self.shared / (areas - self.shared)
+
+    def true_positives(self, threshold: float) -> int:
+        """Largest number of one-to-one pairs whose IoU reaches `threshold` (above 0).
+
+        Predicted objects may overlap, so that several can reach it with one labelled object,
+        and the other way round: hence an assignment and not a count.
+        """
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
+        good = self.iou >= threshold
+        rows, row = np.unique(self.truth[good], return_inverse=True)
+        columns, column = np.unique(self.predicted[good], return_inverse=True)
+        if len(rows) == len(row) or len(columns) == len(column):
+            return min(len(rows), len(columns))  # one side has no choice
+        possible = np.zeros((len(rows), len(columns)), np.int8)
+        possible[row, column] = 1
+        return int(possible[linear_sum_assignment(possible, maximize=True)].sum())
+
+    def best_ious(self) -> np.ndarray:
+        """float64, shape (t,), of each labelled object the best IoU that any prediction has."""
+        best = np.zeros(len(self.truth_areas))
+        np.maximum.at(best, self.truth, self.iou)
+        return best
+
+
+def match_objects(
+    truth_labels: np.ndarray, predicted: np.ndarray | Iterable[np.ndarray | Mapping]
+) -> Matches:
+    """Compare a label map with predicted objects.
+
+    Args:
+        truth_labels: Integers, shape (height, width), 0 for background.
+        predicted: Another label map; or masks that may overlap, each a bool array of that shape
+            or a COCO run-length encoding ``{"size": [height, width], "counts": …}``.
+
+    Raises:
+        ValueError: if a shape or type does not fit.
+    """
+    truth, count = _consecutive(truth_labels)
+    truth_areas = np.bincount(truth.ravel(), minlength=count + 1)[1:]
+    if isinstance(predicted, np.ndarray) and predicted.dtype != bool and predicted.ndim == 2:
+        if predicted.shape != truth.shape:
+            raise ValueError(f"labels of {truth.shape} and predictions of {predicted.shape}")
+        labels, _ = _consecutive(predicted)
+        pixels = (np.flatnonzero(labels == k + 1) for k in range(labels.max(initial=0)))
+        if labels.max(initial=0) > 50:  # one sort instead of one scan an object
+            order = np.argsort(labels, axis=None, kind="stable")
+            ends = np.cumsum(np.bincount(labels.ravel()))
+            pixels = np.split(order, ends[:-1])[1:]
+    else:
+        pixels = (np.flatnonzero(_mask(one, truth.shape)) for one in predicted)
+    return _count(truth.ravel(), truth_areas, pixels)
+
+
+def _count(truth: np.ndarray, truth_areas: np.ndarray, pixels: Iterable[np.ndarray]) -> Matches:
+    areas, pairs = [], []
+    for number, where in enumerate(pixels):
+        areas.append(len(where))
+        below, shared = np.unique(truth[where], return_counts=True)
+        pairs += [(label - 1, number, n) for label, n in zip(below, shared, strict=True) if label]
+    columns = np.array(pairs, np.int64).reshape(-1, 3).T
+    return Matches(truth_areas, np.array(areas, np.int64), *columns)
+
+
+def _consecutive(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Label map with the ids 1, 2, … in place of any positive ones, and how many there are."""
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"a label map is a 2-D array of integers, not {labels.dtype} {labels.shape}"
+        )
+    if labels.size and labels.min() < 0:
+        raise ValueError("a label map has no negative labels")
+    ids, index = np.unique(labels, return_inverse=True)
+    first = int(bool(ids.size) and ids[0] > 0)  # no pixel is background
+    return index.reshape(labels.shape) + first, len(ids) - 1 + first
+
+
+def _mask(one: np.ndarray | Mapping, shape: tuple[int, int]) -> np.ndarray:
+    if isinstance(one, Mapping):
+        counts = one["counts"]
+        rle = {
+            "size": list(one["size"]),
+            "counts": counts.encode() if isinstance(counts, str) else counts,
+        }
+        if isinstance(counts, list):
+            rle = coco_mask.frPyObjects(rle, *rle["size"])
+        one = coco_mask.decode(rle).astype(bool)
+    one = np.asarray(one)
+    if one.dtype != bool or one.shape != shape:
+        raise ValueError(f"a mask must be bool {shape}, not {one.dtype} {one.shape}")
+    return one
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a score is computed from, for one picture or pooled over several.
+
+    Args:
+        labelled: Number of labelled objects.
+        predicted: Number of predicted objects.
+        true_positives: Of each threshold in `THRESHOLDS`, the number of right predictions.
+        best_iou_sum: Sum over the labelled objects of their best IoU.
+    """
+
+    labelled: int
+    predicted: int
+    true_positives: tuple[int, ...]
+    best_iou_sum: float
+
+    def __post_init__(self) -> None:
+        if len(self.true_positives) != len(THRESHOLDS):
+            raise ValueError(f"true_positives needs {len(THRESHOLDS)} numbers")
+        if max(self.true_positives) > min(self.labelled, self.predicted):
+            raise ValueError("more right predictions than objects")
+
+    @classmethod
+    def of(cls, matches: Matches) -> "Counts":
+        return cls(
+            len(matches.truth_areas),
+            len(matches.predicted_areas),
+            tuple(matches.true_positives(t) for t in THRESHOLDS),
+            float(matches.best_ious().sum()),
+        )
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.labelled + other.labelled,
+            self.predicted + other.predicted,
+            tuple(a + b for a, b in zip(self.true_positives, other.true_positives, strict=True)),
+            self.best_iou_sum + other.best_iou_sum,
+        )
+
+
+def score(counts: Counts | Matches, *, sparse: bool = False) -> dict[str, float]:
+    """Precision, recall and F1 at IoU 0.5 and 0.75, average precision, mean best IoU.
+
+    A picture without labelled and without predicted objects scores 1 throughout; otherwise what
+    would be a division by 0 is 0.
+
+    Args:
+        counts: Of a picture, or pooled.
+        sparse: Only some objects are labelled, so that an unmatched prediction may be right:
+            recall and mean best IoU alone are given, the rest is NaN.
+    """
+    if isinstance(counts, Matches):
+        counts = Counts.of(counts)
+    scores: dict[str, float] = {}
+    for threshold in _REPORTED:
+        hits = counts.true_positives[THRESHOLDS.index(threshold)]
+        percent = int(100 * threshold)
+        scores[f"tp_{percent}"] = hits
+        scores[f"fp_{percent}"] = counts.predicted - hits
+        scores[f"fn_{percent}"] = counts.labelled - hits
+        empty = not counts.labelled and not counts.predicted
+        scores[f"precision_{percent}"] = _part(hits, counts.predicted, empty)
+        scores[f"recall_{percent}"] = _part(hits, counts.labelled, empty)
+        scores[f"f1_{percent}"] = _part(2 * hits, counts.predicted + counts.labelled, empty)
+    either = [counts.labelled + counts.predicted - hits for hits in counts.true_positives]
+    parts = [_part(h, n, n == 0) for h, n in zip(counts.true_positives, either, strict=True)]
+    scores["average_precision"] = float(np.mean(parts))
+    scores["mean_best_iou"] = _part(counts.best_iou_sum, counts.labelled, either[0] == 0)
+    if sparse:
+        known = ("tp", "fn", "recall", "mean_best_iou")
+        scores = {k: v if k.startswith(known) else float("nan") for k, v in scores.items()}
+    return scores
+
+
+def _part(numerator: float, denominator: float, nothing_to_find: bool) -> float:
+    if nothing_to_find:
+        return 1.0
+    return float(numerator / denominator) if denominator else 0.0
+
+
+def evaluate(
+    objects: pd.DataFrame,
+    labels_folder: str | Path,
+    images: pd.DataFrame | None = None,
+    *,
+    sparse: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score a table of objects against a folder of label images.
+
+    A picture's label image has the same relative path, or the same with another suffix of
+    `LABEL_SUFFIXES`. A picture without a usable one keeps its row, with the problem in words, and
+    is left out of the total.
+
+    Args:
+        objects: One row for each kept object, with the columns image (relative path), image_id,
+            width, height and rle (``counts`` of a COCO run-length encoding).
+        labels_folder: Folder of label images: integers, 0 for background, one id an object.
+        images: One row for each picture, with the columns image and image_id, so that pictures
+            without any object count; by default those of `objects`.
+        sparse: Only some objects are labelled: see `score`.
+
+    Returns:
+        One row for each picture, with `IMAGE_COLUMNS`; and one row for all of them: counts and
+        scores pooled over all objects, and as ``mean_average_precision`` the mean over pictures.
+    """
+    folder = Path(labels_folder)
+    if not folder.is_dir():
+        raise LabelError(f"evaluation.labels: {folder} is no folder")
+    listed = objects if images is None else images
+    listed = listed[["image", "image_id"]].drop_duplicates("image").sort_values("image")
+    groups = dict(iter(objects.groupby("image", sort=False)))
+    rows, counted = [], []
+    for name, image_id in listed.itertuples(index=False):
+        row = {"image": name, "image_id": image_id, "problem": ""}
+        try:
+            counts = _picture_counts(name, groups.get(name), folder)
+            row |= _scored(counts, sparse)
+            counted.append((counts, row["average_precision"]))
+        except LabelError as error:
+            row["problem"] = str(error)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)), _total(rows, counted, sparse)
+
+
+def _picture_counts(name: str, objects: pd.DataFrame | None, folder: Path) -> Counts:
+    path = find_label_image(name, folder)
+    if path is None:
+        raise LabelError("no label image")
+    labels = read_label_image(path)
+    if objects is None:
+        return Counts.of(match_objects(labels, ()))
+    size = (int(objects["height"].iloc[0]), int(objects["width"].iloc[0]))
+    if labels.shape != size:
+        raise LabelError(
+            f"{path.name} has {labels.shape[1]} × {labels.shape[0]} pixels, "
+            f"the picture {size[1]} × {size[0]}"
+        )
+    return Counts.of(match_objects(labels, ({"size": size, "counts": c} for c in objects["rle"])))
+
+
+def _scored(counts: Counts, sparse: bool) -> dict[str, float]:
+    numbers = {"n_labelled": counts.labelled, "n_objects": counts.predicted}
+    return numbers | score(counts, sparse=sparse)
+
+
+def _total(rows: Sequence[dict], counted: Sequence[tuple], sparse: bool) -> pd.DataFrame:
+    total = {"n_images": len(rows), "n_evaluated": len(counted)}
+    if counted:
+        pooled = sum((c for c, _ in counted[1:]), counted[0][0])
+        total |= _scored(pooled, sparse)
+        total["mean_average_precision"] = float(np.mean([value for _, value in counted]))
+    columns = ["n_images", "n_evaluated", *IMAGE_COLUMNS[3:], "mean_average_precision"]
+    return pd.DataFrame([total], columns=columns)
+
+
+def find_label_image(image: str, folder: Path) -> Path | None:
+    """The label image of a picture's relative path as the tables write it, or None."""
+    same = folder / unescape_name(image)
+    candidates = [same, *(same.with_suffix(suffix) for suffix in LABEL_SUFFIXES)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_label_image(path: str | Path) -> np.ndarray:
+    """A label image as integers of shape (height, width).
+
+    Raises:
+        LabelError: if it cannot be read, has colours or pages, or values that are no labels.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            labels = tifffile.imread(path)
+        else:
+            data = np.frombuffer(path.read_bytes(), np.uint8)
+            labels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except (OSError, ValueError, LookupError, struct.error, cv2.error) as error:  # as tifffile does
+        raise LabelError(f"{path.name} cannot be read: {error}") from error
+    if labels is None or labels.size == 0:
+        raise LabelError(f"{path.name} cannot be read")
+    if labels.ndim != 2:
+        raise LabelError(f"{path.name} has the shape {labels.shape}: one plane of ids is needed")
+    # (NaN fails the first comparison.)
+    if not labels.min() >= 0 or not np.array_equal(labels, np.floor(labels)):
+        raise LabelError(f"{path.name} holds values that are no labels (0, 1, 2, …)")
+    return labels.astype(np.int64)
