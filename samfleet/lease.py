@@ -47,7 +47,7 @@ def lease_device(
     Args:
         devices: the devices to choose from, the first free one is taken.
         folder: where the lock files lie, see `lease_folder`.
-        excluded: gives the names of devices to leave out, asked again at every attempt.
+        excluded: gives the lock names of devices to leave out, asked again at every attempt.
 
     Raises:
         LeaseError: no device is left, or the folder is not this user's own.
@@ -56,7 +56,7 @@ def lease_device(
     waited, noticed = time.monotonic(), False
     while True:
         left_out = excluded()
-        candidates = [device for device in devices if device.name not in left_out]
+        candidates = [device for device in devices if device.lock not in left_out]
         if not candidates:
             raise LeaseError(
                 f"no device is left: {', '.join(sorted(left_out)) or 'none is visible'} failed in "
@@ -69,6 +69,7 @@ def lease_device(
                 try:
                     yield device
                 finally:
+                    logger.info("released device %s", device.name)
                     os.close(descriptor)
                 return
         if not noticed and time.monotonic() - waited > _NOTICE_SECONDS:

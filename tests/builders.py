@@ -22,7 +22,7 @@ def schema_leaves(part: dict | None = None, prefix: str = "") -> dict[str, dict]
     found = {}
     for name, subschema in (part or schema())["properties"].items():
         inner = "properties" in subschema
-        found |= schema_leaves(subschema, f"{name}.") if inner else {prefix + name: subschema}
+        found |= schema_leaves(subschema, f"{prefix}{name}.") if inner else {prefix + name: subschema}
     return found
 
 

@@ -130,7 +130,10 @@ def _lease(config: dict, plan_folder: Path) -> AbstractContextManager[Device]:
 
 
 def _failed_devices(plan_folder: Path) -> Path:
-    """The folder of this host with an empty file for each device that failed in the plan."""
+    """The folder of this host with an empty file for each device that failed in the plan.
+
+    Files are named as the lock, since every job may know its own device as 0.
+    """
     return plan_folder / "failed_devices" / socket.gethostname()
 
 
@@ -159,13 +162,14 @@ def _detect(
         with signals.critical():
             recorder.finish()
     except DeviceError:
-        write_atomic(_failed_devices(plan_folder) / quote(device.name, safe=""), "")
+        write_atomic(_failed_devices(plan_folder) / quote(device.lock, safe=""), "")
         raise
     except Stopped as stopped:
         logger.warning("stopped by %s; what is finished is kept", stopped)
         raise
     finally:
-        recorder.flush()
+        with signals.critical():  # a second signal must not cut off what the first one left
+            recorder.flush()
 
 
 def _read(
