@@ -14,7 +14,6 @@ def configure_logging(log: str | Path | None) -> None:
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
         handlers=handlers,
         force=True,
     )
