@@ -4,7 +4,10 @@ Standard library only: the Snakefile imports this.
 """
 
 import csv
+import errno
+import heapq
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,7 +91,7 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
     """
     source = _DEMO if images == "demo" else Path(images)
     if source.is_dir():
-        collection = _scan_folder(source, {s.lower() for s in suffixes}, Path(results))
+        collection = _scan_folder(source, tuple(s.lower() for s in suffixes), Path(results))
     elif source.is_file():
         collection = _read_table(source)
     else:
@@ -116,52 +119,61 @@ def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
     return table.columns, table.values
 
 
-def _scan_folder(root: Path, suffixes: set[str], results: Path) -> Collection:
+def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collection:
     collection = Collection(root, [])
-    left_out = _inode(results)
-    visited = {_inode(root)}
-    pending = [""]
-    while pending:
-        folder = pending.pop()
+    visited = {_inode(results)} - {None}
+    folders, links = [""], []
+    while folders or links:
+        # links come last and in order, so that the same path to a picture is found everywhere
+        folder = folders.pop() if folders else heapq.heappop(links)
+        inode = _inode(root / folder)
+        if inode in visited:  # links may form a loop
+            continue
+        visited.add(inode)
         try:
             entries = list(os.scandir(root / folder))
         except OSError as error:
-            if not folder:
-                raise ManifestError(f"images: {root}: {error.strerror}") from error
             raise ManifestError(
                 f"images: {root / folder}: {error.strerror}; make it readable or move it away"
             ) from error
         for entry in entries:
+            path = os.path.join(folder, entry.name)
             if entry.name.startswith("."):
                 continue
-            path = os.path.join(folder, entry.name)
-            if entry.is_dir():
-                inode = _inode(entry.path)
-                if inode not in visited and inode != left_out:  # links may form a loop
-                    visited.add(inode)
-                    pending.append(path)
-            elif (suffix := os.path.splitext(entry.name)[1].lower()) in suffixes:
+            if _is_folder(entry) and entry.is_symlink():
+                heapq.heappush(links, path)
+            elif _is_folder(entry):
+                folders.append(path)
+            elif entry.name.lower().endswith(suffixes):
                 collection.files.append(_scanned(path, entry.path))
             else:
+                suffix = os.path.splitext(entry.name)[1].lower()
                 collection.ignored[escape_name(suffix) or "no suffix"] += 1
     return collection
 
 
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _inode(path: str | Path) -> tuple[int, int] | None:
     try:
-        stat = os.stat(path)
+        found = os.stat(path)
     except OSError:
         return None
-    return stat.st_dev, stat.st_ino
+    return found.st_dev, found.st_ino
 
 
 def _scanned(path: str, full_path: str | Path) -> ScannedFile:
     """A file's stat; zeros for one that cannot be looked at (a dangling link), named by the plan."""
     try:
-        stat = os.stat(full_path)
+        found = os.stat(full_path)
     except OSError:
         return ScannedFile(path, 0, 0, 0)
-    return ScannedFile(path, stat.st_size, stat.st_mtime_ns, stat.st_mode)
+    return ScannedFile(path, found.st_size, found.st_mtime_ns, found.st_mode)
 
 
 RESERVED_COLUMNS = (
@@ -263,7 +275,7 @@ def identify(
     hashed: dict[str, ManifestRow] = {}
     if new:
         Path(journal).parent.mkdir(parents=True, exist_ok=True)
-        fresh = not os.path.exists(journal)
+        fresh = not os.path.exists(journal) or not os.path.getsize(journal)
         with (
             open(journal, "a", buffering=1, encoding="utf-8") as file,
             ThreadPoolExecutor(8) as pool,
@@ -283,6 +295,8 @@ def identify(
 
 def _identify_file(root: Path, file: ScannedFile) -> ManifestRow:
     try:
+        if file.mode and not stat.S_ISREG(file.mode):
+            raise OSError(errno.EINVAL, "not a regular file")  # opening a pipe would wait for ever
         identity, size = image_id_of_file(root / file.path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
