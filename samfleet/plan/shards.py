@@ -84,23 +84,23 @@ def pack_shards(
     """
     if gpus < 1:
         raise ValueError(f"gpus: {gpus} is not a number of GPUs; it must be at least 1")
-    remaining = sum(cost.seconds(image.size) for image in images)
+    seconds = [cost.seconds(image.size) for image in images]
+    remaining = sum(seconds)
     shards: list[list[ShardImage]] = []
-    position = 0
-    while position < len(images):
+    start = 0
+    while start < len(images):
         target = max(remaining / (OVERSUBSCRIPTION * gpus), minimum_seconds)
-        if remaining - target < minimum_seconds:
-            target = remaining
-        shard, filled = [], 0.0
-        while position < len(images) and (not shard or filled < target):
-            seconds = cost.seconds(images[position].size)
-            if shard and filled + seconds / 2 > target:
-                break
-            shard.append(images[position])
-            filled += seconds
-            position += 1
-        shards.append(shard)
+        stop, filled = start + 1, seconds[start]
+        while stop < len(images) and (
+            filled < minimum_seconds or filled + seconds[stop] / 2 <= target
+        ):
+            filled += seconds[stop]
+            stop += 1
         remaining -= filled
+        if remaining < minimum_seconds:
+            stop = len(images)
+        shards.append(images[start:stop])
+        start = stop
     return shards
 
 
