@@ -7,12 +7,13 @@ if str(CLONE) not in sys.path:
     sys.path.insert(0, str(CLONE))
 
 from samfleet.plan import staleness
-from samfleet.config import ConfigError, complete_config
+from samfleet.config import complete_config
 from samfleet.devices import visible_devices
-from samfleet.plan.manifest import ManifestError, scan_collection
+from samfleet.errors import UserError
+from samfleet.plan.manifest import scan_collection
 from samfleet.plan.model_key import configured_model_key
 from samfleet.plan.record import plan_file, plan_of_shard, read_plan, shard_file
-from samfleet.weights import CheckpointError, OFFICIAL_WEIGHTS
+from samfleet.weights import OFFICIAL_WEIGHTS
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -20,7 +21,7 @@ RESULTS = Path("results")
 
 try:
     config.update(complete_config(config))
-except ConfigError as error:
+except UserError as error:
     raise WorkflowError(str(error))
 
 
@@ -64,7 +65,7 @@ def plan_stamp():
         try:
             collection = scanned_collection()
             key = configured_model_key(config, RESULTS)
-        except (ManifestError, CheckpointError) as error:
+        except UserError as error:
             raise WorkflowError(str(error))
         reasons = staleness.refresh_plan_stamp(config, RESULTS, collection, key, gpu_count())
         if reasons:

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from samfleet.config import ConfigError, read_config
+from samfleet.config import read_config
+from samfleet.errors import UserError
 from samfleet.logs import configure_logging
 from samfleet.plan.record import is_complete, last_plan_file, read_plan, store_folder
 
@@ -27,7 +28,7 @@ def main() -> int:
     configure_logging(None)
     try:
         return _summary(read_config(arguments.configfile), arguments.results, arguments.partial)
-    except ConfigError as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
 

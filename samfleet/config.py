@@ -14,10 +14,12 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from samfleet.errors import UserError
+
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "config" / "config.schema.yaml"
 
 
-class ConfigError(Exception):
+class ConfigError(UserError):
     """The configuration is faulty; the message names every key and says what it must be."""
 
 

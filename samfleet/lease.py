@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from samfleet.devices import Device
+from samfleet.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ _POLL_SECONDS = 0.2
 _NOTICE_SECONDS = 60
 
 
-class LeaseError(Exception):
+class LeaseError(UserError):
     """No device can be leased; the message says why and what to do."""
 
 

@@ -4,6 +4,8 @@ import logging
 import sys
 from pathlib import Path
 
+from samfleet.errors import UserError
+
 
 def configure_logging(log: str | Path | None) -> None:
     """Send the package's messages, warnings and uncaught tracebacks to stderr and to `log`."""
@@ -22,4 +24,5 @@ def configure_logging(log: str | Path | None) -> None:
 
 
 def _log_uncaught(kind: type, error: BaseException, traceback: object) -> None:
-    logging.getLogger("samfleet").critical("%s", error, exc_info=(kind, error, traceback))
+    trace = None if isinstance(error, UserError) else (kind, error, traceback)
+    logging.getLogger("samfleet").critical("%s", error, exc_info=trace)

@@ -23,6 +23,7 @@ from samfleet.detection.recording import Recorder
 from samfleet.detection.stopping import Stopped, StopSignals
 from samfleet.detection.workers import Task, WorkerCrash, Workers
 from samfleet.devices import Device, visible_devices
+from samfleet.errors import UserError
 from samfleet.files import escape_name, write_atomic
 from samfleet.lease import lease_device, lease_folder
 from samfleet.plan.model_key import configured_weights, present_model_key
@@ -39,11 +40,11 @@ _CPU = Device("", "")
 _MAXIMUM_WORKERS = 4
 
 
-class PlanError(Exception):
+class PlanError(UserError):
     """The plan no longer fits; the message says what to do."""
 
 
-class DeviceError(Exception):
+class DeviceError(UserError):
     """A device cannot be used; the message names it and says what to do."""
 
 

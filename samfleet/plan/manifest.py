@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from samfleet.errors import UserError
 from samfleet.files import escape_name, read_rows, unescape_name, write_rows
 from samfleet.identity import digest_of, digest_of_rows, image_id_of_file
 
@@ -23,7 +24,7 @@ HEADER = ("path", "image_id", "bytes", "mtime_ns", "problem")
 _DEMO = Path(__file__).resolve().parents[2] / "resources" / "demo" / "images"
 
 
-class ManifestError(Exception):
+class ManifestError(UserError):
     """The images cannot be listed; the message names the file or key and says what to do."""
 
 

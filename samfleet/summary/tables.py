@@ -25,7 +25,7 @@ from samfleet.plan.manifest import (
 )
 from samfleet.statuses import EMPTY, OK, PENDING, UNREADABLE, UNSUPPORTED
 from samfleet.store.ledger import collect_ledger
-from samfleet.store.segments import best_segments, read_segment, rebuild_index
+from samfleet.store.segments import best_results, read_segment, rebuild_index
 from samfleet.summary.filtering import (
     FILTERS,
     Candidates,
@@ -109,7 +109,7 @@ def write_summary(config: dict, results: Path, store: Path) -> Counts:
     for rank, row in enumerate(rows):
         if row.image_id:
             ranks.setdefault(row.image_id, []).append(rank)
-    best = {identity: name for identity, name in best_segments(store).items() if identity in ranks}
+    best = {identity: found for identity, found in best_results(store).items() if identity in ranks}
     scale = _Scale(config["fluorescence"], _brightest(store, best))
     images: dict[str, ImageSummary] = {}
     counts = Counts()
@@ -170,24 +170,26 @@ class _Scale:
 
 
 def _stored_groups(
-    store: Path, best: dict[str, str], columns: list[str] | None = None
+    store: Path, best: dict[str, tuple[str, str]], columns: list[str] | None = None
 ) -> Iterator[pa.Table]:
-    """Tables of whole pictures, each picture from the segment with its best result alone."""
-    segments: dict[str, set[str]] = {}
-    for identity, name in best.items():
-        segments.setdefault(name, set()).add(identity)
+    """Tables of whole pictures, each picture from its best result alone."""
+    segments: dict[str, dict[str, str]] = {}
+    for identity, (name, status) in best.items():
+        segments.setdefault(name, {})[identity] = status
     for name in sorted(segments):
-        wanted = pa.array(sorted(segments[name]), pa.string())
+        wanted = pa.array(segments[name].keys(), pa.string())
+        statuses = pa.array(segments[name].values(), pa.string())
         for group in read_segment(store / name, columns):
-            chosen = group.filter(pc.is_in(group["image_id"], wanted))
+            status = pc.take(statuses, pc.index_in(group["image_id"], wanted))
+            chosen = group.filter(pc.equal(group["status"], status))
             if chosen.num_rows:
                 yield chosen
 
 
-def _brightest(store: Path, best: dict[str, str]) -> dict[str, float]:
+def _brightest(store: Path, best: dict[str, tuple[str, str]]) -> dict[str, float]:
     """The brightest pixel of any channel, by dtype."""
     brightest: dict[str, float] = {}
-    for group in _stored_groups(store, best, ["image_id", "dtype", "image_maximum"]):
+    for group in _stored_groups(store, best, ["image_id", "status", "dtype", "image_maximum"]):
         group = group.filter(pc.is_valid(group["dtype"]))
         maxima = _plane_values(group["image_maximum"], np.zeros(group.num_rows, np.int64))
         for dtype in group["dtype"].unique().to_pylist():

@@ -3,12 +3,13 @@
 import csv
 from pathlib import Path
 
+from samfleet.errors import UserError
 from samfleet.statuses import EMPTY, OK
 
 _SHOWN = 20
 
 
-class FailedImages(Exception):
+class FailedImages(UserError):
     """Pictures failed; the message names them with their reasons."""
 
 

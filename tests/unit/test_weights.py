@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from samfleet import weights
+from samfleet.fetching import FetchError, fetch_weights
 from samfleet.weights import (
     MODEL_NAMES,
     OFFICIAL_WEIGHTS,
-    FetchError,
     OfficialWeights,
     default_cache_folder,
-    fetch_weights,
     weights_path,
 )
 

@@ -1,0 +1,9 @@
+"""Errors that a user can act on."""
+
+
+class UserError(Exception):
+    """Something is wrong that the user can put right.
+
+    The message names the file, key or device and says what to do, so logs show it without a
+    traceback.
+    """
