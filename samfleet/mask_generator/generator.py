@@ -1,29 +1,98 @@
-"""The mask generator: prompts on a grid in, records out."""
+"""The mask generator: a loop over crops of the image and batches of prompts."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
-from segment_anything import SamAutomaticMaskGenerator
+import torch
 from segment_anything.modeling import Sam
+from segment_anything.utils import amg
+from segment_anything.utils.transforms import ResizeLongestSide
+from torchvision.ops.boxes import batched_nms, box_area
+
+from samfleet.mask_generator.decoder import Decoder
+from samfleet.mask_generator.geometry import Geometry
+from samfleet.mask_generator.packing import PackedMask, Packer
+from samfleet.mask_generator.regions import remove_small_regions
+from samfleet.mask_generator.rle import encode, run_lengths
+from samfleet.mask_generator.upsampling import Upsampler
 
 #: Prompts decoded at once, by precision. Fixed, since another number can move last bits.
 DEFAULT_POINTS_PER_BATCH = {"exact": 64, "fast": 64, "tf32": 64, "bf16": 64}
 PRECISIONS = tuple(DEFAULT_POINTS_PER_BATCH)
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Masks that passed the filters so far.
+
+    Attributes:
+        boxes: (n, 4) int64, x0 y0 x1 y1, both ends inside.
+        predicted_iou, stability: (n,) float32.
+        points: (n, 2) float64, x and y of the prompts.
+        crops: (n, 4) int64, x0 y0 x1 y1 of the crops that the masks were found in.
+        masks: n masks, in their crops.
+    """
+
+    boxes: torch.Tensor
+    predicted_iou: torch.Tensor
+    stability: torch.Tensor
+    points: torch.Tensor
+    crops: torch.Tensor
+    masks: list[PackedMask]
+
+    @classmethod
+    def concatenate(cls, parts: list[Candidates]) -> Candidates:
+        *tensors, masks = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*map(torch.cat, tensors), [mask for part in masks for mask in part])
+
+    def select(self, index: torch.Tensor) -> Candidates:
+        """The candidates at (n,) int64 numbers, in their order."""
+        *tensors, masks = vars(self).values()
+        return Candidates(
+            *(tensor[index.to(tensor.device)] for tensor in tensors),
+            [masks[i] for i in index.tolist()],
+        )
+
+
 class MaskGenerator:
     """Generates masks for whole images from a grid of point prompts.
 
+    The records are those of ``segment_anything.SamAutomaticMaskGenerator`` with
+    ``output_mode="coco_rle"`` at the same ``points_per_batch``: the same bits with ``exact``, the
+    same but for float32 rounding with ``fast``. ``tf32`` and ``bf16`` compute matrix products in
+    these formats, on CUDA devices only.
+
     Args:
         sam: the model, in evaluation mode, on the device to use.
-        precision: ``exact``, ``fast``, ``tf32`` or ``bf16``; the last two need CUDA.
+        precision: ``exact``, ``fast``, ``tf32`` or ``bf16``.
+        points_per_side: prompts along each side of the image; None with ``point_grids``.
         points_per_batch: prompts decoded at once; None is the precision's fixed default.
-        parameters: as those of ``segment_anything.SamAutomaticMaskGenerator``.
+        pred_iou_thresh: masks must be predicted to be better; 0 lets all pass.
+        stability_score_thresh: least IoU of a mask with itself at moved thresholds; 0 lets all
+            pass.
+        stability_score_offset: how far the logits' threshold is moved for that.
+        box_nms_thresh: greatest IoU of two masks' boxes within a crop.
+        crop_n_layers: layers of crops besides the whole image; layer i has 4**i crops.
+        crop_nms_thresh: greatest IoU of two masks' boxes across crops.
+        crop_overlap_ratio: overlap of crops in the first layer, as a part of the image's shorter
+            side.
+        crop_n_points_downscale_factor: by how much ``points_per_side`` shrinks from one layer to
+            the next.
+        point_grids: one (n, 2) array a layer, x and y from 0 to 1, in place of
+            ``points_per_side``.
+        min_mask_region_area: islands and holes of fewer pixels are removed; 0 leaves them.
+
+    Attributes:
+        seconds: seconds of the last ``generate``, by stage: encoding, decoding, postprocessing.
 
     Raises:
-        ValueError: on an unknown precision, or one that the model's device cannot do.
+        ValueError: on a precision that is unknown or that the device cannot do, or unless exactly
+            one of ``points_per_side`` and ``point_grids`` is given.
     """
 
     def __init__(
@@ -31,35 +100,214 @@ class MaskGenerator:
         sam: Sam,
         precision: str = "fast",
         *,
+        points_per_side: int | None = 32,
         points_per_batch: int | None = None,
-        **parameters,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        point_grids: list[np.ndarray] | None = None,
+        min_mask_region_area: int = 0,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
         if precision in ("tf32", "bf16") and sam.device.type != "cuda":
             raise ValueError(f"precision {precision!r} needs a CUDA device, not {sam.device}")
+        if (points_per_side is None) == (point_grids is None):
+            raise ValueError("give exactly one of points_per_side and point_grids")
+        if point_grids is None:
+            point_grids = amg.build_all_layer_point_grids(
+                points_per_side, crop_n_layers, crop_n_points_downscale_factor
+            )
+        self.sam = sam
         self.precision = precision
         self.points_per_batch = points_per_batch or DEFAULT_POINTS_PER_BATCH[precision]
+        self.pred_iou_thresh = pred_iou_thresh
+        self.stability_score_thresh = stability_score_thresh
+        self.stability_score_offset = stability_score_offset
+        self.box_nms_thresh = box_nms_thresh
+        self.crop_n_layers = crop_n_layers
+        self.crop_nms_thresh = crop_nms_thresh
+        self.crop_overlap_ratio = crop_overlap_ratio
+        self.point_grids = point_grids
+        self.min_mask_region_area = min_mask_region_area
         self.seconds: dict[str, float] = {}
-        self._generator = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **parameters)
+        self._transform = ResizeLongestSide(sam.image_encoder.img_size)
+        self._decoder = Decoder(sam)
 
+    @torch.no_grad()
     def generate(self, rgb: np.ndarray, points_per_batch: int | None = None) -> list[dict]:
         """Generates the masks of one image.
 
         Args:
             rgb: (height, width, 3) uint8.
-            points_per_batch: prompts decoded at once, for this call alone.
+            points_per_batch: prompts decoded at once in this call.
 
         Returns:
-            One record a mask: segmentation (COCO RLE), area, bbox [x, y, width, height],
-            predicted_iou, point_coords [[x, y]], stability_score, crop_box.
+            One record a mask: segmentation (COCO RLE: size [height, width], counts str), area
+            (pixels), bbox [x, y, width, height], predicted_iou, point_coords [[x, y]],
+            stability_score, crop_box [x, y, width, height].
 
         Raises:
-            torch.cuda.OutOfMemoryError: if the batch does not fit; a smaller one may.
+            torch.cuda.OutOfMemoryError: if a batch does not fit; smaller ones may.
         """
-        self._generator.points_per_batch = points_per_batch or self.points_per_batch
+        self.seconds = {"encoding": 0.0, "decoding": 0.0, "postprocessing": 0.0}
+        size = rgb.shape[:2]
+        crop_boxes, layers = amg.generate_crop_boxes(
+            size, self.crop_n_layers, self.crop_overlap_ratio
+        )
+        points_per_batch = points_per_batch or self.points_per_batch
+        candidates = Candidates.concatenate(
+            [
+                self._crop_candidates(rgb, crop_box, self.point_grids[layer], points_per_batch)
+                for crop_box, layer in zip(crop_boxes, layers, strict=True)
+            ]
+        )
+        with self._stage("postprocessing"):
+            if len(crop_boxes) > 1:
+                # Masks from smaller crops first.
+                scores = 1 / box_area(candidates.crops)
+                candidates = _suppress(candidates, scores, self.crop_nms_thresh)
+            return self._records(candidates, size)
+
+    def _crop_candidates(
+        self, rgb: np.ndarray, crop_box: list[int], grid: np.ndarray, points_per_batch: int
+    ) -> Candidates:
+        x0, y0, x1, y1 = crop_box
+        with self._stage("encoding"):
+            unpadded = self._encode(rgb[y0:y1, x0:x1])
+        points = grid * np.array([[x1 - x0, y1 - y0]])
+        parts = []
+        for first in range(0, len(points), points_per_batch):
+            batch = points[first : first + points_per_batch]
+            parts.append(self._batch_candidates(batch, unpadded, crop_box, rgb.shape[:2]))
+        with self._stage("postprocessing"):
+            candidates = Candidates.concatenate(parts)
+            candidates = _suppress(candidates, candidates.predicted_iou, self.box_nms_thresh)
+            return Candidates(
+                amg.uncrop_boxes_xyxy(candidates.boxes, crop_box),
+                candidates.predicted_iou,
+                candidates.stability,
+                amg.uncrop_points(candidates.points, crop_box),
+                candidates.crops,
+                candidates.masks,
+            )
+
+    def _encode(self, rgb: np.ndarray) -> tuple[int, int]:
+        """Hands the embedding of a crop to the decoder; returns the crop's size as encoded."""
+        if self.sam.image_format != "RGB":
+            rgb = rgb[..., ::-1]
+        resized = torch.as_tensor(self._transform.apply_image(rgb), device=self.sam.device)
+        frame = self.sam.preprocess(resized.permute(2, 0, 1)[None].contiguous())
+        self._decoder.set_image(self.sam.image_encoder(frame))
+        return resized.shape[0], resized.shape[1]
+
+    def _batch_candidates(
+        self,
+        points: np.ndarray,
+        unpadded: tuple[int, int],
+        crop_box: list[int],
+        size: tuple[int, int],
+    ) -> Candidates:
+        device = self.sam.device
+        x0, y0, x1, y1 = crop_box
+        with self._stage("decoding"):
+            encoder_points = self._transform.apply_coords(points, (y1 - y0, x1 - x0))
+            decoded = self._decoder.decode(
+                torch.as_tensor(encoder_points, device=device), self.pred_iou_thresh
+            )
+        with self._stage("postprocessing"):
+            geometry = Geometry(
+                logits=tuple(decoded.logits.shape[-2:]),
+                encoder=(self.sam.image_encoder.img_size,) * 2,
+                unpadded=unpadded,
+                image=(y1 - y0, x1 - x0),
+                masks_per_prompt=self._decoder.masks_per_prompt,
+            )
+            upsampler = Upsampler(
+                geometry,
+                self.sam.mask_threshold,
+                self.stability_score_offset,
+                device,
+                exact=self.precision == "exact",
+            )
+            masks = upsampler.masks(decoded.logits)
+            kept = torch.ones_like(masks.stability, dtype=torch.bool)
+            if self.stability_score_thresh > 0:
+                kept = masks.stability >= self.stability_score_thresh
+            kept &= ~amg.is_box_near_crop_edge(masks.boxes, crop_box, [0, 0, size[1], size[0]])
+            index = kept.nonzero()[:, 0]
+            prompts = decoded.index[index] // self._decoder.masks_per_prompt
+            return Candidates(
+                boxes=masks.boxes[index],
+                predicted_iou=decoded.predicted_iou[index],
+                stability=masks.stability[index],
+                points=torch.as_tensor(points)[prompts.cpu()],
+                crops=torch.tensor(crop_box).expand(len(index), -1),
+                masks=Packer(upsampler.y, upsampler.x).pack(masks, index),
+            )
+
+    def _records(self, candidates: Candidates, size: tuple[int, int]) -> list[dict]:
+        counts = []
+        boxes = candidates.boxes.cpu()
+        new_boxes = boxes.clone()
+        unchanged = torch.ones(len(boxes))
+        for i, (mask, crop) in enumerate(zip(candidates.masks, candidates.crops, strict=True)):
+            region, (row, column) = mask.unpack()
+            corner = row + int(crop[1]), column + int(crop[0])
+            if self.min_mask_region_area > 0:
+                region, corner, changed = remove_small_regions(
+                    region, corner, size, self.min_mask_region_area
+                )
+                unchanged[i] = not changed
+                new_boxes[i] = _box(region, corner)
+            counts.append(run_lengths(region, corner, size))
+        kept = torch.arange(len(boxes))
+        if self.min_mask_region_area > 0:
+            boxes = torch.where(unchanged[:, None] == 1, boxes, new_boxes)
+            # Masks that were left as they are first.
+            threshold = max(self.box_nms_thresh, self.crop_nms_thresh)
+            kept = _suppressed(new_boxes, unchanged, threshold)
+        return [
+            {
+                "segmentation": encode(counts[i], size),
+                "area": sum(counts[i][1::2]),
+                "bbox": amg.box_xyxy_to_xywh(boxes[i]).tolist(),
+                "predicted_iou": candidates.predicted_iou[i].item(),
+                "point_coords": [candidates.points[i].tolist()],
+                "stability_score": candidates.stability[i].item(),
+                "crop_box": amg.box_xyxy_to_xywh(candidates.crops[i]).tolist(),
+            }
+            for i in kept.tolist()
+        ]
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
-        records = self._generator.generate(rgb)
-        seconds = time.perf_counter() - start
-        self.seconds = {"encoding": 0.0, "decoding": seconds, "postprocessing": 0.0}
-        return records
+        yield
+        if self.sam.device.type == "cuda":
+            torch.cuda.synchronize(self.sam.device)
+        self.seconds[name] += time.perf_counter() - start
+
+
+def _suppressed(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Numbers of the boxes that non-maximum suppression leaves, the best first."""
+    one_class = torch.zeros(len(boxes), device=boxes.device)
+    return batched_nms(boxes.float(), scores.to(boxes.device), one_class, threshold)
+
+
+def _suppress(candidates: Candidates, scores: torch.Tensor, threshold: float) -> Candidates:
+    return candidates.select(_suppressed(candidates.boxes, scores, threshold))
+
+
+def _box(region: np.ndarray, corner: tuple[int, int]) -> torch.Tensor:
+    """The box of a mask's region, x0 y0 x1 y1 in the frame; zeros for an empty one."""
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    if len(rows) == 0:
+        return torch.zeros(4, dtype=torch.int64)
+    y, x = corner
+    return torch.tensor([columns[0] + x, rows[0] + y, columns[-1] + x, rows[-1] + y])

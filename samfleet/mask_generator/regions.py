@@ -1,0 +1,86 @@
+"""Removal of small islands and holes from masks that fill only a part of the frame.
+
+The pixels are those of ``segment_anything.utils.amg.remove_small_regions``, which labels whole
+frames; here only the region around the mask is labelled.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def remove_small_regions(
+    mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int], min_area: int
+) -> tuple[np.ndarray, tuple[int, int], bool]:
+    """Fills holes, then removes islands, of fewer pixels than ``min_area``.
+
+    Regions are 8-connected. Background that the mask cuts off at the frame's edge counts as a
+    hole. If every island is small, the largest one stays.
+
+    Args:
+        mask: (height, width) bool, a region of the frame outside which nothing is set.
+        corner: (row, column) of the region's first pixel in the frame.
+        size: (height, width) of the frame.
+        min_area: pixels.
+
+    Returns:
+        The region and corner of the new mask, and whether anything was filled or removed.
+    """
+    mask, corner = _add_margin(mask, corner, size, min_area)
+    background, small = _label(~mask, min_area)
+    small[_labels_at_cuts(background, corner, size)] = False
+    changed = small.any()
+    if changed:
+        mask = mask | small[background]
+    islands, small = _label(mask, min_area)
+    if small.any():
+        changed = True
+        if small[1:].all():
+            small[1 + np.argmax(np.bincount(islands.ravel())[1:])] = False
+        mask = mask & ~small[islands]
+    return mask, corner, bool(changed)
+
+
+def _label(flags: np.ndarray, min_area: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers connected regions from 1: (height, width) int32; and says which ones are small."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(flags.view(np.uint8), connectivity=8)
+    small = stats[:, cv2.CC_STAT_AREA] < min_area
+    small[0] = False
+    return labels, small
+
+
+def _add_margin(
+    mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int], min_area: int
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Adds background around a region, so that what lies beyond it is in no small hole."""
+    end = [min(corner[i] + mask.shape[i] + 1, size[i]) for i in (0, 1)]
+    # OpenCV labels blocks of 2 x 2 pixels, so that labels have the frame's order from even corners.
+    begin = [max(corner[i] - 1, 0) // 2 * 2 for i in (0, 1)]
+    if any(0 < area < min_area for area in _areas_beyond(begin, end, size)):
+        begin, end = [0, 0], list(size)
+    out = np.zeros((end[0] - begin[0], end[1] - begin[1]), dtype=bool)
+    y, x = corner[0] - begin[0], corner[1] - begin[1]
+    out[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+    return out, (begin[0], begin[1])
+
+
+def _areas_beyond(begin: list[int], end: list[int], size: tuple[int, int]) -> list[int]:
+    """Pixels of the connected parts of the frame outside a region."""
+    for i in (0, 1):
+        if begin[1 - i] == 0 and end[1 - i] == size[1 - i]:
+            return [begin[i] * size[1 - i], (size[i] - end[i]) * size[1 - i]]
+    return [size[0] * size[1] - (end[0] - begin[0]) * (end[1] - begin[1])]
+
+
+def _labels_at_cuts(
+    labels: np.ndarray, corner: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """Labels along those sides of a region that are not the frame's."""
+    sides = []
+    for i, lines in ((0, labels), (1, labels.T)):
+        if corner[i] > 0:
+            sides.append(lines[0])
+        if corner[i] + len(lines) < size[i]:
+            sides.append(lines[-1])
+    return np.concatenate(sides) if sides else np.zeros(0, labels.dtype)

@@ -1,0 +1,42 @@
+"""COCO run-length encoding of masks that fill only a part of the frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from pycocotools import mask as coco
+
+
+def run_lengths(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> list[int]:
+    """Lengths of the runs of a mask in column-major order, the first one of zeros.
+
+    Args:
+        mask: (height, width) bool, a region of the frame outside which nothing is set.
+        corner: (row, column) of the region's first pixel in the frame.
+        size: (height, width) of the frame.
+
+    Returns:
+        As the ``counts`` of ``segment_anything.utils.amg.mask_to_rle_pytorch``.
+    """
+    height, width = size
+    columns = np.zeros((mask.shape[1], mask.shape[0] + 1), dtype=bool)
+    columns[:, :-1] = mask.T
+    flat = columns.ravel()
+    # The zero that ends each column keeps runs of neighbouring columns apart.
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat[0]:
+        changes = np.concatenate(([0], changes))
+    column, row = np.divmod(changes, mask.shape[0] + 1)
+    places = (column + corner[1]) * height + row + corner[0]
+    if mask.shape[0] == height and len(places):
+        # A run that ends a column and one that begins the next are one run.
+        joined = np.flatnonzero(places[1:-1:2] == places[2::2]) * 2 + 1
+        places = np.delete(places, np.concatenate((joined, joined + 1)))
+    if len(places) and places[-1] == height * width:
+        places = places[:-1]
+    return np.diff(places, prepend=0, append=height * width).tolist()
+
+
+def encode(counts: list[int], size: tuple[int, int]) -> dict:
+    """COCO RLE with compressed counts: {"size": [height, width], "counts": str}."""
+    rle = coco.frPyObjects({"size": list(size), "counts": counts}, *size)
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
