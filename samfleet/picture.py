@@ -111,7 +111,9 @@ def read_picture(data: bytes, *, page: int = 0, max_pixels: int = MAX_PIXELS) ->
     except MemoryError as error:
         raise PictureError("too_large", "decoding needs more memory than there is") from error
     except Exception as error:  # decoders raise whatever they like on damaged data
-        raise _unreadable(f"{type(error).__name__}: {error}"[:300]) from error
+        raise _unreadable(
+            f"the data are damaged ({type(error).__name__}: {error})"[:300]
+        ) from error
     finally:
         _in_read_picture.reset(token)
     return Picture(_native(pixels), is_color, plane)
@@ -647,6 +649,8 @@ _PHOTOMETRIC_WORDS = {
 }
 _JPEG_COMPRESSIONS = {7, 33007}
 _LARGEST_JPEG = 65500
+_MOST_TAGS = 4096  # tifffile takes more for damage
+_MOST_PAGES = 1_000_000
 _JPEG2000_COMPRESSIONS = {33003, 33004, 33005, 34712}
 _ALPHA = {1, 2}  # associated (premultiplied) and unassociated
 _COPY_OR_MASK = 1 | 4  # bits of NewSubfileType: at reduced resolution, transparency mask
@@ -664,6 +668,7 @@ class _Plane:
 
 
 def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
+    data = _with_finite_page_list(data)
     try:
         tiff = tifffile.TiffFile(io.BytesIO(data))
     except (tifffile.TiffFileError, struct.error) as error:
@@ -671,8 +676,7 @@ def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, boo
     with tiff:
         if not len(tiff.pages):
             raise _unreadable("the TIFF has no page")
-        _check_last_page(tiff)
-        plane = _tiff_plane(tiff, page, limits)
+        plane = _tiff_plane(tiff, data, page, limits)
         keyframe = plane.keyframe
         parts = [_height_width_channels(part(), plane.axes) for part in plane.parts]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
@@ -680,29 +684,39 @@ def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, boo
         return _upright(pixels, _orientation_tag(keyframe)), is_color, plane.words
 
 
-def _check_last_page(tiff: tifffile.TiffFile) -> None:
-    """Raise unreadable if the last page points to another that lies beyond the file."""
-    layout = tiff.tiff
-    position = tiff.pages[-1].offset
-    if position is None:  # calculated by tifffile for files with a page at a fixed distance
-        return
-    data = tiff.filehandle
-    data.seek(position)
-    (tags,) = struct.unpack(layout.tagnoformat, data.read(layout.tagnosize))
-    data.seek(position + layout.tagnosize + tags * layout.tagsize)
-    following = data.read(layout.offsetsize)
-    if len(following) == layout.offsetsize:
-        (following,) = struct.unpack(layout.offsetformat, following)
-        if following < data.size:
-            return
-    raise _unreadable("the TIFF is truncated: a page lies beyond its end")
+def _with_finite_page_list(data: bytes) -> bytes:
+    """The same bytes, with the list of pages ended where it would begin again.
+
+    tifffile follows long loops for ever. Raises unreadable if the list leads out of the file.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    big = b"+" in data[2:4]
+    count, entry, pointer = (
+        (f"{order}Q", 20, f"{order}Q") if big else (f"{order}H", 12, f"{order}I")
+    )
+    position = 8 if big else 4
+    seen: set[int] = set()
+    try:
+        while page := struct.unpack_from(pointer, data, position)[0]:
+            if page in seen:
+                end = position + struct.calcsize(pointer)
+                return data[:position] + bytes(end - position) + data[end:]
+            seen.add(page)
+            (tags,) = struct.unpack_from(count, data, page)
+            if tags > _MOST_TAGS or len(seen) > _MOST_PAGES:
+                raise _unreadable("the list of pages of the TIFF is damaged")
+            position = page + struct.calcsize(count) + tags * entry
+    except struct.error as error:
+        raise _unreadable("the TIFF is truncated: a page lies beyond its end") from error
+    return data
 
 
-def _tiff_plane(tiff: tifffile.TiffFile, page: int, limits: _Limits) -> _Plane:
+def _tiff_plane(tiff: tifffile.TiffFile, data: bytes, page: int, limits: _Limits) -> _Plane:
     """The plane that `page` selects, among those that the metadata or else the pages list."""
     series = _described_series(tiff)
     if not series:
-        return _page_plane(tiff, page, limits)
+        # Opened anew: looking for series leaves pages that took their layout from another.
+        return _page_plane(tifffile.TiffFile(io.BytesIO(data)), page, limits)
     counts = [math.prod(_plane_sizes(one)) for one in series]
     _only_page(page, "the file", sum(counts))
     index = page
@@ -790,24 +804,23 @@ def _read_contiguous(keyframe: tifffile.TiffPage, offset: int) -> np.ndarray:
 def _page_plane(tiff: tifffile.TiffFile, page: int, limits: _Limits) -> _Plane:
     """Page `page` of a file without metadata; smaller copies of a page are not counted."""
     pages = [one for one in tiff.pages if not one.subfiletype & _COPY_OR_MASK] or list(tiff.pages)
-    count = sum(one.keyframe.imagedepth for one in pages)
+    count = sum(one.imagedepth for one in pages)
     _only_page(page, "the file", count)
     z = page  # a page may be a volume: its depths are counted one by one
     for chosen in pages:
-        if z < chosen.keyframe.imagedepth:
+        if z < chosen.imagedepth:
             break
-        z -= chosen.keyframe.imagedepth
-    keyframe = chosen.aspage()
-    _check_tiff_page(keyframe, keyframe.samplesperpixel, limits)
+        z -= chosen.imagedepth
+    _check_tiff_page(chosen, chosen.samplesperpixel, limits)
 
     def read() -> np.ndarray:
-        pixels = _read_tiff_page(keyframe, limits)
-        return pixels.take(z, axis=keyframe.axes.index("Z")) if "Z" in keyframe.axes else pixels
+        pixels = _read_tiff_page(chosen, limits)
+        return pixels.take(z, axis=chosen.axes.index("Z")) if "Z" in chosen.axes else pixels
 
     words = f"page {page} of {count}" if count > 1 else ""
     if tiff.is_ome and "FileName=" in (tiff.ome_metadata or ""):
         words = f"page {page} of {count} in this file; its OME metadata name planes in other files"
-    return _Plane(keyframe, [read], keyframe.axes.replace("Z", ""), words, samples=True)
+    return _Plane(chosen, [read], chosen.axes.replace("Z", ""), words, samples=True)
 
 
 def _check_tiff_page(page: tifffile.TiffPage, channels: int, limits: _Limits) -> None:

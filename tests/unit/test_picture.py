@@ -708,6 +708,18 @@ def test_color_model_that_is_not_stated_is_guessed_from_the_samples():
         check(data, pixels, is_color=pixels.ndim == 3)
 
 
+def test_ome_metadata_that_do_not_fit_the_pages_leave_the_pages():
+    stack = RNG.integers(0, 65536, (5, 23, 37), np.uint16)
+    data = tiff(stack, photometric="minisblack", ome=True, metadata={"axes": "TYX"})
+    for right, wrong in (
+        (b'SizeT="5"', b'SizeT="9"'),
+        (b"<Pixels", b"<Pixals"),
+        (b"<OME ", b"<EMO "),
+    ):
+        assert right in data
+        check(data.replace(right, wrong), stack[4], plane="page 4 of 5", page=4)
+
+
 # --- TIFF: damage ---------------------------------------------------------------------------
 
 TIFFS = {
@@ -765,12 +777,23 @@ def test_tiff_strip_whose_data_end_early():
         refused(bytes(cut), "unreadable", "missing")
 
 
-def test_tiff_whose_pages_loop_ends():
-    data = bytearray(tiff(GREY8, metadata=None))
-    start = struct.unpack_from("<I", data, 4)[0]
-    count = struct.unpack_from("<H", data, start)[0]
-    struct.pack_into("<I", data, start + 2 + 12 * count, start)
-    check(bytes(data), GREY8)
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize(("pages", "back"), [(1, 0), (3, 0), (3, 1), (3, 2), (150, 0), (150, 120)])
+def test_tiff_whose_list_of_pages_loops(pages, back, bigtiff):
+    stack = RNG.integers(0, 256, (pages, 4, 5), np.uint8)
+    data = tiff(stack, photometric="minisblack", metadata=None, bigtiff=bigtiff)
+    starts, at = [], 8 if bigtiff else 4
+    pointer, count, entry = ("<Q", "<Q", 20) if bigtiff else ("<I", "<H", 12)
+    while start := struct.unpack_from(pointer, data, at)[0]:
+        starts.append(start)
+        at = start + struct.calcsize(count) + entry * struct.unpack_from(count, data, start)[0]
+    looped = bytearray(data)
+    struct.pack_into(pointer, looped, at, starts[back])
+    for page in (0, pages - 1):
+        plane = f"page {page} of {pages}" if pages > 1 else ""
+        check(bytes(looped), stack[page], page=page, plane=plane)
+    struct.pack_into(pointer, looped, at, len(data))
+    refused(bytes(looped), "unreadable", "beyond its end")
 
 
 # --- bounds ---------------------------------------------------------------------------------
