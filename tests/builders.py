@@ -6,6 +6,8 @@ import numpy as np
 from pycocotools import mask as coco
 
 from samfleet.config import complete_config, schema
+from samfleet.plan.record import Plan, done_file, shard_file, store_folder
+from samfleet.plan.shards import ShardImage, read_shard
 from samfleet.statuses import OK
 from samfleet.store.segments import SegmentWriter, image_rows
 
@@ -22,7 +24,9 @@ def schema_leaves(part: dict | None = None, prefix: str = "") -> dict[str, dict]
     found = {}
     for name, subschema in (part or schema())["properties"].items():
         inner = "properties" in subschema
-        found |= schema_leaves(subschema, f"{prefix}{name}.") if inner else {prefix + name: subschema}
+        found |= (
+            schema_leaves(subschema, f"{prefix}{name}.") if inner else {prefix + name: subschema}
+        )
     return found
 
 
@@ -110,3 +114,30 @@ def write_segment(folder: Path, name: str, *pictures: list[dict], flush_every: i
         if flush_every and number % flush_every == 0:
             writer.flush()
     writer.finish()
+
+
+def shard_images(results: Path, plan: Plan) -> list[ShardImage]:
+    """What a plan's shards ask for, in order."""
+    return [
+        image
+        for shard in plan.shards
+        for image in read_shard(shard_file(results, plan.id, shard.name))
+    ]
+
+
+def carry_out(
+    results: Path, plan: Plan, outcomes: dict[str, dict] | None = None, done: bool = True
+) -> None:
+    """Do the work of a plan's jobs: store a result for every picture that its shards ask for.
+
+    Args:
+        outcomes: by path the columns of a result that is not simply detected.
+        done: whether the shards' records are written, too.
+    """
+    rows = [
+        stored_rows(image.image_id, **{"plan": plan.id, **(outcomes or {}).get(image.path, {})})
+        for image in shard_images(results, plan)
+    ]
+    write_segment(store_folder(results, plan.model_key), plan.id, *rows)
+    for shard in plan.shards if done else ():
+        done_file(results, plan.id, shard.name).write_text("{}\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from samfleet.files import read_rows, write_atomic, write_rows
 from samfleet.statuses import CHANGED, MAXIMUM_ATTEMPTS, OK
 
-_HEADER = ("image_id", "status", "transient", "attempts")
+_HEADER = ("image_id", "status", "transient", "failed_in")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class StoredImage:
     Attributes:
         status: `ok` (detected), `changed` or a failure.
         transient: whether a failure may pass (out of memory, input and output).
-        attempts: number of runs that ended in a failure.
+        failed_in: the plans under which it failed, sorted; names, so that none counts twice.
     """
 
     status: str
     transient: bool
-    attempts: int
+    failed_in: tuple[str, ...] = ()
 
     def is_pending(self, retry_failed: bool) -> bool:
         """Whether the picture is to be detected (again)."""
@@ -34,7 +34,7 @@ class StoredImage:
             return False
         if self.status == CHANGED or retry_failed:
             return True
-        return self.transient and self.attempts < MAXIMUM_ATTEMPTS
+        return self.transient and len(self.failed_in) < MAXIMUM_ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +67,23 @@ def read_index(folder: str | Path) -> Index | None:
     """The index of a store's folder, or None where there is none that can be read."""
     try:
         index = json.loads((Path(folder) / "index.json").read_text())
+        with (Path(folder) / "images.tsv").open(encoding="utf-8") as file:
+            if file.readline().rstrip("\n").split("\t") != list(_HEADER):
+                return None
         return Index(index["segments"], index["retryable"], index["failed"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def read_stored_images(folder: str | Path) -> dict[str, StoredImage]:
-    """Every picture that the index knows, by image id."""
+    """Every picture that the index knows, by image id; none where there is no index."""
+    if read_index(folder) is None:
+        return {}
     return {
-        identity: StoredImage(status, transient == "1", int(attempts))
-        for identity, status, transient, attempts in read_rows(Path(folder) / "images.tsv", _HEADER)
+        identity: StoredImage(status, transient == "1", tuple(filter(None, failed_in.split(","))))
+        for identity, status, transient, failed_in in read_rows(
+            Path(folder) / "images.tsv", _HEADER
+        )
     }
 
 
@@ -84,13 +91,13 @@ def write_index(
     folder: str | Path, segments: dict[str, int], images: Iterable[tuple[str, StoredImage]]
 ) -> Index:
     """Write both files atomically, the small one last, since it vouches for the other."""
-    known = sorted(images)
+    known = sorted(images, key=lambda image: image[0])
     failures = [image for _, image in known if image.status != OK]
     index = Index(segments, sum(image.is_pending(False) for image in failures), len(failures))
     write_rows(
         Path(folder) / "images.tsv",
         _HEADER,
-        ((identity, i.status, int(i.transient), i.attempts) for identity, i in known),
+        ((identity, i.status, int(i.transient), ",".join(i.failed_in)) for identity, i in known),
     )
     content = {"segments": segments, "retryable": index.retryable, "failed": index.failed}
     write_atomic(Path(folder) / "index.json", json.dumps(content, indent=1) + "\n")

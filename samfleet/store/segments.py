@@ -133,7 +133,8 @@ class SegmentWriter:
         merged = self._folder / f"{self._name}.parquet"
         with atomic_path(merged) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
             for path in self._flushes:
-                writer.write_table(pq.read_table(path, schema=SCHEMA))
+                flush = pq.read_table(path, schema=SCHEMA)
+                writer.write_table(flush, row_group_size=flush.num_rows)
         for path in self._flushes:
             path.unlink(missing_ok=True)
         self._flushes = [merged]
@@ -141,7 +142,8 @@ class SegmentWriter:
 
 def _write_segment(path: Path, table: pa.Table) -> None:
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        # one row group: a picture's rows must not be torn apart
+        pq.write_table(table, temporary, row_group_size=table.num_rows)
 
 
 def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -233,27 +235,29 @@ def _rank(status: str, transient: bool) -> int:
 
 
 def _best(results: list[tuple[str, bool, str]], known: StoredImage | None) -> StoredImage:
-    attempts = len({plan for status, _, plan in results if status != OK})
+    failed_in = {plan for status, _, plan in results if status != OK}
     candidates = [(status, transient) for status, transient, _ in results]
     if known is not None:
-        attempts += known.attempts
+        failed_in.update(known.failed_in)
         candidates.append((known.status, known.transient))
-    status, transient = min(candidates, key=lambda candidate: _rank(*candidate))
-    return StoredImage(status, transient, attempts)
+    status, transient = min(candidates, key=lambda candidate: (_rank(*candidate), candidate))
+    return StoredImage(status, transient, tuple(sorted(failed_in)))
 
 
-def best_segments(folder: Path) -> dict[str, str]:
-    """For every picture the segment that holds its best result; names break ties.
+def best_results(folder: Path) -> dict[str, tuple[str, str]]:
+    """For every picture the segment that holds its best result, and that result's status.
+
+    Names break ties. A segment may hold a picture twice, as `changed` and as found elsewhere.
 
     Args:
         folder: a store's folder, whose index is up to date.
     """
-    best: dict[str, tuple[int, str]] = {}
+    best: dict[str, tuple[int, str, str]] = {}
     for name in segments_on_disk(folder):
         for identity, status, transient, _ in _segment_images(folder / name):
-            candidate = (_rank(status, transient), name)
+            candidate = (_rank(status, transient), name, status)
             best[identity] = min(best.get(identity, candidate), candidate)
-    return {identity: name for identity, (_, name) in best.items()}
+    return {identity: (name, status) for identity, (_, name, status) in best.items()}
 
 
 def reason_text(reason: object) -> str:

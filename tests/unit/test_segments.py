@@ -1,0 +1,123 @@
+"""Segments: complete or absent, flushed as a job goes, damaged ones set aside."""
+
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from samfleet.store.index import read_stored_images, segments_on_disk
+from samfleet.store.segments import (
+    SCHEMA,
+    SegmentError,
+    SegmentWriter,
+    image_rows,
+    read_segment,
+    reason_text,
+    rebuild_index,
+)
+from tests.builders import stored_candidate, stored_rows, write_segment
+
+PICTURES = [stored_rows("A", 3), stored_rows("B", 0), stored_rows("C", 2)]
+
+
+def read(folder) -> list[dict]:
+    return [
+        row
+        for name in segments_on_disk(folder)
+        for group in read_segment(folder / name)
+        for row in group.to_pylist()
+    ]
+
+
+def test_a_picture_has_a_row_for_each_candidate_or_one():
+    assert [row["candidate"] for row in stored_rows("A", 2)] == [0, 1]
+    (row,) = image_rows({"image_id": "A", "status": "ok"}, [])
+    assert row == {"image_id": "A", "status": "ok", "n_candidates": 0}
+    assert {row["n_candidates"] for row in stored_rows("A", 2)} == {2}
+
+
+def test_rows_are_read_as_they_were_written(tmp_path):
+    candidate = stored_candidate(0, overlapping=[1, 4], shared_pixels=[10, 2**40])
+    write_segment(tmp_path, "a", stored_rows("A", [candidate]))
+    (row,) = read(tmp_path)
+    assert candidate.items() <= row.items()
+    assert list(row) == SCHEMA.names
+
+
+@pytest.mark.parametrize("flush_every", [0, 1, 2])
+def test_flushes_of_a_job_become_one_segment_of_the_same_rows(tmp_path, flush_every):
+    write_segment(tmp_path / "other", "a", *PICTURES)
+    write_segment(tmp_path / "flushed", "a", *PICTURES, flush_every=flush_every)
+    assert len(segments_on_disk(tmp_path / "flushed")) == 1
+    assert read(tmp_path / "flushed") == read(tmp_path / "other")
+    assert len(os.listdir(tmp_path / "flushed")) == 1
+
+
+def test_what_is_flushed_can_be_read_before_the_job_ends(tmp_path):
+    writer = SegmentWriter(tmp_path, "a")
+    writer.add(PICTURES[0])
+    assert read(tmp_path) == []
+    writer.flush()
+    assert {row["image_id"] for row in read(tmp_path)} == {"A"}
+    writer.add(PICTURES[2])
+    writer.flush()
+    assert {row["image_id"] for row in read(tmp_path)} == {"A", "C"}
+
+
+def test_nothing_is_written_for_nothing(tmp_path):
+    writer = SegmentWriter(tmp_path / "store", "a")
+    writer.flush()
+    writer.finish()
+    assert not (tmp_path / "store").exists()
+
+
+def test_rows_of_a_picture_stay_in_one_row_group(tmp_path):
+    write_segment(tmp_path, "a", *PICTURES, flush_every=2)
+    (name,) = segments_on_disk(tmp_path)
+    groups = [group["image_id"].to_pylist() for group in read_segment(tmp_path / name)]
+    assert groups == [["A"] * 3 + ["B"], ["C"] * 2]
+
+
+def damaged(kind: str, path) -> None:
+    if kind == "cut off":
+        path.write_bytes(path.read_bytes()[:-50])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "overwritten":
+        content = bytearray(path.read_bytes())
+        content[4:400] = b"\xff" * 396
+        path.write_bytes(content)
+    else:
+        pq.write_table(pa.table({"image_id": ["A"]}), path)
+
+
+@pytest.mark.parametrize("kind", ["cut off", "empty", "foreign"])
+def test_a_damaged_or_foreign_segment_is_refused_by_its_name(tmp_path, kind):
+    write_segment(tmp_path, "a", PICTURES[0])
+    damaged(kind, tmp_path / "a-00000.parquet")
+    with pytest.raises(SegmentError, match=r"a-00000\.parquet: (damaged|not a segment)"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["cut off", "empty", "overwritten", "foreign"])
+def test_a_damaged_segment_is_set_aside_and_its_pictures_are_pending(tmp_path, kind, caplog):
+    write_segment(tmp_path, "a", PICTURES[0])
+    write_segment(tmp_path, "b", PICTURES[2])
+    damaged(kind, tmp_path / "a-00000.parquet")
+    rebuild_index(tmp_path)
+    assert set(read_stored_images(tmp_path)) == {"C"}
+    assert (tmp_path / "a-00000.parquet.damaged").exists()
+    assert set(segments_on_disk(tmp_path)) == {"b-00000.parquet"}
+    assert "a-00000.parquet" in caplog.text
+    assert "detected again" in caplog.text
+
+
+def test_a_segment_that_a_job_replaced_meanwhile_is_not_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        list(read_segment(tmp_path / "gone.parquet"))
+
+
+def test_a_reason_is_one_printable_line():
+    assert reason_text("two\nlines\tand \x00\udcff") == r"two lines and \u0000\xff"
+    assert len(reason_text("x" * 10_000)) == 500
