@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from samfleet.files import escape_name, write_atomic
-from samfleet.identity import digest_of_rows
+from samfleet.identity import digest_of, digest_of_rows
 from samfleet.plan.manifest import (
     Collection,
     ManifestRow,
@@ -40,7 +40,7 @@ from samfleet.plan.shards import (
     pack_shards,
     write_shard,
 )
-from samfleet.statuses import CHANGED, TOO_LARGE
+from samfleet.statuses import CHANGED, OK, TOO_LARGE
 from samfleet.store.index import StoredImage, read_stored_images
 from samfleet.store.segments import rebuild_index
 
@@ -66,22 +66,26 @@ def make_plan(config: dict, results: Path, model_key: str, gpus: int) -> Plan:
     rebuild_index(folder)
     stored = read_stored_images(folder)
     last = read_plan(last_plan_file(results))
-    rows = _identify(config, results, collection, stored)
-    retry_large = last is not None and last.max_pixels < config["image"]["max_pixels"]
+    rows = _identify(config, results, last, collection, stored)
+    complete = last is not None and is_complete(results, last)
+    # a plan that was interrupted may not have come to those that were too large before it
+    retry_large = last is not None and (
+        not complete or last.max_pixels < config["image"]["max_pixels"]
+    )
     pending = list(_pending(rows, stored, config["retry_failed"], retry_large))
     content = digest_of_rows((escape_name(r.path), r.image_id, r.problem) for r in rows)
     if (
         last
+        and complete
         and not pending
-        and (last.content, last.model_key) == (content, model_key)
-        and is_complete(results, last)
         and not retry_large
+        and (last.source, last.content, last.model_key) == (config["images"], content, model_key)
     ):
         plan = last
     else:
         plan = _new_plan(config, results, model_key, gpus, rows, pending, content)
     write_manifest(results / "manifest.tsv", rows)
-    _journal(results).unlink(missing_ok=True)
+    _journal(config, results).unlink(missing_ok=True)
     write_atomic(last_plan_file(results), plan.to_json())
     write_atomic(plan_file(results), plan.to_json())
     _remove_old_plans(results, plan)
@@ -89,24 +93,32 @@ def make_plan(config: dict, results: Path, model_key: str, gpus: int) -> Plan:
     return plan
 
 
-def _journal(results: Path) -> Path:
-    return results / "plan" / "hashes.tsv"
+def _journal(config: dict, results: Path) -> Path:
+    """New hashes of this collection; paths of another one mean other files."""
+    return results / "plan" / f"hashes-{digest_of(config['images'])[:8]}.tsv"
 
 
 def _identify(
-    config: dict, results: Path, collection: Collection, stored: dict[str, StoredImage]
+    config: dict,
+    results: Path,
+    last: Plan | None,
+    collection: Collection,
+    stored: dict[str, StoredImage],
 ) -> list[ManifestRow]:
     known = {}
+    journal = _journal(config, results)
     if config["rehash"]:
-        _journal(results).unlink(missing_ok=True)
+        journal.unlink(missing_ok=True)
     else:
-        for source in (results / "manifest.tsv", _journal(results)):
-            for row in read_manifest(source):
+        same_source = last is not None and last.source == config["images"]
+        manifest = [results / "manifest.tsv"] if same_source else []
+        for table in [*manifest, journal]:
+            for row in read_manifest(table):
                 image = stored.get(row.image_id)
                 # a picture that was not what its stat promised is not trusted again
                 if row.image_id and not (image and image.status == CHANGED):
                     known[row.path, row.size, row.mtime_ns] = row.image_id
-    return identify(collection, known, _journal(results))
+    return identify(collection, known, journal)
 
 
 def _pending(
@@ -150,6 +162,7 @@ def _new_plan(
         planned.append(PlannedShard(name, len(images), round(seconds, 1)))
     plan = Plan(
         id=plan_id,
+        source=config["images"],
         model_key=model_key,
         content=content,
         max_pixels=config["image"]["max_pixels"],
@@ -168,7 +181,9 @@ def _cost(results: Path, model: str, model_key: str, rows: list[ManifestRow]) ->
     try:
         with (results / "ledger.csv").open(newline="") as file:
             for row in csv.DictReader(file):
-                if row["model_key"] == model_key and row["image_id"] in sizes:
+                if (row["model_key"], row["status"]) == (model_key, OK) and row[
+                    "image_id"
+                ] in sizes:
                     fixed = float(row["seconds_encoding"]) + float(row["seconds_decoding"])
                     growing = float(row["seconds_postprocessing"])
                     measured.append((fixed, growing, sizes[row["image_id"]]))
