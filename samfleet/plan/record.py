@@ -29,6 +29,7 @@ class Plan:
 
     Attributes:
         id: fresh for every plan that has something new to say.
+        source: the configuration's `images`.
         model_key: the store's folder for its results.
         content: digest of all paths with their image ids.
         max_pixels: the limit that it was made under.
@@ -38,6 +39,7 @@ class Plan:
     """
 
     id: str
+    source: str
     model_key: str
     content: str
     max_pixels: int
