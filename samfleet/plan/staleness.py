@@ -8,6 +8,7 @@ Standard library only: the Snakefile imports this.
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def refresh_plan_stamp(
     if not reasons:
         return []
     content = wanted | {"gpus": gpus, "because": reasons, "after": plan.id if plan else ""}
+    content["store"] = digest_of(segments_on_disk(store_folder(results, model_key)))
     if config["rehash"]:
         content["asked"] = time.time_ns()
     _write_stamp(path, content)
@@ -90,9 +92,19 @@ def _reasons(config: dict, results: Path, plan: Plan | None, model_key: str) -> 
     index = read_index(folder)
     if index is None or index.segments != segments_on_disk(folder):
         reasons.append("the store is not as its index says")
-    elif index.retryable or (config["retry_failed"] and index.failed):
+    elif (index.retryable or (config["retry_failed"] and index.failed)) and any(
+        _pending_again(results, folder, config["retry_failed"])
+    ):
         reasons.append("failed pictures are tried again")
     return reasons
+
+
+def _pending_again(results: Path, folder: Path, retry_failed: bool) -> Iterator[bool]:
+    """For every picture that is still in the collection whether it failed and is tried again."""
+    stored = read_stored_images(folder)
+    for row in read_manifest(results / "manifest.tsv"):
+        image = stored.get(row.image_id)
+        yield image is not None and image.is_pending(retry_failed)
 
 
 def refresh_summary_stamp(config: dict, results: Path, collection: Collection) -> None:
