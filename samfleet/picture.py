@@ -483,11 +483,10 @@ def _filled_scan(scan: bytes, restarts: bool) -> bytes:
 def _read_jpeg2000(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
     start, components = _parse_jpeg2000(data, limits)
     _only_page(page, "a JPEG 2000")
-    _check_jpeg2000_data(data, start)
     has_alpha = b"cdef" in data[:start]
     if components not in ((2, 4) if has_alpha else (1, 3)):
         raise _unsupported(f"a JPEG 2000 of {components} components is not read")
-    pixels = imagecodecs.jpeg2k_decode(data, numthreads=1)
+    pixels = imagecodecs.jpeg2k_decode(data, numthreads=1)  # refuses truncated data by itself
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     channels = 1 if pixels.shape[2] < 3 else 3
     return pixels[:, :, :channels], channels == 3, ""
@@ -502,32 +501,6 @@ def _parse_jpeg2000(data: bytes, limits: _Limits) -> tuple[int, int]:
     (components,) = struct.unpack_from(">H", data, start + 40)
     limits.check(bottom - top, right - left, components, 2)
     return start, components
-
-
-def _check_jpeg2000_data(data: bytes, start: int) -> None:
-    """Raise unreadable unless every tile part is there up to the end marker."""
-    position = start + 2
-    while True:
-        if position + 4 > len(data):
-            raise _unreadable("the JPEG 2000 is truncated")
-        marker, length = struct.unpack_from(">HH", data, position)
-        if marker == 0xFFD9:
-            return
-        if marker != 0xFF90:  # any other segment of the main header
-            position += 2 + length
-            continue
-        if position + 12 > len(data):
-            raise _unreadable("the JPEG 2000 is truncated")
-        (size,) = struct.unpack_from(">I", data, position + 6)
-        if size == 0:  # the last tile part may reach to the end marker
-            if not data.rstrip(b"\x00").endswith(b"\xff\xd9"):
-                raise _unreadable("the JPEG 2000 is truncated")
-            return
-        if size < 14:
-            raise _unreadable("the JPEG 2000 is damaged")
-        position += size
-        if data[position : position + 2] == b"\xff\xd9":
-            return
 
 
 def _read_webp(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, bool, str]:
@@ -902,7 +875,7 @@ def _check_tiff_segments(page: tifffile.TiffPage | tifffile.TiffFrame, limits: _
             if compression in _JPEG_COMPRESSIONS:
                 _check_tiff_jpeg(page, segment, index, limits)
             else:
-                _check_jpeg2000_data(segment, _parse_jpeg2000(segment, limits)[0])
+                _parse_jpeg2000(segment, limits)
 
 
 def _check_tiff_jpeg(
