@@ -7,7 +7,6 @@ import pytest
 
 from samfleet.detection.workers import WorkerCrash, Workers
 
-
 SET_BY_THE_PARENT = []
 
 
