@@ -14,8 +14,6 @@ FILTERS = (
 )
 """The filters in the order in which they are applied."""
 
-_FLOAT_WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
-
 
 @dataclass(frozen=True)
 class Candidates:
@@ -37,6 +35,20 @@ class Candidates:
     def take(self, indices: np.ndarray) -> "Candidates":
         """Those at `indices`."""
         return Candidates(**{name: values[indices] for name, values in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class OverlappingPairs:
+    """Candidates that share pixels, numpy arrays of equal length.
+
+    Attributes:
+        first, second: indices of the two candidates.
+        shared_pixels: how many.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    shared_pixels: np.ndarray
 
 
 def first_failed(candidates: Candidates, fluorescence: dict) -> np.ndarray:
@@ -61,53 +73,34 @@ def first_failed(candidates: Candidates, fluorescence: dict) -> np.ndarray:
 
 
 def suppress_overlaps(
-    candidates: Candidates,
-    overlapping: list[list[int]],
-    shared_pixels: list[list[int]],
-    max_overlap: float,
+    candidates: Candidates, passed: np.ndarray, pairs: OverlappingPairs, max_overlap: float
 ) -> np.ndarray:
-    """Greedy suppression within one picture: the better of two overlapping candidates stays.
+    """Greedy suppression: the better of two overlapping candidates of a picture stays.
 
     Better is the higher predicted IoU, then the higher stability score, then the lower number. A
-    candidate goes when it shares more than `max_overlap` of the smaller one's area with one that
-    stays.
+    candidate goes when it shares more than `max_overlap` of the smaller one's area with a better
+    one that stays.
 
     Args:
-        candidates: of one picture, those that passed the other filters.
-        overlapping, shared_pixels: for each of them the numbers of the candidates that it shares
-            pixels with, and how many.
+        candidates: of any number of pictures.
+        passed: bool array, those that passed the other filters.
+        pairs: all candidates that share pixels, each pair in both directions.
         max_overlap: 0 to 1.
 
     Returns:
-        Indices of those that stay, ascending.
+        bool array, those that stay.
     """
-    order = np.lexsort((candidates.number, -candidates.stability_score, -candidates.predicted_iou))
-    area_of_kept: dict[int, int] = {}
-    kept = []
-    for index in order:
-        area = int(candidates.area[index])
-        if all(
-            number not in area_of_kept or shared <= max_overlap * min(area, area_of_kept[number])
-            for number, shared in zip(overlapping[index], shared_pixels[index], strict=True)
-        ):
-            area_of_kept[int(candidates.number[index])] = area
-            kept.append(int(index))
-    return np.array(sorted(kept), dtype=np.int64)
-
-
-def white_level(dtype: str, brightest: float) -> float:
-    """The raw value that counts as 255 unless `fluorescence.white` says so.
-
-    The largest value of an integer type, signed or not. For floating point the first of 1, 255,
-    65535 and 4294967295 that is not below `brightest`, else `brightest`: most such pictures are
-    converted integers or lie between 0 and 1.
-
-    Args:
-        dtype: name of the pixels' type.
-        brightest: the brightest finite pixel of all pictures of this type, so that they share
-            one scale.
-    """
-    kind = np.dtype(dtype)
-    if kind.kind in "iu":
-        return float(np.iinfo(kind).max)
-    return next((white for white in _FLOAT_WHITES if brightest <= white), float(brightest))
+    first, second = pairs.first, pairs.second
+    smaller = np.minimum(candidates.area[first], candidates.area[second])
+    conflict = passed[first] & passed[second] & (pairs.shared_pixels > max_overlap * smaller)
+    rivals: dict[int, list[int]] = {}
+    for one, other in zip(first[conflict].tolist(), second[conflict].tolist(), strict=True):
+        rivals.setdefault(one, []).append(other)
+    disputed = np.fromiter(rivals, np.int64, len(rivals))
+    quality = candidates.take(disputed)
+    order = np.lexsort((quality.number, -quality.stability_score, -quality.predicted_iou))
+    kept = passed.copy()
+    for index in disputed[order].tolist():
+        if kept[index]:
+            kept[rivals[index]] = False  # a better rival that stays would have removed this one
+    return kept

@@ -5,9 +5,7 @@ objects and a few numbers for every picture, however large the collection is.
 """
 
 import logging
-import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,21 +23,21 @@ from samfleet.plan.manifest import (
 )
 from samfleet.statuses import EMPTY, OK, PENDING, UNREADABLE, UNSUPPORTED
 from samfleet.store.ledger import collect_ledger
-from samfleet.store.segments import best_results, read_segment, rebuild_index
-from samfleet.summary.filtering import (
-    FILTERS,
-    Candidates,
-    first_failed,
-    suppress_overlaps,
-    white_level,
+from samfleet.store.segments import best_results, rebuild_index
+from samfleet.summary.candidates import (
+    MeasuredCandidates,
+    brightest_by_dtype,
+    image_starts,
+    overlapping_pairs,
+    stored_groups,
 )
+from samfleet.summary.filtering import FILTERS, first_failed, suppress_overlaps
 from samfleet.summary.objects import OBJECT_SCHEMA, ObjectSorter
+from samfleet.summary.scale import Scale
 
 logger = logging.getLogger(__name__)
 
 _FLOAT_FORMAT = "%.10g"
-_DARK = 64.0
-_NAMED_PLANES = {"max": 0, "luminance": 1, "red": 2, "green": 3, "blue": 4}
 
 
 @dataclass
@@ -110,11 +108,11 @@ def write_summary(config: dict, results: Path, store: Path) -> Counts:
         if row.image_id:
             ranks.setdefault(row.image_id, []).append(rank)
     best = {identity: found for identity, found in best_results(store).items() if identity in ranks}
-    scale = _Scale(config["fluorescence"], _brightest(store, best))
+    scale = Scale(config["fluorescence"], brightest_by_dtype(store, best))
     images: dict[str, ImageSummary] = {}
     counts = Counts()
     with ObjectSorter(results) as sorter:
-        for group in _stored_groups(store, best):
+        for group in stored_groups(store, best):
             _summarize_group(group, scale, ranks, images, counts, sorter)
         names = [escape_name(row.path) for row in rows]
         counts.objects = sorter.write(results / "objects.parquet", names)
@@ -126,96 +124,17 @@ def write_summary(config: dict, results: Path, store: Path) -> Counts:
     return counts
 
 
-class _Scale:
-    """Which plane of a picture is measured, and what counts as white.
-
-    Args:
-        fluorescence: the configuration's `fluorescence`.
-        brightest: the brightest pixel of all pictures by the name of their dtype.
-    """
-
-    def __init__(self, fluorescence: dict, brightest: dict[str, float]):
-        self.fluorescence = fluorescence
-        self._brightest = brightest
-
-    def plane(self, channels: int) -> int | None:
-        """Index among the measured planes; None if the picture has no such channel."""
-        channel = self.fluorescence["channel"]
-        if channels == 1 and channel in ("red", "green", "blue"):
-            channel = 0  # grey is as much red as green and blue
-        plane = channel + 2 if isinstance(channel, int) else _NAMED_PLANES[channel]
-        return plane if plane < channels + 2 else None
-
-    def factor(self, dtype: str) -> float:
-        """What raw values are multiplied with."""
-        white = self.fluorescence["white"] or white_level(dtype, self._brightest[dtype])
-        return 255.0 / white if white > 0 else 0.0
-
-    def warn_if_dark(self) -> None:
-        """Say so when the brightest of all pictures of an integer type is far below white."""
-        for dtype, brightest in self._brightest.items():
-            if np.dtype(dtype).kind == "f" or not 0 < brightest * self.factor(dtype) < _DARK:
-                continue
-            suggestion = 2 ** math.ceil(math.log2(brightest + 1)) - 1
-            logger.warning(
-                "the brightest %s pixel of all is %g, which is %.3g on the scale of 0 to 255, so "
-                "fluorescence.min_mean_intensity (%g) may drop everything. If the camera has fewer "
-                "bits than the files, set\nfluorescence:\n  white: %d",
-                dtype,
-                brightest,
-                brightest * self.factor(dtype),
-                self.fluorescence["min_mean_intensity"],
-                suggestion,
-            )
-
-
-def _stored_groups(
-    store: Path, best: dict[str, tuple[str, str]], columns: list[str] | None = None
-) -> Iterator[pa.Table]:
-    """Tables of whole pictures, each picture from its best result alone."""
-    segments: dict[str, dict[str, str]] = {}
-    for identity, (name, status) in best.items():
-        segments.setdefault(name, {})[identity] = status
-    for name in sorted(segments):
-        wanted = pa.array(segments[name].keys(), pa.string())
-        statuses = pa.array(segments[name].values(), pa.string())
-        for group in read_segment(store / name, columns):
-            status = pc.take(statuses, pc.index_in(group["image_id"], wanted))
-            chosen = group.filter(pc.equal(group["status"], status))
-            if chosen.num_rows:
-                yield chosen
-
-
-def _brightest(store: Path, best: dict[str, tuple[str, str]]) -> dict[str, float]:
-    """The brightest pixel of any channel, by dtype."""
-    brightest: dict[str, float] = {}
-    for group in _stored_groups(store, best, ["image_id", "status", "dtype", "image_maximum"]):
-        group = group.filter(pc.is_valid(group["dtype"]))
-        maxima = _plane_values(group["image_maximum"], np.zeros(group.num_rows, np.int64))
-        for dtype in group["dtype"].unique().to_pylist():
-            value = float(maxima[pc.equal(group["dtype"], dtype).to_numpy()].max())
-            brightest[dtype] = max(brightest.get(dtype, value), value)
-    return brightest
-
-
-def _plane_values(column: pa.ChunkedArray, planes: np.ndarray) -> np.ndarray:
-    """From a column of lists the number at each row's plane, float64."""
-    lists = column.combine_chunks()
-    return lists.values.to_numpy()[lists.offsets.to_numpy()[:-1] + planes]
-
-
 def _summarize_group(
     group: pa.Table,
-    scale: _Scale,
+    scale: Scale,
     ranks: dict[str, list[int]],
     images: dict[str, ImageSummary],
     counts: Counts,
     sorter: ObjectSorter,
 ) -> None:
     """Filter the candidates of a table of whole pictures and add what comes of it to the rest."""
-    starts = [start for start, _ in _image_bounds(group)]
     measurable = []
-    for first in group.take(starts).select(_IMAGE_COLUMNS).to_pylist():
+    for first in group.take(image_starts(group)).select(_IMAGE_COLUMNS).to_pylist():
         image = images[first["image_id"]] = _without_objects(first, scale)
         if image.status == EMPTY:
             measurable.append(first["image_id"])
@@ -224,55 +143,31 @@ def _summarize_group(
             pc.is_valid(group["candidate"]),
             pc.is_in(group["image_id"], pa.array(measurable, pa.string())),
         )
-    ).combine_chunks()
+    )
     if not group.num_rows:
         return
-    measured = _Measured(group, scale)
-    candidates = Candidates(
-        number=group["candidate"].to_numpy(),
-        predicted_iou=group["predicted_iou"].to_numpy(),
-        stability_score=group["stability_score"].to_numpy(),
-        area=group["area"].to_numpy(),
-        mean_intensity=measured.raw["mean_intensity"] * measured.factor,
+    starts = image_starts(group)
+    measured = MeasuredCandidates(group, scale)
+    failed = first_failed(measured.filtered, scale.fluorescence)
+    kept = suppress_overlaps(
+        measured.filtered,
+        failed == FILTERS.index("max_overlap"),
+        overlapping_pairs(group, starts),
+        scale.fluorescence["max_overlap"],
     )
-    failed = first_failed(candidates, scale.fluorescence)
     selected = []
-    for start, stop in _image_bounds(group):
-        kept = _keep(group, candidates, failed, start, stop, scale.fluorescence["max_overlap"])
-        identity = group["image_id"][start].as_py()
-        _add_objects(images[identity], measured, candidates.area, kept)
-        counts.add(failed[start:stop], len(kept), len(ranks[identity]))
-        numbers = np.arange(1, len(kept) + 1)
-        selected.extend((kept, numbers, np.full(len(kept), rank)) for rank in ranks[identity])
+    identities = group["image_id"].take(starts).to_pylist()
+    for identity, start, stop in zip(
+        identities, starts, [*starts[1:], group.num_rows], strict=True
+    ):
+        rows = start + np.flatnonzero(kept[start:stop])
+        _add_objects(images[identity], measured, rows)
+        counts.add(failed[start:stop], len(rows), len(ranks[identity]))
+        numbers = np.arange(1, len(rows) + 1)
+        selected.extend((rows, numbers, np.full(len(rows), rank)) for rank in ranks[identity])
     rows, numbers, file_ranks = map(np.concatenate, zip(*selected, strict=True))
     if len(rows):
         sorter.add(_object_table(group, measured, rows, numbers), file_ranks)
-
-
-def _image_bounds(group: pa.Table) -> list[tuple[int, int]]:
-    """First row and last row + 1 of every picture of a table in which its rows stand together."""
-    identities = group["image_id"].to_pylist()
-    starts = [i for i, name in enumerate(identities) if i == 0 or name != identities[i - 1]]
-    return list(zip(starts, [*starts[1:], len(identities)], strict=True))
-
-
-def _keep(
-    group: pa.Table,
-    candidates: Candidates,
-    failed: np.ndarray,
-    start: int,
-    stop: int,
-    max_overlap: float,
-) -> np.ndarray:
-    """Rows of the candidates between `start` and `stop` that become objects."""
-    passed = start + np.flatnonzero(failed[start:stop] == FILTERS.index("max_overlap"))
-    chosen = suppress_overlaps(
-        candidates.take(passed),
-        group["overlapping"].take(passed).to_pylist(),
-        group["shared_pixels"].take(passed).to_pylist(),
-        max_overlap,
-    )
-    return passed[chosen]
 
 
 _IMAGE_COLUMNS = [
@@ -287,7 +182,7 @@ _IMAGE_COLUMNS = [
 ]
 
 
-def _without_objects(first: dict, scale: _Scale) -> ImageSummary:
+def _without_objects(first: dict, scale: Scale) -> ImageSummary:
     """What is said of a picture none of whose candidates is kept."""
     size = {"width": first["width"], "height": first["height"]}
     if first["status"] != OK:
@@ -310,43 +205,11 @@ def _without_objects(first: dict, scale: _Scale) -> ImageSummary:
     )
 
 
-class _Measured:
-    """Intensities of candidates on the measured plane.
-
-    Attributes:
-        factor: for each candidate what raw values are multiplied with.
-        raw: arrays in the units of the pixels, by the name of the column that they become.
-    """
-
-    def __init__(self, group: pa.Table, scale: _Scale):
-        channels = np.diff(group["background"].combine_chunks().offsets.to_numpy()) - 2
-        planes = np.zeros(len(channels), np.int64)
-        for number in np.unique(channels):
-            planes[channels == number] = scale.plane(int(number))
-        dtypes = group["dtype"].to_pylist()
-        factors = {dtype: scale.factor(dtype) for dtype in set(dtypes)}
-        self.factor = np.array([factors[dtype] for dtype in dtypes])
-        names = {
-            "mean_intensity": "intensity_mean",
-            "max_intensity": "intensity_maximum",
-            "std_intensity": "intensity_std",
-            "integrated_intensity": "intensity_sum",
-            "background": "background",
-        }
-        self.raw = {name: _plane_values(group[source], planes) for name, source in names.items()}
-        # corrected total cell fluorescence; A. Burgess et al., PNAS 107 (2010) 12564
-        self.raw["ctcf"] = (
-            self.raw["integrated_intensity"] - group["area"].to_numpy() * self.raw["background"]
-        )
-
-
-def _add_objects(
-    image: ImageSummary, measured: _Measured, areas: np.ndarray, kept: np.ndarray
-) -> None:
+def _add_objects(image: ImageSummary, measured: MeasuredCandidates, kept: np.ndarray) -> None:
     """Complete a picture's summary with the objects in the rows `kept`."""
     if not len(kept):
         return
-    area = int(areas[kept].sum())
+    area = int(measured.filtered.area[kept].sum())
     total = float((measured.raw["integrated_intensity"][kept] * measured.factor[kept]).sum())
     image.status = OK
     image.n_objects = len(kept)
@@ -357,7 +220,7 @@ def _add_objects(
 
 
 def _object_table(
-    group: pa.Table, measured: _Measured, rows: np.ndarray, numbers: np.ndarray
+    group: pa.Table, measured: MeasuredCandidates, rows: np.ndarray, numbers: np.ndarray
 ) -> pa.Table:
     """The columns of objects.parquet, but `image`, for the candidates in `rows`."""
     table = group.take(rows)

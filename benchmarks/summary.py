@@ -1,0 +1,118 @@
+"""How long the summary takes, and how much memory, for many stored candidates.
+
+    PYTHONPATH=. python benchmarks/summary.py --images 100000 --candidates 20
+
+Fills a store with plausible candidates in a temporary folder, without pictures, and writes the
+tables from it twice: with the filters of the example and with stricter ones. Prints JSON.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from samfleet.config import complete_config
+from samfleet.plan.manifest import ManifestRow, write_manifest
+from samfleet.store.segments import SCHEMA
+from samfleet.summary.tables import write_summary
+
+_IMAGES_PER_GROUP = 50
+
+
+def fill_store(folder: Path, images: int, candidates: int) -> None:
+    """Write one segment in row groups of 50 pictures, as a job's flushes are merged."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    with pq.ParquetWriter(folder / "benchmark.parquet", SCHEMA) as writer:
+        for first in range(0, images, _IMAGES_PER_GROUP):
+            numbers = range(first, min(first + _IMAGES_PER_GROUP, images))
+            writer.write_table(_group(numbers, candidates, random))
+
+
+def _group(numbers: range, candidates: int, random: np.random.Generator) -> pa.Table:
+    rows = len(numbers) * candidates
+    candidate = np.tile(np.arange(candidates, dtype=np.int32), len(numbers))
+    neighbour = candidate ^ 1  # candidates overlap in twos
+    mean = random.gamma(2.0, 20.0, rows)
+    area = random.integers(500, 20_000, rows)
+    shared = np.repeat(area.reshape(-1, 2).min(axis=1) * random.integers(0, 2, rows // 2), 2)
+    columns = {
+        "image_id": np.repeat([f"{number:032x}" for number in numbers], candidates),
+        "plan": ["plan"] * rows,
+        "status": ["ok"] * rows,
+        "reason": [""] * rows,
+        "transient": [False] * rows,
+        "width": [1000] * rows,
+        "height": [1000] * rows,
+        "dtype": ["uint8"] * rows,
+        "is_color": [False] * rows,
+        "plane": [""] * rows,
+        "n_candidates": [candidates] * rows,
+        "background": [[5.0] * 3] * rows,
+        "image_maximum": [[255.0] * 3] * rows,
+        "candidate": candidate,
+        "area": area,
+        "rle": ["x" * 200] * rows,
+        "predicted_iou": random.uniform(0.75, 1.0, rows),
+        "stability_score": random.uniform(0.75, 1.0, rows),
+        "overlapping": neighbour[:, None].tolist(),
+        "shared_pixels": shared[:, None].tolist(),
+        "intensity_sum": np.repeat((mean * area)[:, None], 3, axis=1).tolist(),
+        "intensity_mean": np.repeat(mean[:, None], 3, axis=1).tolist(),
+        "intensity_maximum": np.repeat(mean[:, None], 3, axis=1).tolist(),
+        "intensity_std": np.repeat(mean[:, None], 3, axis=1).tolist(),
+    }
+    return pa.table(
+        [
+            pa.array(columns[field.name], field.type)
+            if field.name in columns
+            else pa.array(np.ones(rows), field.type)
+            for field in SCHEMA
+        ],
+        schema=SCHEMA,
+    )
+
+
+def main() -> None:
+    """Parse the command line, measure, print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--candidates", type=int, default=20, help="of each picture, even")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder)
+        fill_store(results / "store" / "key", arguments.images, arguments.candidates)
+        rows = (ManifestRow(f"{n:07d}.png", f"{n:032x}", 1, 1) for n in range(arguments.images))
+        write_manifest(results / "manifest.tsv", rows)
+        seconds = []
+        for stricter in ({}, {"min_mean_intensity": 30}):
+            config = complete_config({"images": "demo", "fluorescence": stricter})
+            start = time.perf_counter()
+            counts = write_summary(config, results, results / "store" / "key")
+            seconds.append(round(time.perf_counter() - start, 2))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        json.dumps(
+            {
+                "images": arguments.images,
+                "candidates": arguments.images * arguments.candidates,
+                "objects": counts.objects,
+                "seconds_first": seconds[0],
+                "seconds_other_filter": seconds[1],
+                "peak_memory_mb": round(peak),
+                "machine": platform.platform(),
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The store's candidates as arrays: whole pictures at a time, on the plane that is measured."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from samfleet.store.segments import read_segment
+from samfleet.summary.filtering import Candidates, OverlappingPairs
+from samfleet.summary.scale import Scale
+
+
+def stored_groups(
+    store: Path, best: dict[str, tuple[str, str]], columns: list[str] | None = None
+) -> Iterator[pa.Table]:
+    """Tables of whole pictures, each picture from its best result alone."""
+    segments: dict[str, dict[str, str]] = {}
+    for identity, (name, status) in best.items():
+        segments.setdefault(name, {})[identity] = status
+    for name in sorted(segments):
+        wanted = pa.array(segments[name].keys(), pa.string())
+        statuses = pa.array(segments[name].values(), pa.string())
+        for group in read_segment(store / name, columns):
+            status = pc.take(statuses, pc.index_in(group["image_id"], wanted))
+            chosen = group.filter(pc.equal(group["status"], status))
+            if chosen.num_rows:
+                yield chosen
+
+
+def brightest_by_dtype(store: Path, best: dict[str, tuple[str, str]]) -> dict[str, float]:
+    """The brightest pixel of any channel, by dtype."""
+    brightest: dict[str, float] = {}
+    for group in stored_groups(store, best, ["image_id", "status", "dtype", "image_maximum"]):
+        group = group.filter(pc.is_valid(group["dtype"]))
+        maxima = _plane_values(group["image_maximum"], np.zeros(group.num_rows, np.int64))
+        for dtype in group["dtype"].unique().to_pylist():
+            value = float(maxima[pc.equal(group["dtype"], dtype).to_numpy()].max())
+            brightest[dtype] = max(brightest.get(dtype, value), value)
+    return brightest
+
+
+def _plane_values(column: pa.ChunkedArray, planes: np.ndarray) -> np.ndarray:
+    """From a column of lists the number at each row's plane, float64."""
+    lists = column.combine_chunks()
+    return lists.values.to_numpy()[lists.offsets.to_numpy()[:-1] + planes]
+
+
+def image_starts(group: pa.Table) -> np.ndarray:
+    """The first row of every picture of a table in which its rows stand together, int64."""
+    codes = group["image_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    return np.flatnonzero(np.diff(codes, prepend=-1))
+
+
+class MeasuredCandidates:
+    """Intensities of candidates on the measured plane.
+
+    Attributes:
+        factor: for each candidate what raw values are multiplied with.
+        raw: arrays in the units of the pixels, by the name of the column that they become.
+    """
+
+    def __init__(self, group: pa.Table, scale: Scale):
+        channels = np.diff(group["background"].combine_chunks().offsets.to_numpy()) - 2
+        planes = np.zeros(len(channels), np.int64)
+        for number in np.unique(channels):
+            planes[channels == number] = scale.plane(int(number))
+        dtypes = group["dtype"].to_pylist()
+        factors = {dtype: scale.factor(dtype) for dtype in set(dtypes)}
+        self.factor = np.array([factors[dtype] for dtype in dtypes])
+        names = {
+            "mean_intensity": "intensity_mean",
+            "max_intensity": "intensity_maximum",
+            "std_intensity": "intensity_std",
+            "integrated_intensity": "intensity_sum",
+            "background": "background",
+        }
+        self.raw = {name: _plane_values(group[source], planes) for name, source in names.items()}
+        # corrected total cell fluorescence; A. Burgess et al., PNAS 107 (2010) 12564
+        self.raw["ctcf"] = (
+            self.raw["integrated_intensity"] - group["area"].to_numpy() * self.raw["background"]
+        )
+        self.filtered = Candidates(
+            number=group["candidate"].to_numpy(),
+            predicted_iou=group["predicted_iou"].to_numpy(),
+            stability_score=group["stability_score"].to_numpy(),
+            area=group["area"].to_numpy(),
+            mean_intensity=self.raw["mean_intensity"] * self.factor,
+        )
+
+
+def overlapping_pairs(group: pa.Table, starts: np.ndarray) -> OverlappingPairs:
+    """The rows of a table that share pixels; a picture's candidates are in the order of their numbers.
+
+    Args:
+        group: candidates of whole pictures.
+        starts: the first row of every picture.
+    """
+    lists = group["overlapping"].combine_chunks()
+    counts = np.diff(lists.offsets.to_numpy())
+    first = np.repeat(np.arange(group.num_rows), counts)
+    start_of_row = np.repeat(starts, np.diff(starts, append=group.num_rows))
+    flattened = lists.flatten().to_numpy()
+    shared = group["shared_pixels"].combine_chunks().flatten().to_numpy()
+    return OverlappingPairs(first, start_of_row[first] + flattened, shared)
