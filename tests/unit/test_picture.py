@@ -278,6 +278,12 @@ def test_jpeg_of_other_depths():
     assert np.abs(pixels[:, :, 0].astype(int) - smooth).max() < 8
 
 
+def test_jpeg_without_its_height_is_unsupported():
+    data = bytearray(JPEGS["color"])
+    struct.pack_into(">H", data, data.index(b"\xff\xc0") + 5, 0)
+    refused(bytes(data), "unsupported", "height")
+
+
 def test_jpeg_stored_as_rgb_stays_rgb():
     data = imagecodecs.jpeg_encode(SMOOTH8, level=100, colorspace="RGB", outcolorspace="RGB")
     picture = read_picture(data)
@@ -322,6 +328,17 @@ def test_jpeg2000(pixels, codecformat):
     check(data, pixels, is_color=pixels.ndim == 3)
     for end in (-1, -2, -50, len(data) // 2, 90, 30):
         refused(data[:end], "unreadable")
+
+
+def test_jpeg2000_alpha_is_dropped_and_unnamed_components_are_refused():
+    rgba = np.dstack([RGB16, GREY16])
+    data = imagecodecs.jpeg2k_encode(rgba, level=0)
+    refused(data, "unsupported", "4 components")
+    box = data.index(b"jp2h") - 4
+    length = int.from_bytes(data[box : box + 4], "big")
+    roles = struct.pack(">I4sH12H", 34, b"cdef", 4, 0, 0, 1, 1, 0, 2, 2, 0, 3, 3, 1, 0)
+    head = data[:box] + struct.pack(">I", length + 34) + data[box + 4 : box + length]
+    check(head + roles + data[box + length :], RGB16, is_color=True)
 
 
 def test_webp():
@@ -863,6 +880,18 @@ def test_memory_is_bounded_by_the_channels_too():
     data = tiff(np.zeros((40, 8, 9), np.float32), ome=True, metadata={"axes": "CYX"}, photometric="minisblack")  # fmt: skip
     assert read_picture(data, max_pixels=72 * 20).pixels.shape == (8, 9, 40)
     refused(data, "too_large", "40 channels", max_pixels=72 * 20 - 1)
+
+
+def test_sizes_within_strips_and_frames_are_bounded_too():
+    large = imagecodecs.jpeg2k_encode(np.zeros((300, 300), np.uint8), level=0, codecformat="j2k")
+    tags = page_tags(GREY8, 1, 34712, len(large))
+    refused(hand_made_tiff(tags, large), "too_large", "300 x 300", max_pixels=1000)
+    large = opencv(".jpg", np.zeros((300, 300), np.uint8))
+    tags = page_tags(GREY8, 1, 7, len(large))
+    refused(hand_made_tiff(tags, large), "too_large", "300 x 300", max_pixels=1000)
+    data = imagecodecs.gif_encode(np.zeros((20, 10, 10), np.uint8))
+    assert read_picture(data, max_pixels=250).plane == "frame 0 of 20"
+    refused(data, "too_large", "frames", max_pixels=249)
 
 
 def test_negative_page_is_a_mistake_of_the_caller():
