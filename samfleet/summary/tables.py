@@ -249,7 +249,7 @@ def _write_summary_csv(
         counts.statuses[image.status] += 1
         own = [escape_name(value) for value in values.get(row.path, [""] * len(columns))]
         records.append([escape_name(row.path), row.image_id, *vars(image).values(), *own])
-    table = pd.DataFrame(records, columns=[*RESERVED_COLUMNS, *columns])
+    table = pd.DataFrame(records, columns=[*RESERVED_COLUMNS, *map(escape_name, columns)])
     whole = ["width", "height", "n_candidates", "n_objects", "object_area"]
     table[whole] = table[whole].astype("Int64")
     with atomic_path(results / "summary.csv") as temporary:
