@@ -16,6 +16,7 @@ include: "rules/common.smk"
 include: "rules/plan.smk"
 include: "rules/detect.smk"
 include: "rules/summary.smk"
+include: "rules/evaluate.smk"
 
 
 rule all:

@@ -33,8 +33,9 @@ wildcard_constraints:
 def final_results():
     """The files that a run ends with."""
     tables = ["summary.csv", "objects.parquet", "filtering.csv", "ledger.csv"]
+    scores = ["evaluation.csv", "evaluation_total.csv"] if config["evaluation"]["labels"] else []
     verified = ["logs/verified.txt"] if config["on_error"] == "fail" else []
-    return [f"results/{name}" for name in tables + verified]
+    return [f"results/{name}" for name in tables + scores + verified]
 
 
 @cache
@@ -84,6 +85,17 @@ def summary_input(wildcards):
         "stamp": str(staleness.summary_stamp_file(RESULTS)),
         "done": [f"results/plan/{plan.id}/{shard.name}.done" for shard in plan.shards],
     }
+
+
+@cache
+def evaluation_stamp():
+    """The input of the evaluation that is newer than it when label images changed."""
+    if workflow.is_main_process:
+        try:
+            staleness.refresh_evaluation_stamp(config, RESULTS)
+        except UserError as error:
+            raise WorkflowError(str(error))
+    return str(staleness.evaluation_stamp_file(RESULTS))
 
 
 def detect_input(wildcards):

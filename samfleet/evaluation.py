@@ -6,6 +6,7 @@ precision is that of the Data Science Bowl 2018 (Caicedo et al. 2019, Nature Met
 TP / (TP + FP + FN), averaged over the IoU thresholds 0.50, 0.55, …, 0.95.
 """
 
+import logging
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,11 @@ import tifffile
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
-from samfleet.files import unescape_name
+from samfleet.errors import UserError
+from samfleet.files import atomic_path, unescape_name
+from samfleet.statuses import EMPTY, OK
+
+logger = logging.getLogger(__name__)
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 """The IoU thresholds over which the average precision is averaged."""
@@ -40,7 +45,7 @@ IMAGE_COLUMNS = (
 """Columns of the table of pictures."""
 
 
-class LabelError(ValueError):
+class LabelError(UserError):
     """A label image cannot be used; the message names it."""
 
 
@@ -290,6 +295,35 @@ def evaluate(
             row["problem"] = str(error)
         rows.append(row)
     return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)), _total(rows, counted, sparse)
+
+
+def write_evaluation(results: Path, labels: Path, sparse: bool) -> None:
+    """Write evaluation.csv and evaluation_total.csv from the tables of the summary.
+
+    Pictures that could not be detected are left out.
+
+    Args:
+        results: the folder of the results.
+        labels: the folder of label images.
+        sparse: only some objects are labelled.
+    """
+    summary = pd.read_csv(results / "summary.csv", dtype=str, keep_default_na=False)
+    columns = ["image", "image_id", "width", "height", "rle"]
+    objects = pd.read_parquet(results / "objects.parquet", columns=columns)
+    detected = summary[summary["status"].isin((OK, EMPTY))]
+    images, total = evaluate(objects, labels, detected, sparse=sparse)
+    for table, name in ((images, "evaluation.csv"), (total, "evaluation_total.csv")):
+        with atomic_path(results / name) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+    missing = int((images["problem"] != "").sum())
+    if missing:
+        logger.warning("%d pictures have no usable label image: see evaluation.csv", missing)
+    (row,) = total.to_dict("records")
+    if row["n_evaluated"]:
+        logger.info(
+            "%d pictures: precision %.3f, recall %.3f, F1 %.3f at IoU 0.5",
+            *(row[name] for name in ("n_evaluated", "precision_50", "recall_50", "f1_50")),
+        )
 
 
 def _picture_counts(name: str, objects: pd.DataFrame | None, folder: Path) -> Counts:

@@ -21,7 +21,7 @@ from samfleet.identity import digest_of, digest_of_rows, image_id_of_file
 HEADER = ("path", "image_id", "bytes", "mtime_ns", "problem")
 """Columns of results/manifest.tsv; `image_id` is empty where `problem` says why."""
 
-_DEMO = Path(__file__).resolve().parents[2] / "resources" / "demo" / "images"
+_DEMO = Path(__file__).resolve().parents[2] / "resources" / "demo"
 
 
 class ManifestError(UserError):
@@ -90,7 +90,7 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
     Raises:
         ManifestError: it does not exist, is empty, or the table is faulty.
     """
-    source = _DEMO if images == "demo" else Path(images)
+    source = _source(images)
     if source.is_dir():
         collection = _scan_folder(source, tuple(s.lower() for s in suffixes), Path(results))
     elif source.is_file():
@@ -106,10 +106,19 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
     return collection
 
 
+def _source(images: str) -> Path:
+    return _DEMO / "images" if images == "demo" else Path(images)
+
+
 def collection_root(images: str) -> Path:
     """The folder that the manifest's paths are relative to."""
-    source = _DEMO if images == "demo" else Path(images)
+    source = _source(images)
     return source if source.is_dir() else source.parent
+
+
+def labels_folder(labels: str) -> Path:
+    """The folder that `evaluation.labels` names."""
+    return _DEMO / "labels" if labels == "demo" else Path(labels)
 
 
 def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from samfleet.files import write_atomic
-from samfleet.identity import digest_of
-from samfleet.plan.manifest import Collection, read_manifest
+from samfleet.files import escape_name, write_atomic
+from samfleet.identity import digest_of, digest_of_rows
+from samfleet.plan.manifest import Collection, ManifestError, labels_folder, read_manifest
 from samfleet.plan.record import (
     Plan,
     is_complete,
@@ -116,6 +116,29 @@ def refresh_summary_stamp(config: dict, results: Path, collection: Collection) -
         "columns": collection.columns_digest(),
     }
     _write_stamp(summary_stamp_file(results), content)
+
+
+def evaluation_stamp_file(results: str | Path) -> Path:
+    """The stamp of the evaluation."""
+    return Path(results) / "plan" / "evaluation.stamp"
+
+
+def refresh_evaluation_stamp(config: dict, results: Path) -> None:
+    """Rewrite the evaluation's stamp if a label image or what is asked of them changed.
+
+    Raises:
+        ManifestError: `evaluation.labels` is no folder.
+    """
+    folder = labels_folder(config["evaluation"]["labels"])
+    if not folder.is_dir():
+        raise ManifestError(f"evaluation.labels: {folder} is not a folder; check the path")
+    files = sorted((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    labels = [
+        (escape_name(str(path.relative_to(folder))), stat.st_size, stat.st_mtime_ns)
+        for path, stat in files
+    ]
+    content = {"labels": digest_of_rows(labels), "sparse": config["evaluation"]["sparse"]}
+    _write_stamp(evaluation_stamp_file(results), content)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ CONFIG = Path(__file__).parents[2] / "config"
 WRONG = [
     ("images", 3),
     ("images", ""),
+    ("evaluation.labels", 3),
+    ("evaluation.sparse", "yes"),
     ("image", "tif"),
     ("image.suffixes", []),
     ("image.suffixes", ".tif"),

@@ -18,10 +18,12 @@ ENVIRONMENT_OF_SCRIPT = {
     "detect": "detect",
     "summary": "summary",
     "verify": "summary",
+    "evaluate": "evaluate",
 }
 NOT_IMPORTED_BY_US = {
     "torchvision": "segment-anything imports it and declares nothing",
     "imagecodecs": "tifffile imports it for compressed files",
+    "pyarrow": "pandas imports it to read Parquet",
     "tqdm": "pooch imports it for its progress bar",
 }
 

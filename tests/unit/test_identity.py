@@ -57,6 +57,8 @@ NEUTRAL_VALUES = {
     "fluorescence.max_area": 5000,
     "fluorescence.min_mean_intensity": 1,
     "fluorescence.max_overlap": 0.1,
+    "evaluation.labels": "labels",
+    "evaluation.sparse": True,
     "device": "cuda",
     "devices": ["a", "b"],
     "shard.min_seconds": 10,

@@ -1,0 +1,19 @@
+# Needs the tables of the summary and label images (`evaluation.labels`); in the DAG only with them.
+# Leaves scores for each picture and over all.
+rule evaluate:
+    input:
+        stamp=lambda wildcards: evaluation_stamp(),
+        summary="results/summary.csv",
+        objects="results/objects.parquet",
+    output:
+        images="results/evaluation.csv",
+        total="results/evaluation_total.csv",
+    log:
+        "results/logs/evaluate.log",
+    conda:
+        "../envs/evaluate.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    script:
+        "../scripts/evaluate.py"
