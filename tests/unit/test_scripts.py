@@ -1,0 +1,172 @@
+"""Scripts take Snakemake's job apart and make one call; everything goes to the rule's log."""
+
+import json
+import logging
+import runpy
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from samfleet.config import complete_config
+from samfleet.detection.stopping import Stopped
+from samfleet.errors import UserError
+from samfleet.logs import configure_logging
+from samfleet.plan.record import plan_file, read_plan, shard_file, store_folder
+from samfleet.plan.staleness import read_stamp
+from samfleet.summary.verification import FailedImages
+from tests.builders import carry_out, write_files
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """An empty working directory with pictures, and Python's logging as it was afterwards."""
+    write_files(tmp_path, {"images/a.tif": b"a", "images/b.tif": b"b"})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield tmp_path
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def run_script(name: str, config: dict | None = None, **job) -> None:
+    """Run a script as Snakemake does, with a stand-in for its object."""
+    stand_in = SimpleNamespace(
+        config=complete_config({"images": "images", **(config or {})}),
+        log=[f"logs/{name}.log"],
+        input=SimpleNamespace(**job.pop("input", {})),
+        output=SimpleNamespace(**job.pop("output", {})),
+        **job,
+    )
+    runpy.run_path(str(SCRIPTS / f"{name}.py"), {"snakemake": stand_in}, "__main__")
+
+
+def log(name: str) -> str:
+    return Path(f"logs/{name}.log").read_text()
+
+
+def planned():
+    Path("plan.stamp").write_text(json.dumps({"model_key": KEY, "gpus": 2}))
+    run_script("plan", input={"stamp": "plan.stamp"})
+    return read_plan(plan_file("results"))
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_script_does_nothing_when_a_worker_imports_it(path, workdir):
+    before = sorted(workdir.rglob("*"))
+    runpy.run_path(str(path), run_name="__mp_main__")
+    assert sorted(workdir.rglob("*")) == before
+
+
+def test_plan_takes_model_key_and_gpus_from_the_stamp(workdir):
+    plan = planned()
+    assert (plan.model_key, plan.images) == (KEY, 2)
+    assert "2 pictures, 2 to detect in 1 shards" in log("plan")
+    assert read_stamp("plan.stamp")["gpus"] == 2
+
+
+def test_detect_carries_out_a_shard_of_its_plan(workdir, monkeypatch):
+    plan, calls = planned(), []
+    monkeypatch.setattr(
+        "samfleet.detection.shard.detect_shard", lambda *a, **named: calls.append((a, named))
+    )
+    shard = shard_file("results", plan.id, "0001")
+    run_script("detect", input={"shard": str(shard)}, output={"done": "x.done"}, threads=3)
+    (((config, results), named),) = calls
+    assert (config["images"], results) == ("images", Path("results"))
+    assert named == {
+        "root": Path("images"),
+        "shard_list": shard,
+        "done": Path("x.done"),
+        "store": store_folder("results", KEY),
+        "threads": 3,
+    }
+
+
+def test_a_stopped_detection_ends_with_the_status_of_its_signal(workdir, monkeypatch):
+    def stopped(*_, **__):
+        raise Stopped(15)
+
+    plan = planned()
+    monkeypatch.setattr("samfleet.detection.shard.detect_shard", stopped)
+    shard = str(shard_file("results", plan.id, "0001"))
+    with pytest.raises(SystemExit) as ended:
+        run_script("detect", input={"shard": shard}, output={"done": "x.done"}, threads=1)
+    assert ended.value.code == 128 + 15
+    assert not Path("x.done").exists()
+
+
+def test_summary_writes_the_tables_of_the_plans_model(workdir):
+    carry_out(Path("results"), planned())
+    run_script("summary")
+    assert Path("results/summary.csv").read_text().count(",ok,") == 2
+    assert "2 pictures (2 ok), 2 objects" in log("summary")
+
+
+def test_verify_writes_its_word_only_when_nothing_failed(workdir):
+    plan = planned()
+    carry_out(Path("results"), plan, {"b.tif": {"status": "error", "reason": "why"}})
+    run_script("summary")
+    files = {"input": {"summary": "results/summary.csv"}, "output": {"verified": "verified.txt"}}
+    with pytest.raises(FailedImages, match=r"b\.tif: error: why"):
+        run_script("verify", **files)
+    assert not Path("verified.txt").exists()
+    carry_out(Path("results"), plan)
+    run_script("summary")
+    run_script("verify", **files)
+    assert Path("verified.txt").read_text() == "2 pictures, none failed\n"
+
+
+def test_fetch_weights_fetches_the_configured_file_and_says_where_it_is(workdir, monkeypatch):
+    calls = []
+
+    def fetch(model, path):
+        calls.append((model, path))
+        return path
+
+    monkeypatch.setattr("samfleet.fetching.fetch_weights", fetch)
+    config = {"sam": {"model": "vit_b", "cache_folder": "cache"}}
+    run_script("fetch_weights", config, output={"weights": "weights.txt"})
+    assert calls == [("vit_b", Path("cache/sam_vit_b_01ec64.pth"))]
+    assert Path("weights.txt").read_text() == "cache/sam_vit_b_01ec64.pth\n"
+
+
+def uncaught(error: Exception) -> str:
+    configure_logging("logs/deep/job.log")
+    try:
+        raise error
+    except type(error):
+        sys.excepthook(*sys.exc_info())
+    return Path("logs/deep/job.log").read_text()
+
+
+def test_an_uncaught_error_is_in_the_log_with_its_traceback(workdir):
+    text = uncaught(LookupError("of a fault of ours"))
+    assert "CRITICAL of a fault of ours" in text
+    assert "Traceback (most recent call last)" in text
+
+
+def test_an_error_that_a_user_can_put_right_is_in_the_log_without_one(workdir):
+    text = uncaught(UserError("images: none is neither a folder nor a table"))
+    assert "CRITICAL images: none is neither" in text
+    assert "Traceback" not in text
+
+
+def test_warnings_and_messages_are_in_the_log(workdir):
+    configure_logging("job.log")
+    warnings.warn("of a library", UserWarning, stacklevel=1)
+    logging.getLogger("samfleet.any").info("of ours")
+    text = Path("job.log").read_text()
+    assert "UserWarning: of a library" in text
+    assert "INFO of ours" in text
