@@ -622,6 +622,9 @@ _PHOTOMETRIC_WORDS = {
 }
 _JPEG_COMPRESSIONS = {7, 33007}
 _LARGEST_JPEG = 65500
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # fmt: skip
+# Layout, colours, and what the metadata say of planes and channels.
+_TAGS_THAT_MATTER = {*range(254, 280), 284, 317, *range(320, 326), 330, 338, 339, 347, 530, 532, 32997, 32998, 33628, 33629, 34412}  # fmt: skip
 _MOST_TAGS = 4096  # tifffile takes more for damage
 _MOST_PAGES = 1_000_000
 _JPEG2000_COMPRESSIONS = {33003, 33004, 33005, 34712}
@@ -660,13 +663,13 @@ def _read_tiff(data: bytes, page: int, limits: _Limits) -> tuple[np.ndarray, boo
 def _with_finite_page_list(data: bytes) -> bytes:
     """The same bytes, with the list of pages ended where it would begin again.
 
-    tifffile follows long loops for ever. Raises unreadable if the list leads out of the file.
+    tifffile follows long loops for ever, and takes a tag that lies beyond the file for absent.
+    Raises unreadable if the list or a tag that matters leads out of the file.
     """
     order = "<" if data.startswith(b"II") else ">"
     big = b"+" in data[2:4]
-    count, entry, pointer = (
-        (f"{order}Q", 20, f"{order}Q") if big else (f"{order}H", 12, f"{order}I")
-    )
+    count, entry, pointer = ("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")
+    count, entry, pointer = order + count, order + entry, order + pointer
     position = 8 if big else 4
     seen: set[int] = set()
     try:
@@ -678,10 +681,21 @@ def _with_finite_page_list(data: bytes) -> bytes:
             (tags,) = struct.unpack_from(count, data, page)
             if tags > _MOST_TAGS or len(seen) > _MOST_PAGES:
                 raise _unreadable("the list of pages of the TIFF is damaged")
-            position = page + struct.calcsize(count) + tags * entry
+            start = page + struct.calcsize(count)
+            position = start + tags * struct.calcsize(entry)
+            for tag in struct.iter_unpack(entry, data[start:position]):
+                _check_tag(tag, struct.calcsize(pointer), len(data))
     except struct.error as error:
         raise _unreadable("the TIFF is truncated: a page lies beyond its end") from error
     return data
+
+
+def _check_tag(tag: tuple[int, int, int, int], inline: int, end: int) -> None:
+    """Raise unreadable if the value of a tag (code, type, count, place) lies beyond the file."""
+    code, kind, count, place = tag
+    size = count * _TYPE_SIZES.get(kind, 0)
+    if size > inline and place + size > end and code in _TAGS_THAT_MATTER:
+        raise _unreadable("the TIFF is truncated: part of its header lies beyond its end")
 
 
 def _tiff_plane(tiff: tifffile.TiffFile, data: bytes, page: int, limits: _Limits) -> _Plane:

@@ -351,6 +351,28 @@ def test_webp():
         refused(data[:end], "unreadable", "truncated")
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_webp_orientation(orientation):
+    picture = imagecodecs.webp_encode(RGB8, lossless=True)[12:]
+    body = exif(orientation)
+    size = (RGB8.shape[1] - 1).to_bytes(3, "little") + (RGB8.shape[0] - 1).to_bytes(3, "little")
+    body = b"VP8X" + struct.pack("<II", 10, 8) + size + picture + b"EXIF" + struct.pack("<I", len(body)) + body  # fmt: skip
+    data = b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+    check(data, turned(RGB8, orientation), is_color=True)
+
+
+def test_webp_animation_gives_its_first_frame():
+    animation = cv2.Animation()
+    animation.frames = [np.ascontiguousarray(RGB8[:, :, ::-1]), 255 - RGB8]
+    animation.durations = [100, 100]
+    done, data = cv2.imencodeanimation(".webp", animation, [cv2.IMWRITE_WEBP_QUALITY, 101])
+    assert done
+    picture = read_picture(data.tobytes())
+    assert picture.plane == "frame 0 of an animation of 2"
+    np.testing.assert_array_equal(picture.pixels, RGB8)
+    refused(data.tobytes(), "unsupported", "has 1 page", page=1)
+
+
 def test_gif_gives_its_first_frame():
     frames = RNG.integers(0, 256, (3, 9, 12), np.uint8)
     picture = read_picture(imagecodecs.gif_encode(frames))
@@ -842,6 +864,20 @@ def test_tiff_whose_list_of_pages_loops(pages, back, bigtiff):
     refused(bytes(looped), "unreadable", "beyond its end")
 
 
+def test_tiff_cut_within_its_header_is_unreadable():
+    # Without the bits of each sample it would be read as a picture of 1 bit.
+    for bigtiff in (False, True):
+        data = tiff(np.dstack([RGB8] * 2), photometric="minisblack", planarconfig="contig", metadata=None, bigtiff=bigtiff)  # fmt: skip
+        code = ("<HHQ" if bigtiff else "<HHI", 258, 3, 6)
+        at = data.index(struct.pack(*code)) + struct.calcsize(code[0])
+        size = 8 if bigtiff else 4
+        place = int.from_bytes(data[at : at + size], "little")
+        moved = data[:at] + struct.pack("<Q", len(data))[:size] + data[at + size :]
+        check(moved + data[place : place + 12], np.dstack([RGB8] * 2))
+        for kept in range(12):
+            refused(moved + data[place : place + kept], "unreadable", "header")
+
+
 # --- bounds ---------------------------------------------------------------------------------
 
 
@@ -935,6 +971,17 @@ def test_a_truncated_file_gives_an_error_or_the_exact_picture(kind, share):
     except PictureError:
         return
     np.testing.assert_array_equal(picture.pixels, WHOLE[kind].pixels)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_a_file_without_its_last_bytes_gives_an_error_or_the_exact_picture(kind):
+    data = SAMPLES[kind]
+    for end in range(max(0, len(data) - 40), len(data)):
+        try:
+            picture = read_picture(data[:end])
+        except PictureError:
+            continue
+        np.testing.assert_array_equal(picture.pixels, WHOLE[kind].pixels)
 
 
 @FUZZ
