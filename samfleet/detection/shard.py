@@ -215,7 +215,12 @@ def _load_generator(config: dict, device: Device, threads: int) -> "MaskGenerato
             )
         target = "cuda"
     sam = config["sam"]
-    model = load_model(sam["model"], configured_weights(config), target)
+    try:
+        model = load_model(sam["model"], configured_weights(config), target)
+    except Exception as error:
+        if _is_device_failure(error) or isinstance(error, torch.cuda.OutOfMemoryError):
+            raise _device_error(device, error) from error
+        raise
     named = {"model", "checkpoint", "cache_folder", "precision", "points_per_batch"}
     parameters = {key: value for key, value in sam.items() if key not in named}
     return MaskGenerator(
@@ -241,8 +246,7 @@ def _find_masks(
                 detection.read = Failure(OUT_OF_MEMORY, reason, True, detection.read.image_id)
             except Exception as error:
                 if _is_device_failure(error):
-                    name = f"device {device.name or 'cpu'} on {socket.gethostname()}"
-                    raise DeviceError(f"{name} failed: {error}") from error
+                    raise _device_error(device, error) from error
                 logger.exception("%s", escape_name(detection.planned.path))
                 reason = f"{type(error).__name__}: {error}"
                 detection.read = Failure(ERROR, reason, True, detection.read.image_id)
@@ -276,6 +280,11 @@ def _is_device_failure(error: Exception) -> bool:
 
     fatal = getattr(torch, "AcceleratorError", ())
     return isinstance(error, fatal) or "CUDA error" in str(error)
+
+
+def _device_error(device: Device, error: Exception) -> DeviceError:
+    name = f"device {device.name or 'cpu'} on {socket.gethostname()}"
+    return DeviceError(f"{name} failed: {error}")
 
 
 def _measure(detections: Iterable[Detection], workers: Workers, window: int) -> Iterator[Detection]:

@@ -164,8 +164,10 @@ def test_an_error_that_a_user_can_put_right_is_in_the_log_without_one(workdir):
 
 
 def test_warnings_and_messages_are_in_the_log(workdir):
-    configure_logging("job.log")
-    warnings.warn("of a library", UserWarning, stacklevel=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        configure_logging("job.log")
+        warnings.warn("of a library", UserWarning, stacklevel=1)
     logging.getLogger("samfleet.any").info("of ours")
     text = Path("job.log").read_text()
     assert "UserWarning: of a library" in text
