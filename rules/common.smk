@@ -1,6 +1,7 @@
 # Needs the configuration and the pictures. Leaves `config` completed, the number of GPUs, and the
 # stamps by which Snakemake sees what is out of date; all work is the package's.
 import sys
+from contextlib import contextmanager
 from functools import cache
 
 if str(CLONE) not in sys.path:
@@ -14,15 +15,23 @@ from samfleet.plan.manifest import scan_collection
 from samfleet.plan.model_key import configured_model_key
 from samfleet.plan.record import plan_file, plan_of_shard, read_plan, shard_file
 from samfleet.weights import OFFICIAL_WEIGHTS
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 RESULTS = Path("results")
 
-try:
+
+@contextmanager
+def plain_errors():
+    """Say what is wrong and end; Snakemake would wrap it into its own error and a traceback."""
+    try:
+        yield
+    except UserError as error:
+        logger.error(f"samfleet: {error}")
+        sys.exit(1)
+
+
+with plain_errors():
     config.update(complete_config(config))
-except UserError as error:
-    raise WorkflowError(str(error))
 
 
 wildcard_constraints:
@@ -63,11 +72,9 @@ if workflow.is_main_process and workflow.global_resources.get("gpu").value is No
 def plan_stamp():
     """The input of the plan: newer than it when pictures, model or store ask for another plan."""
     if workflow.is_main_process:
-        try:
+        with plain_errors():
             collection = scanned_collection()
             key = configured_model_key(config, RESULTS)
-        except UserError as error:
-            raise WorkflowError(str(error))
         reasons = staleness.refresh_plan_stamp(config, RESULTS, collection, key, gpu_count())
         if reasons:
             logger.info(f"samfleet: {staleness.outlook(config, RESULTS, collection, key)}")
@@ -91,10 +98,8 @@ def summary_input(wildcards):
 def evaluation_stamp():
     """The input of the evaluation that is newer than it when label images changed."""
     if workflow.is_main_process:
-        try:
+        with plain_errors():
             staleness.refresh_evaluation_stamp(config, RESULTS)
-        except UserError as error:
-            raise WorkflowError(str(error))
     return str(staleness.evaluation_stamp_file(RESULTS))
 
 
