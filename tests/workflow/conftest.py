@@ -1,0 +1,137 @@
+"""A folder of pictures, and real runs of Snakemake on it."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+CLONE = Path(__file__).resolve().parents[2]
+_JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
+_STAGES = ("plan", "fetch_weights", "detect", "summary", "verify")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of Snakemake did."""
+
+    returncode: int
+    output: str
+    jobs: Counter
+    detections: int
+
+    @property
+    def idle(self) -> bool:
+        """Whether Snakemake found nothing to do."""
+        return "Nothing to be done" in self.output
+
+
+class Workspace:
+    """A working directory with pictures, a configuration and the results of its runs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.images = folder / "images"
+        self.images.mkdir(parents=True)
+        self.results = folder / "results"
+        self.config = {
+            "images": "images",
+            "sam": {
+                "model": "tiny",
+                "points_per_side": 2,
+                "pred_iou_thresh": 0.0,
+                "stability_score_thresh": 0.0,
+            },
+            "fluorescence": {"min_area": 1, "min_mean_intensity": 0},
+        }
+
+    def add_image(self, name: str, seed: int) -> Path:
+        """Draw a small picture whose content follows from the seed."""
+        random = np.random.default_rng(seed)
+        picture = random.integers(0, 20, (48, 64), dtype=np.uint8)
+        for _ in range(3):
+            center = tuple(map(int, random.integers(8, 40, 2)))
+            cv2.circle(picture, center, int(random.integers(5, 9)), 200, -1)
+        path = self.images / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), picture)
+        return path
+
+    def command(self, *arguments: str, cores: int = 1) -> list[str]:
+        """A command line of Snakemake on this folder's configuration."""
+        file = self.folder / "config.yaml"
+        file.write_text(yaml.safe_dump(self.config))
+        fixed = ["--snakefile", CLONE / "Snakefile", "--directory", self.folder]
+        fixed += ["--configfile", file, "--cores", cores]
+        return [sys.executable, "-m", "snakemake", *map(str, fixed), *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment without devices and with a cache of its own."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
+        return kept | {
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+        }
+
+    def run(
+        self,
+        *arguments: str,
+        cores: int = 1,
+        fails: bool = False,
+        environment: dict[str, str] | None = None,
+    ) -> Run:
+        """Run Snakemake to its end."""
+        before = len(self.ledger())
+        process = subprocess.run(
+            self.command(*arguments, cores=cores),
+            env=self.environment() | (environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        assert (process.returncode != 0) == fails, process.stdout
+        jobs = Counter(job for job in _JOB.findall(process.stdout) if job in _STAGES)
+        return Run(process.returncode, process.stdout, jobs, len(self.ledger()) - before)
+
+    def command_line(self, *arguments: str, fails: bool = False) -> str:
+        """Run `python -m samfleet` on this folder's configuration and return what it said."""
+        process = subprocess.run(
+            [sys.executable, "-m", "samfleet", *arguments, "--configfile", "config.yaml"],
+            cwd=self.folder,
+            env=self.environment() | {"PYTHONPATH": str(CLONE)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert (process.returncode != 0) == fails, process.stdout
+        return process.stdout
+
+    def ledger(self) -> list[dict]:
+        """The rows of all jobs' ledgers, also of jobs whose run did not end."""
+        rows = []
+        for path in sorted((self.results / "ledger").glob("*.csv")):
+            with path.open(newline="") as file:
+                rows.extend(csv.DictReader(file))
+        return rows
+
+    def summary(self) -> dict[str, dict]:
+        """The rows of summary.csv by picture."""
+        with (self.results / "summary.csv").open(newline="") as file:
+            return {row["image"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty working directory."""
+    return Workspace(tmp_path / "work")

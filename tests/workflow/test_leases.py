@@ -1,0 +1,114 @@
+"""One device, one job: many shards on pretended devices, jobs killed in the middle."""
+
+import datetime
+import re
+import subprocess
+import time
+
+import psutil
+import pytest
+
+_LEASE = re.compile(r"^(\S+ \S+) INFO (leased|released) device (\w+)$", re.MULTILINE)
+
+
+def detect_processes(snakemake: psutil.Process) -> list[psutil.Process]:
+    """The running detection jobs, without their workers."""
+    jobs = []
+    for process in snakemake.children(recursive=True):
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if len(command) == 2 and command[1].endswith("detect.py"):
+            jobs.append(process)
+    return jobs
+
+
+def leases(workspace) -> dict[str, list[tuple[float, float]]]:
+    """For every device the intervals in which jobs held it; infinite for jobs that were killed."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for log in workspace.results.glob("logs/detect/*.log"):
+        events = _LEASE.findall(log.read_text())
+        for number, (when, what, device) in enumerate(events):
+            if what == "leased":
+                released = events[number + 1 : number + 2]
+                ended = released and released[0][1:] == ("released", device)
+                stop = _seconds(released[0][0]) if ended else float("inf")
+                found.setdefault(device, []).append((_seconds(when), stop))
+    return found
+
+
+def _seconds(when: str) -> float:
+    return datetime.datetime.strptime(when, "%Y-%m-%d %H:%M:%S,%f").timestamp()
+
+
+def most_at_a_time(intervals: list[tuple[float, float]]) -> int:
+    """The largest number of intervals that share an instant."""
+    return max(sum(a <= start < b for a, b in intervals) for start, _ in intervals)
+
+
+@pytest.fixture
+def shards_of_one(workspace):
+    """Ten pictures, each in a shard of its own."""
+    for number in range(10):
+        workspace.add_image(f"{number}.png", number)
+    workspace.config["shard"] = {"min_seconds": 0}
+    return workspace
+
+
+def test_no_device_is_held_twice_and_a_killed_job_loses_its_lease(shards_of_one):
+    workspace = shards_of_one
+    workspace.config["devices"] = ["gpu0", "gpu1", "gpu2", "gpu3"]
+    killed: dict[int, float] = {}
+    with open(workspace.folder / "output.txt", "w") as output:
+        snakemake = psutil.Popen(
+            workspace.command("--resources", "gpu=4", cores=4),
+            env=workspace.environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        while snakemake.poll() is None:
+            working = [job for job in detect_processes(snakemake) if job.children()]
+            if len(killed) < 2 and len(working) > 1:
+                job = next((job for job in working if job.pid not in killed), None)
+                if job is not None:
+                    workers = job.children(recursive=True)
+                    job.kill()
+                    killed[job.pid] = time.time()
+                    gone, alive = psutil.wait_procs(workers, timeout=60)
+                    assert gone and not alive, "workers must end with the job that started them"
+            time.sleep(0.2)
+    assert snakemake.returncode == 0, (workspace.folder / "output.txt").read_text()
+    assert len(killed) == 2
+
+    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
+    assert len(workspace.summary()) == 10
+    held = leases(workspace)
+    assert set(held) == {"gpu0", "gpu1", "gpu2", "gpu3"}
+    ends = iter(sorted(killed.values()))
+    for device, intervals in held.items():
+        closed = [(a, b if b < float("inf") else max(a, next(ends))) for a, b in sorted(intervals)]
+        assert most_at_a_time(closed) == 1, (device, closed)
+
+
+def test_eight_gpus_work_at_one_time(shards_of_one):
+    workspace = shards_of_one
+    workspace.config["devices"] = [f"gpu{number}" for number in range(8)]
+    run = workspace.run("--resources", "gpu=8", cores=8)
+    assert run.detections == 10
+    held = leases(workspace)
+    assert len(held) == 8
+    assert most_at_a_time([interval for each in held.values() for interval in each]) == 8
+    assert all(most_at_a_time(each) == 1 for each in held.values())
+
+
+def test_too_few_cores_for_the_gpus_are_told(shards_of_one):
+    shards_of_one.config["devices"] = ["gpu0", "gpu1", "gpu2"]
+    run = shards_of_one.run("--resources", "gpu=3", "--until", "plan", cores=1)
+    assert "3 GPUs but only 1 cores" in run.output
+
+
+def test_without_a_flag_the_visible_devices_are_the_limit(shards_of_one):
+    shards_of_one.config["devices"] = ["gpu0", "gpu1"]
+    run = shards_of_one.run("--until", "plan", cores=2)
+    assert 'gpu=Resource("gpu", 2)' in run.output
