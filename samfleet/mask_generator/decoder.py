@@ -6,10 +6,16 @@ rejected for it are not upscaled.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from segment_anything.modeling import Sam
+from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
+from torch import nn
+
+# What fits a core's caches, and even (see ``Decoder._parts``); a GPU takes the whole batch.
+PROMPTS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Decoded:
 
 
 class Decoder:
-    """The decoder of ``Sam``, operation by operation.
+    """The decoder of ``Sam``: the same kernels on the same values, with fewer copies between them.
 
     Args:
         sam: the model.
@@ -41,7 +47,10 @@ class Decoder:
 
     def set_image(self, embedding: torch.Tensor) -> None:
         """Takes the embedding, (1, channels, height, width), that the next prompts refer to."""
-        self.embedding = embedding
+        self.size = embedding.shape[-2:]
+        image = embedding[0].flatten(1).T + self.prompt_encoder.no_mask_embed.weight
+        self.image = image.contiguous()
+        self.position = self.prompt_encoder.get_dense_pe()[0].flatten(1).T.contiguous()
 
     def decode(self, points: torch.Tensor, pred_iou_thresh: float) -> Decoded:
         """Decodes one batch of foreground points.
@@ -50,47 +59,116 @@ class Decoder:
             points: (prompts, 2), x and y in pixels of the encoder's input.
             pred_iou_thresh: masks must be predicted to be better; 0 lets all pass.
         """
-        tokens, image = self._transform(points)
+        tokens, image = self._transform(self._embed(points))
         predicted_iou = self.decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
         passed = torch.ones_like(predicted_iou, dtype=torch.bool)
         if pred_iou_thresh > 0:
             passed = predicted_iou > pred_iou_thresh
-        prompts = self._to_upscale(passed.any(1))
-        logits = self._upscale(tokens[prompts, 1:], image[prompts])[:, 1:]
+        prompts = passed.any(1).nonzero()[:, 0]
+        logits = self._upscale(tokens[:, 1 : 1 + self.decoder.num_mask_tokens], image, prompts)
         return Decoded(
             logits=logits[passed[prompts]],
             index=passed.flatten().nonzero()[:, 0],
             predicted_iou=predicted_iou[passed],
         )
 
-    def _transform(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Output tokens, (prompts, tokens, channels), and images, (prompts, pixels, channels)."""
-        tokens, no_mask = self._embed(points)
-        image = self.embedding.repeat_interleave(len(points), 0) + no_mask
-        position = self.prompt_encoder.get_dense_pe().repeat_interleave(len(points), 0)
-        tokens, image = self.decoder.transformer(image, position, tokens)
-        return tokens[:, : 1 + self.decoder.num_mask_tokens], image
-
-    def _embed(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens of prompts, and the embedding of no mask, expanded to every prompt."""
+    def _embed(self, points: torch.Tensor) -> torch.Tensor:
+        """Tokens of prompts, (prompts, tokens, channels)."""
         labels = torch.ones((len(points), 1), dtype=torch.int, device=points.device)
-        sparse, dense = self.prompt_encoder((points[:, None], labels), boxes=None, masks=None)
+        sparse, _ = self.prompt_encoder((points[:, None], labels), boxes=None, masks=None)
         output = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
-        return torch.cat([output.expand(len(points), -1, -1), sparse], dim=1), dense
+        return torch.cat([output.expand(len(points), -1, -1), sparse], dim=1)
 
-    def _to_upscale(self, passed: torch.Tensor) -> torch.Tensor | slice:
-        """The prompts to upscale, of those (prompts,) bool with a mask that passed."""
-        if passed.all():
-            return slice(None)
-        if passed.device.type == "cuda" and passed.any():
-            # Kernels are chosen by batch size there, so that fewer prompts can give other bits.
-            return slice(None)
-        return passed
+    def _transform(self, embedded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Output tokens, (prompts, tokens, channels), and images, (prompts, pixels, channels)."""
+        transformer = self.decoder.transformer
+        prompts = len(embedded)
+        if embedded.device.type != "cpu":
+            image, position = (
+                values.T.unflatten(1, self.size).repeat(prompts, 1, 1, 1)
+                for values in (self.image, self.position)
+            )
+            return transformer(image, position, embedded)
+        image, position = self.image.expand(prompts, -1, -1), self.position.expand(prompts, -1, -1)
+        tokens, image = self._first_layer(transformer.layers[0], embedded, image, position)
+        for layer in transformer.layers[1:]:
+            tokens, image = layer(tokens, image, embedded, position)
+        keys = image + position
+        tokens = tokens + transformer.final_attn_token_to_image(tokens + embedded, keys, image)
+        return transformer.norm_final_attn(tokens), image
 
-    def _upscale(self, tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """Masks of mask tokens and images: (prompts, mask tokens, height, width)."""
-        size = self.embedding.shape[-2:]
-        image = self.decoder.output_upscaling(image.transpose(1, 2).unflatten(2, size))
+    def _first_layer(
+        self,
+        layer: TwoWayAttentionBlock,
+        embedded: torch.Tensor,
+        image: torch.Tensor,
+        position: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The transformer's first layer, whose images lie in memory with channels first.
+
+        There the library copies them for every projection, and adds the bias afterwards.
+        """
+        tokens = layer.norm1(layer.self_attn(embedded, embedded, embedded))
+        keys = (image + position).contiguous()
+        image = image.contiguous()
+        attention = layer.cross_attn_token_to_image
+        read = _attend(
+            attention,
+            attention.q_proj(tokens + embedded),
+            _project(attention.k_proj, keys),
+            _project(attention.v_proj, image),
+        )
+        tokens = layer.norm2(tokens + read)
+        tokens = layer.norm3(tokens + layer.mlp(tokens))
+        attention = layer.cross_attn_image_to_token
+        written = _attend(
+            attention,
+            _project(attention.q_proj, keys),
+            attention.k_proj(tokens + embedded),
+            attention.v_proj(tokens),
+        )
+        return tokens, layer.norm4(image + written)
+
+    def _upscale(
+        self, tokens: torch.Tensor, image: torch.Tensor, prompts: torch.Tensor
+    ) -> torch.Tensor:
+        """Masks of some prompts, (prompts, masks per prompt, height, width).
+
+        Args:
+            tokens, image: mask tokens and images of all prompts of the batch.
+            prompts: (n,) int64, the prompts to upscale.
+        """
         networks = self.decoder.output_hypernetworks_mlps
-        weights = torch.stack([network(tokens[:, i]) for i, network in enumerate(networks)], dim=1)
-        return (weights @ image.flatten(2)).unflatten(2, image.shape[-2:])
+        weights = [network(tokens[:, i]) for i, network in enumerate(networks)]
+        weights = torch.stack(weights, dim=1)
+        masks = []
+        for part in self._parts(prompts, len(image)):
+            upscaled = image[part].transpose(1, 2).unflatten(2, self.size)
+            upscaled = self.decoder.output_upscaling(upscaled)
+            masks.append((weights[part] @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]))
+        masks = torch.cat(masks)[:, 1:]
+        return masks[: len(prompts)] if image.device.type == "cpu" else masks[prompts]
+
+    def _parts(self, prompts: torch.Tensor, batch: int) -> tuple[torch.Tensor, ...]:
+        """Prompts to upscale at once, so that each comes out as it would in the whole batch."""
+        if prompts.device.type != "cpu":
+            # Kernels are chosen by batch size there.
+            return (torch.arange(batch if len(prompts) else 0, device=prompts.device),)
+        if batch > 1 and len(prompts) % 2:
+            # And here between one image and several.
+            prompts = torch.cat([prompts, prompts[-1:]])
+        return prompts.split(PROMPTS_AT_ONCE)
+
+
+def _project(projection: nn.Linear, values: torch.Tensor) -> torch.Tensor:
+    """As ``projection`` of values that do not lie in order: the bias is added afterwards."""
+    return (values @ projection.weight.T).add_(projection.bias)
+
+
+def _attend(
+    attention: Attention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+) -> torch.Tensor:
+    """``attention`` of projected queries, keys and values, (prompts, n, heads × channels)."""
+    q, k, v = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+    weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
+    return attention.out_proj((weights @ v).transpose(1, 2).flatten(2))

@@ -15,6 +15,8 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torchvision.ops.boxes import batched_nms, box_area
 
 from samfleet.mask_generator.decoder import Decoder
+from samfleet.mask_generator.encoder import encode_frames
+from samfleet.mask_generator.fast_decoder import FastDecoder
 from samfleet.mask_generator.geometry import Geometry
 from samfleet.mask_generator.packing import PackedMask, Packer
 from samfleet.mask_generator.regions import remove_small_regions
@@ -137,7 +139,8 @@ class MaskGenerator:
         self.min_mask_region_area = min_mask_region_area
         self.seconds: dict[str, float] = {}
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
-        self._decoder = Decoder(sam)
+        self._exact = precision == "exact"
+        self._decoder = Decoder(sam) if self._exact else FastDecoder(sam)
 
     @torch.no_grad()
     def generate(self, rgb: np.ndarray, points_per_batch: int | None = None) -> list[dict]:
@@ -203,7 +206,10 @@ class MaskGenerator:
             rgb = rgb[..., ::-1]
         resized = torch.as_tensor(self._transform.apply_image(rgb), device=self.sam.device)
         frame = self.sam.preprocess(resized.permute(2, 0, 1)[None].contiguous())
-        self._decoder.set_image(self.sam.image_encoder(frame))
+        encoder = self.sam.image_encoder
+        with self._arithmetic():
+            embedding = encoder(frame) if self._exact else encode_frames(encoder, frame)
+            self._decoder.set_image(embedding)
         return resized.shape[0], resized.shape[1]
 
     def _batch_candidates(
@@ -217,9 +223,9 @@ class MaskGenerator:
         x0, y0, x1, y1 = crop_box
         with self._stage("decoding"):
             encoder_points = self._transform.apply_coords(points, (y1 - y0, x1 - x0))
-            decoded = self._decoder.decode(
-                torch.as_tensor(encoder_points, device=device), self.pred_iou_thresh
-            )
+            encoder_points = torch.as_tensor(encoder_points, device=device)
+            with self._arithmetic():
+                decoded = self._decoder.decode(encoder_points, self.pred_iou_thresh)
         with self._stage("postprocessing"):
             geometry = Geometry(
                 logits=tuple(decoded.logits.shape[-2:]),
@@ -233,7 +239,7 @@ class MaskGenerator:
                 self.sam.mask_threshold,
                 self.stability_score_offset,
                 device,
-                exact=self.precision == "exact",
+                exact=self._exact,
             )
             masks = upsampler.masks(decoded.logits)
             kept = torch.ones_like(masks.stability, dtype=torch.bool)
@@ -284,6 +290,22 @@ class MaskGenerator:
             }
             for i in kept.tolist()
         ]
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """Matrix products in the format of the precision."""
+        if self.precision == "bf16":
+            with torch.autocast("cuda", torch.bfloat16):
+                yield
+        elif self.precision == "tf32":
+            allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            try:
+                yield
+            finally:
+                torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
+        else:
+            yield
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

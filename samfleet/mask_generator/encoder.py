@@ -1,0 +1,84 @@
+"""The image encoder of ``Sam`` with fused attention, equal but for float32 rounding.
+
+Attention biased by relative position adds one term by row and one by column to every score. The
+library forms all scores of all heads and adds to them twice. Here the bias of a few rows of
+queries at a time goes to ``scaled_dot_product_attention``.
+"""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.image_encoder import (
+    Attention,
+    Block,
+    get_rel_pos,
+    window_partition,
+    window_unpartition,
+)
+from torch.nn import functional
+
+# Elements of the bias to form at once: what fits a core's caches, or little of a GPU's memory.
+BIAS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 28}
+
+
+def encode_frames(encoder: ImageEncoderViT, frame: torch.Tensor) -> torch.Tensor:
+    """Encodes frames.
+
+    Args:
+        frame: (frames, 3, side, side) float32, as ``Sam.preprocess`` gives.
+
+    Returns:
+        (frames, channels, height, width) float32.
+    """
+    tokens = encoder.patch_embed(frame)
+    if encoder.pos_embed is not None:
+        tokens = tokens + encoder.pos_embed
+    for block in encoder.blocks:
+        tokens = _block(block, tokens)
+    return encoder.neck(tokens.permute(0, 3, 1, 2))
+
+
+def _block(block: Block, tokens: torch.Tensor) -> torch.Tensor:
+    attended = block.norm1(tokens)
+    if block.window_size > 0:
+        size = attended.shape[1:3]
+        attended, padded = window_partition(attended, block.window_size)
+    attended = _attend(block.attn, attended)
+    if block.window_size > 0:
+        attended = window_unpartition(attended, block.window_size, padded, size)
+    tokens = tokens + attended
+    return tokens + block.mlp(block.norm2(tokens))
+
+
+def _attend(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
+    """Attention among the tokens of windows: (windows, height, width, channels)."""
+    windows, height, width, _ = tokens.shape
+    qkv = attention.qkv(tokens).view(windows, height * width, 3, attention.num_heads, -1)
+    queries, keys, values = qkv.permute(2, 0, 3, 1, 4)
+    if not attention.use_rel_pos:
+        out = functional.scaled_dot_product_attention(queries, keys, values, scale=attention.scale)
+    else:
+        by_row, by_column = _relative_positions(attention, queries, height, width)
+        out = torch.empty_like(queries)
+        row = windows * attention.num_heads * width * height * width
+        rows = max(1, BIAS_AT_ONCE[tokens.device.type] // row)
+        for first in range(0, height, rows):
+            part = slice(first * width, (first + rows) * width)
+            bias = by_row[:, :, part, :, None] + by_column[:, :, part, None, :]
+            out[:, :, part] = functional.scaled_dot_product_attention(
+                queries[:, :, part], keys, values, bias.flatten(3), scale=attention.scale
+            )
+    return attention.proj(out.transpose(1, 2).reshape(tokens.shape))
+
+
+def _relative_positions(
+    attention: Attention, queries: torch.Tensor, height: int, width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the rows and the columns of keys add to scores: (windows, heads, queries, rows)."""
+    queries = queries.unflatten(2, (height, width))
+    rows = get_rel_pos(height, height, attention.rel_pos_h)
+    columns = get_rel_pos(width, width, attention.rel_pos_w)
+    by_row = torch.einsum("nhyxc,ykc->nhyxk", queries, rows)
+    by_column = torch.einsum("nhyxc,xkc->nhyxk", queries, columns)
+    return by_row.flatten(2, 3), by_column.flatten(2, 3)
