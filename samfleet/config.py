@@ -3,7 +3,6 @@
 Uses what Snakemake itself depends on and nothing else: the Snakefile imports this.
 """
 
-import copy
 import json
 import math
 from collections.abc import Iterator
@@ -59,7 +58,7 @@ def _with_defaults(value: object, part: dict) -> object:
     completed = dict(value)
     for key, subschema in part["properties"].items():
         if completed.get(key) is None and "default" in subschema:
-            completed[key] = copy.deepcopy(subschema["default"])
+            completed[key] = subschema["default"]
         if key in completed:
             completed[key] = _with_defaults(completed[key], subschema)
     return completed

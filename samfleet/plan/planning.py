@@ -181,9 +181,8 @@ def _cost(results: Path, model: str, model_key: str, rows: list[ManifestRow]) ->
     try:
         with (results / "ledger.csv").open(newline="") as file:
             for row in csv.DictReader(file):
-                if (row["model_key"], row["status"]) == (model_key, OK) and row[
-                    "image_id"
-                ] in sizes:
+                detected = row["status"] == OK and row["model_key"] == model_key
+                if detected and row["image_id"] in sizes:
                     fixed = float(row["seconds_encoding"]) + float(row["seconds_decoding"])
                     growing = float(row["seconds_postprocessing"])
                     measured.append((fixed, growing, sizes[row["image_id"]]))

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from samfleet.files import (
@@ -25,6 +25,7 @@ def test_escaping_a_file_name_is_reversible(name):
 
 
 @given(FILE_NAMES | st.text(max_size=20))
+@example("every\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029break")
 def test_escaped_names_fit_on_a_line_of_a_utf8_table(name):
     text = escape_name(name)
     text.encode("utf-8")
@@ -44,6 +45,7 @@ def test_different_names_stay_different(one, other):
         (b"back\\slash", r"back\\slash"),
         (b"tab\there", r"tab\u0009here"),
         (b"latin\xe4", r"latin\xe4"),
+        (b"\x80\xff", r"\x80\xff"),
     ],
 )
 def test_only_what_a_table_cannot_hold_is_escaped(name, text):

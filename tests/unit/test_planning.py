@@ -235,6 +235,15 @@ def test_bytes_under_an_old_stat_are_found_when_asked_to_rehash(detected):
     assert detected.pending(rehash=True) == ["b.tif"]
 
 
+def test_hashes_of_another_collection_are_not_trusted(detected, tmp_path):
+    twin = write_files(tmp_path / "twin", {"a.tif": b"x", "b.tif": b"yy", "c.tif": b"z"})
+    for name in ("a.tif", "b.tif", "c.tif"):
+        stat = (detected.images / name).stat()
+        os.utime(twin / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    detected.images = twin
+    assert detected.pending() == ["a.tif", "b.tif", "c.tif"]
+
+
 def test_an_interrupted_plan_keeps_its_hashes(run, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -345,7 +354,7 @@ def test_the_ledgers_seconds_replace_the_guess(run):
 
 
 def test_failed_pictures_in_the_ledger_do_not_hide_those_that_were_measured(run):
-    failed = ledger_row(b"b", status="unreadable", seconds_encoding="", seconds_decoding="")
+    failed = ledger_row(b"bb", status="unreadable", seconds_encoding="", seconds_decoding="")
     measured = ledger_row(b"a", seconds_postprocessing="0")
     assert expected_seconds(run, failed, measured, failed) == pytest.approx(3 * 5)
 

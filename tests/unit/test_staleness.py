@@ -262,6 +262,15 @@ def test_the_outlook_tells_new_changed_moved_and_removed_pictures(finished):
     assert finished.outlook() == expected
 
 
+def test_a_file_moves_to_one_place(finished):
+    stat = (finished.images / "a.tif").stat()
+    (finished.images / "a.tif").rename(finished.images / "moved.tif")
+    write_files(finished.images, {"other.tif": b"o"})
+    for name in ("moved.tif", "other.tif"):
+        os.utime(finished.images / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "1 new, 0 changed, 1 moved, 0 removed" in finished.outlook()
+
+
 def test_the_outlook_counts_what_an_interrupted_run_left(workflow):
     write_files(workflow.images, {"copy.tif": b"a"})
     workflow.plan()
