@@ -107,7 +107,7 @@ class Workspace:
     def command_line(self, *arguments: str, fails: bool = False) -> str:
         """Run `python -m samfleet` on this folder's configuration and return what it said."""
         process = subprocess.run(
-            [sys.executable, "-m", "samfleet", *arguments, "--configfile", "config.yaml"],
+            [sys.executable, "-m", "samfleet", "--configfile", "config.yaml", *arguments],
             cwd=self.folder,
             env=self.environment() | {"PYTHONPATH": str(CLONE)},
             stdout=subprocess.PIPE,

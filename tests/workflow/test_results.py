@@ -154,3 +154,36 @@ def test_a_shards_record_names_its_host_and_device(workspace):
     (row,) = workspace.ledger()
     assert (row["host"], row["device"], row["shard"]) == (record["host"], "gpu0", "0001")
     assert float(row["seconds_reading"]) > 0
+
+
+def test_outlines_can_be_looked_at(workspace):
+    workspace.add_image("wells/a.png", 1)
+    workspace.run()
+    said = workspace.command_line("overlays", "outlines")
+    assert "1 pictures in outlines" in said
+    drawn = cv2.imread(str(workspace.folder / "outlines" / "wells" / "a.png.png"))
+    assert drawn.shape == (48, 64, 3)
+
+
+def test_label_images_are_scored_and_a_changed_one_again(workspace):
+    workspace.add_image("a.png", 1)
+    workspace.add_image("b.png", 2)
+    labels = workspace.folder / "labels"
+    labels.mkdir()
+    cv2.imwrite(str(labels / "a.png"), np.zeros((48, 64), np.uint8))
+    workspace.config["evaluation"] = {"labels": "labels"}
+    workspace.run()
+    scores = pd.read_csv(workspace.results / "evaluation.csv").set_index("image")
+    assert scores.loc["a.png", "n_labelled"] == 0
+    assert scores.loc["b.png", "problem"] == "no label image"
+
+    objects = pd.read_parquet(workspace.results / "objects.parquet")
+    row = objects[objects.image == "a.png"].iloc[0]
+    mask = coco.decode({"size": [row.height, row.width], "counts": row.rle})
+    cv2.imwrite(str(labels / "a.png"), mask)
+    again = workspace.run()
+    assert again.detections == 0
+    assert not again.jobs
+    scores = pd.read_csv(workspace.results / "evaluation.csv").set_index("image")
+    assert (scores.loc["a.png", "n_labelled"], scores.loc["a.png", "tp_75"]) == (1, 1)
+    assert workspace.run().idle
