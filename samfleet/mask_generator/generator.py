@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -140,6 +141,8 @@ class MaskGenerator:
         self.seconds: dict[str, float] = {}
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
         self._exact = precision == "exact"
+        encoder = sam.image_encoder
+        self._encoder = encoder if self._exact else partial(encode_frames, encoder)
         self._decoder = Decoder(sam) if self._exact else FastDecoder(sam)
 
     @torch.no_grad()
@@ -206,10 +209,8 @@ class MaskGenerator:
             rgb = rgb[..., ::-1]
         resized = torch.as_tensor(self._transform.apply_image(rgb), device=self.sam.device)
         frame = self.sam.preprocess(resized.permute(2, 0, 1)[None].contiguous())
-        encoder = self.sam.image_encoder
         with self._arithmetic():
-            embedding = encoder(frame) if self._exact else encode_frames(encoder, frame)
-            self._decoder.set_image(embedding)
+            self._decoder.set_image(self._encoder(frame))
         return resized.shape[0], resized.shape[1]
 
     def _batch_candidates(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -97,8 +98,9 @@ class Upsampler:
         intersection, union = (
             area.index_add(0, outline.mask, count).to(torch.int32) for count in counts[1:]
         )
-        top, bottom = _extent(self.y, per_row > 0, outline.mask, outline.row, pixels.any(1))
-        left, right = _extent(self.x, per_column > 0, outline.mask, outline.column, pixels.any(0))
+        rows, columns = (reduce(torch.bitwise_or, pixels.unbind(dim)) for dim in (1, 0))
+        top, bottom = _extent(self.y, per_row > 0, outline.mask, outline.row, rows)
+        left, right = _extent(self.x, per_column > 0, outline.mask, outline.column, columns)
         boxes = torch.stack([left, top, right, bottom], 1) * (right >= left)[:, None]
         return CellMasks(whole, outline, pixels, boxes.long(), intersection / union)
 
@@ -149,14 +151,11 @@ class Upsampler:
         pixels, counts, unsure = [], [], []
         for chosen in _split(torch.arange(len(outline.mask), device=logits.device), CELLS_AT_ONCE):
             values, tolerance = self._resize(logits, outline.part(chosen))
-            above = torch.stack([values > threshold + tolerance for threshold in self.thresholds])
+            above = self._levels(values, tolerance)
             pixels.append(above[0])
             counts.append(above.sum((1, 2)))
             if self.exact:
-                near = torch.stack(
-                    [values > threshold - tolerance for threshold in self.thresholds]
-                )
-                level, y, x, cell = _nonzero(near ^ above)
+                level, y, x, cell = _nonzero(self._levels(values, -tolerance).bitwise_xor_(above))
                 unsure.append((level, y, x, chosen[cell]))
         pixels, counts = torch.cat(pixels, -1), torch.cat(counts, -1)
         if self.exact:
@@ -166,6 +165,13 @@ class Upsampler:
             pixels[y[level == 0], x[level == 0], cell[level == 0]] = above[level == 0]
             counts.index_put_((level, cell), above.long(), accumulate=True)
         return pixels, counts
+
+    def _levels(self, values: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
+        """Whether values lie above each threshold by a tolerance: (thresholds, *values) bool."""
+        levels = values.new_empty((len(self.thresholds), *values.shape), dtype=torch.bool)
+        for level, threshold in zip(levels, self.thresholds, strict=True):
+            torch.gt(values, threshold + tolerance, out=level)
+        return levels
 
     def _resize(self, logits: torch.Tensor, cells: Cells) -> tuple[torch.Tensor, torch.Tensor]:
         """Values of cells, (rows, columns, cells) float32, and their tolerance, (cells,)."""
