@@ -4,7 +4,9 @@ Everything is in raw units. Intensities are lists, one number for each measured 
 order of `measured_planes`: the maximum of the channels, the luminance, then every channel.
 """
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -17,24 +19,27 @@ LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
 _FALLBACK_PERCENTILE = 5.0
 
 
-def measured_planes(pixels: np.ndarray, is_color: bool) -> np.ndarray:
-    """What is measured of a picture.
+def measured_planes(pixels: np.ndarray, is_color: bool) -> Iterator[np.ndarray]:
+    """What is measured of pixels, one plane at a time, since a large picture has no room for all.
 
     Args:
-        pixels: (height, width, channels), any real dtype.
+        pixels: (..., channels), any real dtype.
         is_color: whether the channels are red, green and blue.
 
-    Returns:
-        (2 + channels, height, width) float64 in raw units: the maximum of the channels, the
-        luminance (for pictures that are not colour the same as the maximum), every channel.
-        Pixels that are not finite count as 0.
+    Yields:
+        (...) float64 in raw units: the maximum of the channels, the luminance (for pictures that
+        are not colour the same as the maximum), then every channel. Pixels that are not finite
+        count as 0.
     """
-    channels = np.moveaxis(pixels.astype(np.float64), 2, 0)
     if pixels.dtype.kind == "f":
-        channels = np.nan_to_num(channels, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    maximum = channels.max(axis=0)
-    luminance = np.tensordot(LUMINANCE_WEIGHTS, channels, axes=1) if is_color else maximum
-    return np.concatenate([maximum[None], luminance[None], channels])
+        pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
+    yield pixels.max(axis=-1).astype(np.float64)
+    if is_color:
+        yield pixels @ np.array(LUMINANCE_WEIGHTS)
+    else:
+        yield pixels.max(axis=-1).astype(np.float64)
+    for channel in range(pixels.shape[-1]):
+        yield pixels[..., channel].astype(np.float64)
 
 
 def measure_candidates(
@@ -52,8 +57,7 @@ def measure_candidates(
         plane is the median of its pixels under no candidate smaller than half the picture, or
         its 5th percentile when candidates cover everything.
     """
-    planes = measured_planes(pixels, is_color)
-    height, width = planes.shape[1:]
+    height, width = pixels.shape[:2]
     covered = np.zeros((height, width), bool)
     candidates = []
     for number, record in enumerate(records):
@@ -66,17 +70,27 @@ def measure_candidates(
         candidates.append(
             _sam_columns(number, record)
             | _shape_columns(cropped, area, window)
-            | _intensity_columns(planes[(slice(None), *window)][:, cropped])
+            | _intensity_columns(np.stack([*measured_planes(pixels[window][cropped], is_color)]))
         )
     for candidate, overlap in zip(candidates, _overlaps(records), strict=True):
         candidate.update(overlap)
-    image = {
-        "width": width,
-        "height": height,
-        "background": _background(planes, ~covered),
-        "image_maximum": planes.max(axis=(1, 2)).tolist(),
-    }
-    return image, candidates
+    return {"width": width, "height": height} | _plane_columns(
+        pixels, is_color, ~covered
+    ), candidates
+
+
+def _plane_columns(pixels: np.ndarray, is_color: bool, free: np.ndarray) -> dict:
+    """Background and maximum of every plane; `free` are the pixels under no candidate."""
+    # the three planes of a picture with one channel are the same
+    planes = itertools.islice(
+        measured_planes(pixels, is_color), 1 if pixels.shape[2] == 1 else None
+    )
+    background, maximum = [], []
+    for plane in planes:
+        background.append(_background(plane, free))
+        maximum.append(float(plane.max()))
+    repeat = 3 if len(maximum) == 1 else 1
+    return {"background": background * repeat, "image_maximum": maximum * repeat}
 
 
 def _window(mask: np.ndarray) -> tuple[slice, slice]:
@@ -184,7 +198,7 @@ def _overlaps(records: list[dict]) -> list[dict]:
     return overlaps
 
 
-def _background(planes: np.ndarray, free: np.ndarray) -> list[float]:
+def _background(plane: np.ndarray, free: np.ndarray) -> float:
     if free.any():
-        return [float(np.median(plane[free])) for plane in planes]
-    return [float(np.percentile(plane, _FALLBACK_PERCENTILE)) for plane in planes]
+        return float(np.median(plane[free]))
+    return float(np.percentile(plane, _FALLBACK_PERCENTILE))

@@ -115,12 +115,12 @@ def test_of_a_colour_picture_the_maximum_the_luminance_and_every_channel_are_mea
 def test_the_maximum_is_that_of_each_pixel():
     pixels = np.zeros((1, 2, 2), np.uint8)
     pixels[0, 0], pixels[0, 1] = (10, 0), (0, 20)
-    assert measured_planes(pixels, False)[MAX].tolist() == [[10, 20]]
+    assert next(measured_planes(pixels, False)).tolist() == [[10, 20]]
 
 
 def test_channels_that_are_not_colours_have_no_luminance_of_their_own():
     pixels = RNG.integers(0, 256, (5, 6, 4), np.uint8)
-    planes = measured_planes(pixels, False)
+    planes = np.stack([*measured_planes(pixels, False)])
     assert planes.shape == (6, 5, 6)
     np.testing.assert_array_equal(planes[LUMINANCE], planes[MAX])
     np.testing.assert_array_equal(planes[FIRST:], np.moveaxis(pixels, 2, 0))
