@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+pytest.register_assert_rewrite("tests.pictures")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def no_waiting_for_the_disk():
