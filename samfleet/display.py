@@ -33,7 +33,6 @@ _OPENCV_MAPS = {
 COLORMAPS = (*_HUES, *sorted(_OPENCV_MAPS))
 
 _ROWS = 512  # rows that are stretched at a time, so that float copies stay small
-_FLOAT_WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
 
 
 def to_rgb(
@@ -68,27 +67,6 @@ def to_rgb(
         rgb = pixels if pixels.dtype == np.uint8 else _stretched(pixels, percentiles)
         return np.ascontiguousarray(rgb)
     return _colored(_stretched(_one_channel(pixels, channel), percentiles), colormap)
-
-
-def white_level(dtype: np.dtype | type, maximum: float) -> float:
-    """What counts as 255 unless `fluorescence.white` says so, in the units of the pixels.
-
-    The largest value of an integer type, signed or not. For floats the first of 1, 255, 65535 and
-    4294967295 (32 bits) that is not below `maximum`, else `maximum` itself: most float pictures
-    are integers that were converted, or lie in 0..1. Pass the brightest value of the whole
-    collection, so that all of its pictures share one scale.
-
-    Args:
-        dtype: of the pixels.
-        maximum: the brightest finite value.
-    """
-    dtype = np.dtype(dtype)
-    if dtype.kind in "iu":
-        return float(np.iinfo(dtype).max)
-    for white in _FLOAT_WHITES:
-        if not maximum > white:
-            return white
-    return float(maximum)
 
 
 def _check_settings(colormap: str, percentiles: tuple[float, float], channel: int | str) -> None:

@@ -1,4 +1,4 @@
-"""to_rgb: what SAM sees, in known colours; white_level: what counts as 255."""
+"""to_rgb: what SAM sees, in known colours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from samfleet.display import COLORMAPS, DEFAULT_COLORMAP, DEFAULT_PERCENTILES, to_rgb, white_level
+from samfleet.display import COLORMAPS, DEFAULT_COLORMAP, DEFAULT_PERCENTILES, to_rgb
 from samfleet.picture import Picture, PictureError
 
 RNG = np.random.default_rng(7)
@@ -154,28 +154,3 @@ def test_the_picture_is_not_changed():
     before = pixels.copy()
     to_rgb(picture(pixels))
     np.testing.assert_array_equal(pixels, before)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "maximum", "white"),
-    [
-        (np.uint8, 3, 255),
-        (np.uint16, 4095, 65535),
-        (np.int8, 5, 127),
-        (np.int16, 5, 32767),
-        (np.uint32, 5, 4294967295),
-        (np.uint64, 5, float(2**64 - 1)),
-        (np.float32, 0.2, 1),
-        (np.float32, 1.0, 1),
-        (np.float32, -5.0, 1),
-        (np.float32, float("nan"), 1),
-        (np.float32, 1.5, 255),
-        (np.float64, 255.0, 255),
-        (np.float32, 6193.0, 65535),
-        (np.float64, 70000.0, 4294967295),
-        (np.float64, 1e12, 1e12),
-    ],
-)
-def test_white_level(dtype, maximum, white):
-    assert white_level(np.dtype(dtype), maximum) == white
-    assert isinstance(white_level(dtype, maximum), float)
