@@ -18,26 +18,8 @@ from benchmarks.common import (
     report,
     use_one_thread,
 )
-from benchmarks.synthetic import SyntheticDecoder, synthetic_sam
+from benchmarks.synthetic import NoEncoder, SyntheticOutputs, synthetic_decoder
 from samfleet.mask_generator import MaskGenerator
-from samfleet.mask_generator.decoder import Decoded
-
-
-class SyntheticOutputs:
-    """Stands for the decoder of our generator."""
-
-    masks_per_prompt = 3
-
-    def __init__(self, decoder: SyntheticDecoder) -> None:
-        self.decoder = decoder
-
-    def set_image(self, embedding: torch.Tensor) -> None:
-        pass
-
-    def decode(self, points: torch.Tensor, pred_iou_thresh: float) -> Decoded:
-        logits, predicted_iou = self.decoder.decode_next(len(points))
-        passed = predicted_iou > pred_iou_thresh
-        return Decoded(logits[passed], passed.flatten().nonzero()[:, 0], predicted_iou[passed])
 
 
 def main() -> None:
@@ -51,8 +33,9 @@ def main() -> None:
     use_one_thread()
 
     points = build_point_grid(arguments.points_per_side)
-    sam = synthetic_sam(sam_model_registry["vit_b"]().eval(), points)
-    decoder = sam.mask_decoder
+    sam = sam_model_registry["vit_b"]().eval()
+    sam.image_encoder = NoEncoder(sam.image_encoder.img_size)
+    sam.mask_decoder = decoder = synthetic_decoder(sam, points)
     parameters = {
         "points_per_side": arguments.points_per_side,
         "points_per_batch": 64,

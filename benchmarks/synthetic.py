@@ -14,6 +14,8 @@ from segment_anything.modeling import Sam
 from torch import nn
 from torch.nn import functional
 
+from samfleet.mask_generator.decoder import Decoded, Decoder
+
 STEEPNESS = 1.5
 """Logits per low-resolution pixel across an outline."""
 
@@ -84,22 +86,29 @@ class Nuclei:
 class SyntheticDecoder(nn.Module):
     """Stands for ``Sam.mask_decoder``; the prompts are told apart by their order.
 
+    Args:
+        nuclei: what the masks show.
+        points: (n, 2) all prompts, x and y in low-resolution pixels.
+        real: a decoder to run all the same, for the time that it takes.
+
     Attributes:
         seconds: processor time spent here, to be taken off what is measured around it.
     """
 
     num_multimask_outputs = 3
 
-    def __init__(self, nuclei: Nuclei, points: torch.Tensor) -> None:
+    def __init__(self, nuclei: Nuclei, points: torch.Tensor, real: nn.Module | None = None) -> None:
         super().__init__()
-        self.nuclei, self.points = nuclei, points
+        self.nuclei, self.points, self.real = nuclei, points, real
         self.restart()
 
     def restart(self) -> None:
         self.next, self.seconds = 0, 0.0
 
-    def forward(self, sparse_prompt_embeddings: torch.Tensor, **_) -> tuple:
-        return self.decode_next(len(sparse_prompt_embeddings))
+    def forward(self, **prompts) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.real is not None:
+            self.real(**prompts)
+        return self.decode_next(len(prompts["sparse_prompt_embeddings"]))
 
     def decode_next(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (count, 3, side, side) and predicted IoU (count, 3) of the next prompts."""
@@ -110,6 +119,33 @@ class SyntheticDecoder(nn.Module):
         iou = torch.stack([self.nuclei.predicted_iou(self.points[i], i) for i in numbers])
         self.seconds += time.process_time() - start
         return logits, iou
+
+
+class SyntheticOutputs:
+    """Stands for the decoder of our generator.
+
+    Args:
+        decoder: the outputs.
+        real: a decoder to run all the same.
+    """
+
+    masks_per_prompt = 3
+
+    def __init__(self, decoder: SyntheticDecoder, real: Decoder | None = None) -> None:
+        self.decoder, self.real = decoder, real
+
+    def set_image(self, embedding: torch.Tensor) -> None:
+        if self.real is not None:
+            self.real.set_image(embedding)
+
+    def decode(self, points: torch.Tensor, pred_iou_thresh: float) -> Decoded:
+        if self.real is not None:
+            self.real.decode(points, 0.0)
+        logits, predicted_iou = self.decoder.decode_next(len(points))
+        passed = torch.ones_like(predicted_iou, dtype=torch.bool)
+        if pred_iou_thresh > 0:
+            passed = predicted_iou > pred_iou_thresh
+        return Decoded(logits[passed], passed.flatten().nonzero()[:, 0], predicted_iou[passed])
 
 
 class NoEncoder(nn.Module):
@@ -123,15 +159,16 @@ class NoEncoder(nn.Module):
         return frame.new_zeros(1, 256, 64, 64)
 
 
-def synthetic_sam(sam: Sam, points: np.ndarray, nuclei_count: int = 150, seed: int = 0) -> Sam:
-    """Gives a model the synthetic decoder and no encoder.
+def synthetic_decoder(
+    sam: Sam, points: np.ndarray, real: nn.Module | None = None
+) -> SyntheticDecoder:
+    """Outputs of the size of a model's decoder.
 
     Args:
-        sam: changed in place.
+        sam: the model.
         points: (n, 2) prompts, from 0 to 1.
+        real: see ``SyntheticDecoder``.
     """
     side = 4 * sam.prompt_encoder.image_embedding_size[0]
     points = torch.as_tensor(points * side, dtype=torch.float32)
-    sam.mask_decoder = SyntheticDecoder(Nuclei(side, nuclei_count, seed), points)
-    sam.image_encoder = NoEncoder(sam.image_encoder.img_size)
-    return sam
+    return SyntheticDecoder(Nuclei(side, count=150), points, real)
