@@ -27,13 +27,19 @@ class Device:
 def visible_devices(
     pretended: list[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> list[Device]:
-    """The devices visible here: `pretended`, else CUDA_VISIBLE_DEVICES as inherited, else all.
+    """The devices visible here: CUDA_VISIBLE_DEVICES as inherited, else all.
 
     As in CUDA, an entry of CUDA_VISIBLE_DEVICES that names no device ends the list.
+
+    Args:
+        pretended: names to use instead of the machine's own devices. A CUDA_VISIBLE_DEVICES that
+            is not empty picks among them by number, so a scheduler can hand them out.
+        environment: where CUDA_VISIBLE_DEVICES is looked up.
     """
-    if pretended:
-        return [Device(name, name, pretended=True) for name in pretended]
     inherited = environment.get("CUDA_VISIBLE_DEVICES")
+    if pretended:
+        names = _picked(pretended, inherited) if inherited else pretended
+        return [Device(name, name, pretended=True) for name in names]
     uuids = _uuids()
     if inherited is None:
         return [Device(str(index), uuid) for index, uuid in enumerate(uuids)]
@@ -49,6 +55,16 @@ def visible_devices(
         else:
             break
     return devices
+
+
+def _picked(names: list[str], numbers: str) -> list[str]:
+    """Of `names` those that a CUDA_VISIBLE_DEVICES picks."""
+    picked = []
+    for entry in (part.strip() for part in numbers.split(",")):
+        if not entry.isdecimal() or int(entry) >= len(names):
+            break
+        picked.append(names[int(entry)])
+    return picked
 
 
 def _full_uuid(entry: str, uuids: list[str]) -> str:

@@ -104,6 +104,8 @@ class Job:
     def detect(self, generator: Generator | None = None, **sections) -> Generator:
         generator = generator or Generator()
         self.monkeypatch.setattr(detection, "_load_generator", lambda *_: generator)
+        # every job is a process of its own: it inherits no device from the one before
+        self.monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         detect_shard(
             self.config(**sections),
             self.results,

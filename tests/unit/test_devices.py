@@ -1,7 +1,5 @@
 """Visible devices: CUDA_VISIBLE_DEVICES as CUDA reads it, identified by nvidia-smi."""
 
-import os
-
 import pytest
 
 from samfleet import devices
@@ -91,9 +89,29 @@ def test_inherited_devices_are_believed_where_nothing_can_be_counted(machine):
     assert seen("3,GPU-9") == [("3", "3"), ("GPU-9", "GPU-9")]
 
 
-def test_pretended_devices_replace_the_real_ones(machine):
+@pytest.mark.parametrize("value", [None, ""])
+def test_pretended_devices_replace_the_real_ones(machine, value):
     machine(UUIDS)
-    assert visible_devices(["left", "right"], os.environ) == [
+    environment = {} if value is None else {"CUDA_VISIBLE_DEVICES": value}
+    assert visible_devices(["left", "right"], environment) == [
         Device("left", "left", pretended=True),
         Device("right", "right", pretended=True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0", ["left"]),
+        (" 2 ,0", ["right", "left"]),
+        ("1,3,0", ["middle"]),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("GPU-1a2b", []),
+    ],
+)
+def test_a_scheduler_picks_among_pretended_devices_by_number(machine, value, expected):
+    machine(UUIDS)
+    found = visible_devices(["left", "middle", "right"], {"CUDA_VISIBLE_DEVICES": value})
+    assert [device.name for device in found] == expected
+    assert all(device.pretended for device in found)
