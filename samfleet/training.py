@@ -28,6 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
+from skimage.measure import label as label_regions
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -50,7 +51,7 @@ class TrainingSettings:
         steps: Steps on crops of 24 × 24 patches after those.
         full_steps: Steps on whole frames after those.
         crops: Crops of one step; a quarter as many whole frames, at least one.
-        prompts: Prompts per crop or whole frame.
+        prompts: Prompts per crop; twice as many per whole frame.
         synthetic: Part of the pictures, 0 to 1, that are synthetic.
         learning_rate: Peak of the schedule (see `learning_rate`).
         weight_decay: AdamW's.
@@ -61,9 +62,9 @@ class TrainingSettings:
         ValueError: if a value is out of its range.
     """
 
-    small_steps: int = 2200
-    steps: int = 1000
-    full_steps: int = 200
+    small_steps: int = 2500
+    steps: int = 350
+    full_steps: int = 900
     crops: int = 4
     prompts: int = 24
     synthetic: float = 0.35
@@ -166,7 +167,8 @@ def make_example(
     content = image.shape
     rgb = _colour(_degrade(image, rng), rng)
     rgb, labels = _padded(rgb, side), _padded(labels, side)
-    points, targets = draw_prompts(labels, content, settings.prompts, rng)
+    prompts = settings.prompts * (2 if whole else 1)
+    points, targets = draw_prompts(labels, content, prompts, rng)
     room = GRID - patches + 1
     corner = (int(rng.integers(room)), int(rng.integers(room)))
     return Example(rgb, labels.astype(np.int32), points, targets, corner)
@@ -182,14 +184,26 @@ def _synthetic_crop(side: int, rng) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scaled_frame(picture: Picture, side: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """The whole picture, or a large part of it, with its longest side scaled to the frame."""
-    height, width = picture.image.shape
-    part = rng.uniform(0.5, 1.0) if rng.random() < 0.5 else 1.0
-    h, w = max(int(height * part), 16), max(int(width * part), 16)
-    y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-    image, labels = picture.image[y : y + h, x : x + w], picture.labels[y : y + h, x : x + w]
+    """A picture, a part of it or a larger field, with its longest side scaled to the frame."""
+    image, labels = picture.image, picture.labels
+    kind = rng.random()
+    if kind < 0.3 and 0.5 * side / max(image.shape) * _typical_diameter(labels) > 7.5:
+        image, labels = _mirrored(image, labels)
+    elif kind > 0.7:
+        (height, width), part = image.shape, rng.uniform(0.5, 1.0)
+        h, w = max(int(height * part), 16), max(int(width * part), 16)
+        y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+        image, labels = image[y : y + h, x : x + w], labels[y : y + h, x : x + w]
     image, labels = _turned(image, labels, rng)
-    return _resized(image, labels, side / max(h, w))
+    return _resized(image, labels, side / max(image.shape))
+
+
+def _mirrored(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Four times the field: an object cut by a mirror's edge becomes one with its reflection."""
+    height, width = image.shape
+    grow = [(0, height), (0, width)]
+    image, labels = np.pad(image, grow, mode="symmetric"), np.pad(labels, grow, mode="symmetric")
+    return image, label_regions(labels, connectivity=1).astype(np.int32)
 
 
 def _scaled_crop(picture: Picture, side: int, rng) -> tuple[np.ndarray, np.ndarray]:

@@ -50,13 +50,14 @@ def model() -> Trainee:
 @pytest.mark.parametrize("synthetic", [0.0, 1.0])
 def test_examples_are_whole_and_repeatable(patches, synthetic):
     settings = TrainingSettings(synthetic=synthetic, prompts=10)
+    prompts = 20 if patches == GRID else 10
     for seed in range(6):
         one = make_example([_disc_picture()], settings, patches, np.random.default_rng(seed))
         two = make_example([_disc_picture()], settings, patches, np.random.default_rng(seed))
         side = patches * TINY_PATCH_SIZE
         assert one.image.shape == (side, side, 3) and one.image.dtype == np.uint8
         assert one.labels.shape == (side, side)
-        assert one.points.shape == (10, 2) and one.targets.shape == (10,)
+        assert one.points.shape == (prompts, 2) and one.targets.shape == (prompts,)
         assert all(0 <= c <= GRID - patches for c in one.corner)
         assert np.array_equal(one.image, two.image) and np.array_equal(one.points, two.points)
 
@@ -72,6 +73,16 @@ def test_image_and_labels_of_an_example_stay_together():
             contrasts.append(abs(inside.mean() - outside.mean()))
     # Whatever the colours, the discs stand out; a few look-up tables flatten them.
     assert len(contrasts) > 6 and np.median(contrasts) > 30
+
+
+def test_a_mirrored_field_holds_whole_objects():
+    labels = np.zeros((6, 8), np.uint16)
+    labels[1:3, 1:3], labels[4:6, 5:7] = 1, 2  # the second is cut by the lower edge
+    image, mirrored = training._mirrored(labels.astype(np.uint8), labels)
+    assert image.shape == mirrored.shape == (12, 16)
+    areas = np.bincount(mirrored.ravel())[1:]
+    assert sorted(areas.tolist()) == [4, 4, 4, 4, 8, 8]
+    assert np.array_equal(image > 0, mirrored > 0)
 
 
 def test_prompts_mean_what_they_lie_on():
