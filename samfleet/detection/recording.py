@@ -6,11 +6,16 @@ import socket
 import time
 from pathlib import Path
 
+from samfleet.errors import UserError
 from samfleet.statuses import OK
 from samfleet.store.ledger import append_rows, job_ledger
 from samfleet.store.segments import SegmentWriter
 
 _FLUSH_IMAGES = 50
+
+
+class RecordingError(UserError):
+    """Results cannot be written; the message names the folder and says what to do."""
 
 
 class Recorder:
@@ -56,11 +61,21 @@ class Recorder:
             self.flush()
 
     def flush(self) -> None:
-        """Bring everything that was added to the disk."""
+        """Bring everything that was added to the disk.
+
+        Raises:
+            RecordingError: the disk is full or cannot be written to.
+        """
         if self._ledger_rows:
             start = time.perf_counter()
-            self._segments.flush()
-            self._append_ledger(time.perf_counter() - start)
+            try:
+                self._segments.flush()
+                self._append_ledger(time.perf_counter() - start)
+            except OSError as error:
+                raise RecordingError(
+                    f"{self._segments.folder}: cannot be written: {error}; what reached the disk "
+                    "before is kept: make room or correct the permissions, then run again"
+                ) from error
         self._flushed = time.monotonic()
 
     def finish(self) -> None:

@@ -107,7 +107,7 @@ class SegmentWriter:
     """
 
     def __init__(self, folder: Path, name: str):
-        self._folder = folder
+        self.folder = folder
         self._name = name
         self._rows: list[dict] = []
         self._flushes: list[Path] = []
@@ -120,7 +120,7 @@ class SegmentWriter:
         """Write what was added since the last flush, if anything, as a segment of its own."""
         if not self._rows:
             return
-        path = self._folder / f"{self._name}-{len(self._flushes):05d}.parquet"
+        path = self.folder / f"{self._name}-{len(self._flushes):05d}.parquet"
         _write_segment(path, pa.Table.from_pylist(self._rows, SCHEMA))
         self._flushes.append(path)
         self._rows = []
@@ -130,7 +130,7 @@ class SegmentWriter:
         self.flush()
         if len(self._flushes) < 2:
             return
-        merged = self._folder / f"{self._name}.parquet"
+        merged = self.folder / f"{self._name}.parquet"
         with atomic_path(merged) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
             for path in self._flushes:
                 flush = pq.read_table(path, schema=SCHEMA)
