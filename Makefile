@@ -7,7 +7,7 @@ demo: env
 	.venv/bin/snakemake --cores all
 
 test: env
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2
 
 lint: env
 	.venv/bin/ruff check

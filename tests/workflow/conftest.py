@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
+from samfleet import identity
+
 CLONE = Path(__file__).resolve().parents[2]
 _JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
 _STAGES = ("plan", "fetch_weights", "detect", "summary", "verify")
@@ -78,6 +80,7 @@ class Workspace:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
         return kept | {
             "CUDA_VISIBLE_DEVICES": "",
+            "JOB_ID": f"test-{identity.digest_of(str(self.folder))}",  # leases of its own
             "OMP_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "XDG_CACHE_HOME": str(self.folder / "cache"),
