@@ -248,6 +248,8 @@ def test_an_error_costs_its_picture_alone_and_is_said_in_words(job):
     assert sorted(job.stored().values()) == ["error", "ok", "ok"]
     (failed,) = [row for row in job.rows() if row["status"] == "error"]
     assert (failed["reason"], failed["transient"]) == ("LookupError: of the second", True)
+    assert len(job.detect().shown) == 1
+    assert set(job.stored().values()) == {"ok"}
 
 
 def test_out_of_memory_halves_the_prompts_per_batch_for_that_picture(job):

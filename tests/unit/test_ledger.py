@@ -33,7 +33,7 @@ def test_detections_at_one_time_stand_in_the_order_of_their_ids(tmp_path):
 def test_a_half_written_last_row_is_left_out(tmp_path):
     path = job_ledger(tmp_path, "job")
     append_rows(path, [row("A", "1"), row("B", "2")])
-    path.write_bytes(path.read_bytes()[:-30])
+    path.write_bytes(path.read_bytes()[:-10])
     assert collect_ledger(tmp_path) == 1
     assert [found["image_id"] for found in collected(tmp_path)] == ["A"]
 

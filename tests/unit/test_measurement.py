@@ -118,10 +118,11 @@ def test_the_maximum_is_that_of_each_pixel():
     assert next(measured_planes(pixels, False)).tolist() == [[10, 20]]
 
 
-def test_channels_that_are_not_colours_have_no_luminance_of_their_own():
-    pixels = RNG.integers(0, 256, (5, 6, 4), np.uint8)
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_channels_that_are_not_colours_have_no_luminance_of_their_own(channels):
+    pixels = RNG.integers(0, 256, (5, 6, channels), np.uint8)
     planes = np.stack([*measured_planes(pixels, False)])
-    assert planes.shape == (6, 5, 6)
+    assert planes.shape == (2 + channels, 5, 6)
     np.testing.assert_array_equal(planes[LUMINANCE], planes[MAX])
     np.testing.assert_array_equal(planes[FIRST:], np.moveaxis(pixels, 2, 0))
 

@@ -18,6 +18,8 @@ def table(numbers: list[int]) -> pa.Table:
     columns = {}
     for field in list(OBJECT_SCHEMA)[1:]:
         values = [f"{field.name}{n}" for n in numbers] if field.type == pa.string() else numbers
+        if field.name == "candidate":
+            values = [-n for n in numbers]
         columns[field.name] = pa.array(values, field.type)
     return pa.table(columns)
 

@@ -258,6 +258,19 @@ def test_an_interrupted_plan_keeps_its_hashes(run, monkeypatch):
     assert hashed == []
 
 
+def test_rehashing_does_not_trust_the_hashes_of_an_interrupted_plan(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "write_manifest", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.plan()
+    stat = (run.images / "b.tif").stat()
+    (run.images / "b.tif").write_bytes(b"xy")
+    os.utime(run.images / "b.tif", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    run.plan(rehash=True)
+    rows = {row.path: row.image_id for row in read_manifest(run.results / "manifest.tsv")}
+    assert rows["b.tif"] == image_id(b"xy")
+
+
 def test_only_new_and_touched_files_are_hashed(detected, monkeypatch):
     write_files(detected.images, {"new.tif": b"n"})
     os.utime(detected.images / "a.tif", ns=(1, 1))

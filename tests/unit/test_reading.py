@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from samfleet.detection import reading
 from samfleet.detection.reading import Failure, ReadImage, path_of, read_image
@@ -39,6 +40,15 @@ def test_sam_sees_eight_bits_by_the_configured_display(png):
     assert not found.rgb[:, :, [0, 2]].any()
 
 
+def test_sam_sees_the_configured_channel(tmp_path):
+    channels = np.zeros((8, 9, 2), np.uint8)
+    channels[:, :4, 0] = channels[:, 6:, 1] = 255
+    path = tmp_path / "channels.tif"
+    tifffile.imwrite(path, channels, photometric="minisblack", planarconfig="contig")
+    shown = [read(path, display={"channel": n}).rgb[0, :, 0].tolist() for n in (0, 1)]
+    assert shown == [[255] * 4 + [0] * 5, [0] * 6 + [255] * 3]
+
+
 def test_a_file_is_read_once_so_that_a_replacement_cannot_come_between(png, monkeypatch):
     read_bytes, times = type(png).read_bytes, []
 
@@ -72,8 +82,6 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(png):
 
 
 def test_a_page_or_channel_that_is_not_there_is_a_permanent_failure(tmp_path):
-    import tifffile
-
     path = tmp_path / "stack.tif"
     tifffile.imwrite(path, np.zeros((2, 8, 9), np.uint8), photometric="minisblack")
     assert isinstance(read(path, image={"page": 1}), ReadImage)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from samfleet.store.index import read_stored_images, segments_on_disk
+from samfleet.store.index import read_index, read_stored_images, segments_on_disk
 from samfleet.store.segments import (
     SCHEMA,
     SegmentError,
@@ -109,6 +109,7 @@ def test_a_damaged_segment_is_set_aside_and_its_pictures_are_pending(tmp_path, k
     assert set(read_stored_images(tmp_path)) == {"C"}
     assert (tmp_path / "a-00000.parquet.damaged").exists()
     assert set(segments_on_disk(tmp_path)) == {"b-00000.parquet"}
+    assert read_index(tmp_path).segments == segments_on_disk(tmp_path)
     assert "a-00000.parquet" in caplog.text
     assert "detected again" in caplog.text
 
@@ -116,6 +117,16 @@ def test_a_damaged_segment_is_set_aside_and_its_pictures_are_pending(tmp_path, k
 def test_a_segment_that_a_job_replaced_meanwhile_is_not_damaged(tmp_path):
     with pytest.raises(FileNotFoundError):
         list(read_segment(tmp_path / "gone.parquet"))
+
+
+def test_an_index_leaves_out_a_segment_that_a_job_replaced_while_it_was_made(tmp_path, monkeypatch):
+    write_segment(tmp_path, "a", PICTURES[0])
+    seen = segments_on_disk(tmp_path)
+    monkeypatch.setattr(
+        "samfleet.store.segments.segments_on_disk", lambda _: seen | {"gone.parquet": 7}
+    )
+    assert rebuild_index(tmp_path).segments == seen
+    assert set(read_stored_images(tmp_path)) == {"A"}
 
 
 def test_a_reason_is_one_printable_line():

@@ -60,6 +60,7 @@ def test_an_index_that_grew_is_one_made_from_scratch(segments, tmp_path_factory)
     }
 
 
+@pytest.mark.parametrize("indexed_each_time", [False, True])
 @pytest.mark.parametrize(
     ("statuses", "best"),
     [
@@ -70,11 +71,15 @@ def test_an_index_that_grew_is_one_made_from_scratch(segments, tmp_path_factory)
         (["changed"], "changed"),
     ],
 )
-def test_success_beats_permanent_beats_transient_beats_changed(tmp_path, statuses, best):
+def test_success_beats_permanent_beats_transient_beats_changed(
+    tmp_path, statuses, best, indexed_each_time
+):
     for order in (statuses, statuses[::-1]):
         folder = tmp_path / "-".join(order)
         for number, status in enumerate(order):
             write_segment(folder, f"{number}", rows("A", status))
+            if indexed_each_time:
+                rebuild_index(folder)
         rebuild_index(folder)
         assert read_stored_images(folder)["A"].status == best
         assert best_results(folder)["A"] == (f"{order.index(best)}-00000.parquet", best)

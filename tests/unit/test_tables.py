@@ -259,6 +259,7 @@ def test_the_configured_channel_is_measured(run, channel, mean):
     (found,) = run.objects()
     assert found["raw_mean_intensity"] == mean
     assert found["raw_ctcf"] == mean * 2000 - found["raw_background"] * 2000
+    assert float(run.rows()[0]["background"]) == pytest.approx(found["background"])
 
 
 def test_the_filter_of_intensity_sees_the_scale_and_the_channel(run):
@@ -286,12 +287,12 @@ def test_a_channel_beyond_the_pictures_channels_is_unsupported_there_and_nowhere
 
 def test_float_pictures_share_the_scale_of_the_brightest(tmp_path):
     run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"))
-    for name, brightest in (("A", 0.5), ("B", 200.0)):
+    for name, brightest in (("A", 200.0), ("B", 0.5)):
         candidate = stored_candidate(0, intensity_mean=[0.4 * brightest] * 3)
         rows = stored_rows(name, [candidate], dtype="float32", image_maximum=[brightest] * 3)
         run.segment(name, rows)
     run.summarize(min_mean_intensity=0)
-    assert [row["mean_intensity"] for row in run.objects()] == pytest.approx([0.2, 80])
+    assert [row["mean_intensity"] for row in run.objects()] == pytest.approx([80, 0.2])
 
 
 def test_a_dark_collection_is_warned_of_with_its_value_and_the_line_to_set(run, caplog):
