@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from samfleet.errors import UserError
 from samfleet.files import atomic_path, escape_name
 from samfleet.statuses import CHANGED, OK
 from samfleet.store.index import (
@@ -88,8 +89,16 @@ SCHEMA = pa.schema([pa.field(name, kind) for name, kind in IMAGE_FIELDS + CANDID
 _INDEX_COLUMNS = ["image_id", "status", "transient", "plan"]
 
 
-class SegmentError(Exception):
-    """A file among the segments is damaged or not ours; the message names it."""
+class SegmentError(UserError):
+    """A file among the segments is damaged or not ours.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.path = path
 
 
 def image_rows(image: dict, candidates: list[dict]) -> list[dict]:
@@ -131,19 +140,23 @@ class SegmentWriter:
         if len(self._flushes) < 2:
             return
         merged = self.folder / f"{self._name}.parquet"
-        with atomic_path(merged) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+        with atomic_path(merged) as temporary, _writer(temporary) as writer:
             for path in self._flushes:
-                flush = pq.read_table(path, schema=SCHEMA)
-                writer.write_table(flush, row_group_size=flush.num_rows)
+                for group in read_segment(path):
+                    writer.write_table(group, row_group_size=group.num_rows)
         for path in self._flushes:
             path.unlink(missing_ok=True)
         self._flushes = [merged]
 
 
 def _write_segment(path: Path, table: pa.Table) -> None:
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, _writer(temporary) as writer:
         # one row group: a picture's rows must not be torn apart
-        pq.write_table(table, temporary, row_group_size=table.num_rows)
+        writer.write_table(table, row_group_size=table.num_rows)
+
+
+def _writer(path: Path) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, SCHEMA, write_page_checksum=True)
 
 
 def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -151,18 +164,21 @@ def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Ta
 
     Raises:
         SegmentError: the file is damaged or was not written by this version of samfleet.
+        OSError: the file cannot be read at the moment.
         FileNotFoundError: a job has replaced it meanwhile.
     """
     try:
-        with pq.ParquetFile(path, memory_map=True) as segment:
+        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as segment:
             if not segment.schema_arrow.equals(SCHEMA):
-                raise SegmentError(f"{path}: not a segment of this version of samfleet")
+                raise SegmentError(path, "not a segment of this version of samfleet")
             for group in range(segment.num_row_groups):
                 yield segment.read_row_group(group, columns=columns)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, FileNotFoundError) or not path.exists():
             raise FileNotFoundError(path) from error
-        raise SegmentError(f"{path}: damaged: {error}") from error
+        if getattr(error, "errno", None):  # the file may be whole and the disk or network at fault
+            raise
+        raise SegmentError(path, f"damaged: {error}") from error
 
 
 def rebuild_index(folder: Path) -> Index:
@@ -174,23 +190,24 @@ def rebuild_index(folder: Path) -> Index:
     index = read_index(folder)
     if index is not None and index.segments == segments_on_disk(folder):
         return index
-    segments, images = _take_stock(folder, _set_aside)
+    segments, images = _take_stock(folder, set_aside)
     folder.mkdir(parents=True, exist_ok=True)
     return write_index(folder, segments, images.items())
 
 
 def stored_images(folder: Path) -> dict[str, StoredImage]:
     """Every picture that the store holds at this moment, by image id; nothing is written."""
-    return _take_stock(folder, lambda path, error: logger.warning("%s; left out", error))[1]
+    return _take_stock(folder, lambda error: logger.warning("%s; left out", error))[1]
 
 
-def _set_aside(path: Path, error: SegmentError) -> None:
+def set_aside(error: SegmentError) -> None:
+    """Rename a damaged or foreign file to end in `.damaged`, with a warning."""
     logger.warning("%s; set aside, its pictures are detected again", error)
-    os.replace(path, path.with_name(f"{path.name}.damaged"))
+    os.replace(error.path, error.path.with_name(f"{error.path.name}.damaged"))
 
 
 def _take_stock(
-    folder: Path, damaged: Callable[[Path, SegmentError], None]
+    folder: Path, damaged: Callable[[SegmentError], None]
 ) -> tuple[dict[str, int], dict[str, StoredImage]]:
     """Segments and pictures; only segments that the index does not know are read."""
     segments = segments_on_disk(folder)
@@ -208,7 +225,7 @@ def _take_stock(
         except FileNotFoundError:
             del segments[name]
         except SegmentError as error:
-            damaged(folder / name, error)
+            damaged(error)
             del segments[name]
     for identity, results in found.items():
         images[identity] = _best(results, images.get(identity))

@@ -23,7 +23,7 @@ from samfleet.plan.manifest import (
 )
 from samfleet.statuses import EMPTY, OK, PENDING, UNREADABLE, UNSUPPORTED
 from samfleet.store.ledger import collect_ledger
-from samfleet.store.segments import best_results, rebuild_index
+from samfleet.store.segments import SegmentError, best_results, rebuild_index, set_aside
 from samfleet.summary.candidates import (
     MeasuredCandidates,
     brightest_by_dtype,
@@ -100,7 +100,18 @@ def write_summary(config: dict, results: Path, store: Path) -> Counts:
         config: the completed configuration.
         results: the folder of the results; its manifest names the pictures.
         store: the store's folder of the model key.
+
+    Raises:
+        SegmentError: a segment turned out to be damaged; it has been set aside.
     """
+    try:
+        return _write_tables(config, results, store)
+    except SegmentError as error:
+        set_aside(error)
+        raise
+
+
+def _write_tables(config: dict, results: Path, store: Path) -> Counts:
     rebuild_index(store)
     rows = list(read_manifest(results / "manifest.tsv"))
     ranks: dict[str, list[int]] = {}
@@ -247,13 +258,18 @@ def _write_summary_csv(
         else:
             image = images.get(row.image_id, ImageSummary(PENDING, "not detected yet"))
         counts.statuses[image.status] += 1
-        own = [escape_name(value) for value in values.get(row.path, [""] * len(columns))]
+        own = [_printable(value) for value in values.get(row.path, [""] * len(columns))]
         records.append([escape_name(row.path), row.image_id, *vars(image).values(), *own])
-    table = pd.DataFrame(records, columns=[*RESERVED_COLUMNS, *map(escape_name, columns)])
+    table = pd.DataFrame(records, columns=[*RESERVED_COLUMNS, *map(_printable, columns)])
     whole = ["width", "height", "n_candidates", "n_objects", "object_area"]
     table[whole] = table[whole].astype("Int64")
     with atomic_path(results / "summary.csv") as temporary:
         table.to_csv(temporary, index=False, float_format=_FLOAT_FORMAT)
+
+
+def _printable(value: str) -> str:
+    """A user's value as it is, but for bytes that are not UTF-8."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _write_filtering_csv(results: Path, counts: Counts) -> None:

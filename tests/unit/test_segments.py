@@ -132,3 +132,31 @@ def test_an_index_leaves_out_a_segment_that_a_job_replaced_while_it_was_made(tmp
 def test_a_reason_is_one_printable_line():
     assert reason_text("two\nlines\tand \x00\udcff") == r"two lines and \u0000\xff"
     assert len(reason_text("x" * 10_000)) == 500
+
+
+def test_a_flipped_bit_in_any_page_is_damage(tmp_path):
+    write_segment(tmp_path, "a", PICTURES[0])
+    path = tmp_path / "a-00000.parquet"
+    whole = path.read_bytes()
+    with pq.ParquetFile(path) as segment:
+        group = segment.metadata.row_group(0)
+        columns = [group.column(number) for number in range(group.num_columns)]
+    rle = next(column for column in columns if column.path_in_schema == "rle")
+    end = rle.dictionary_page_offset + rle.total_compressed_size
+    content = bytearray(whole)
+    content[end - 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SegmentError, match=r"a-00000\.parquet: damaged"):
+        read(tmp_path)
+
+
+def test_a_disk_that_fails_is_not_a_damaged_segment(tmp_path, monkeypatch):
+    write_segment(tmp_path, "a", PICTURES[0])
+
+    def fail(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("samfleet.store.segments.pq.ParquetFile", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        rebuild_index(tmp_path)
+    assert (tmp_path / "a-00000.parquet").exists()
