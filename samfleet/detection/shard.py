@@ -192,7 +192,7 @@ def _finished_reading(planned: ShardImage, task: Task, workers: Workers) -> Dete
     try:
         read = workers.result(task)
     except WorkerCrash as crash:
-        read = Failure(UNREADABLE, f"{crash}", False, planned.image_id)
+        read = Failure(UNREADABLE, f"{crash}", True, planned.image_id)
     except Exception as error:
         logger.exception("%s", escape_name(planned.path))
         read = Failure(ERROR, f"{type(error).__name__}: {error}", True, planned.image_id)
@@ -265,13 +265,14 @@ def _generate(generator: "MaskGenerator", detection: Detection) -> list[dict]:
         except torch.cuda.OutOfMemoryError:
             if points_per_batch == 1:
                 raise
-            torch.cuda.empty_cache()
-            points_per_batch //= 2
-            logger.warning(
-                "%s: out of memory; again with %d prompts at a time",
-                escape_name(detection.planned.path),
-                points_per_batch,
-            )
+        # only here, behind the handler, has the traceback let go of the tensors
+        torch.cuda.empty_cache()
+        points_per_batch //= 2
+        logger.warning(
+            "%s: out of memory; again with %d prompts at a time",
+            escape_name(detection.planned.path),
+            points_per_batch,
+        )
 
 
 def _is_device_failure(error: Exception) -> bool:
