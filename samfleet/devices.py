@@ -44,7 +44,7 @@ def visible_devices(
     if inherited is None:
         return [Device(str(index), uuid) for index, uuid in enumerate(uuids)]
     devices = []
-    for entry in (part.strip() for part in inherited.split(",")):
+    for entry in dict.fromkeys(part.strip() for part in inherited.split(",")):
         if entry.isdecimal():
             index = int(entry)
             if uuids and index >= len(uuids):

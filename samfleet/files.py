@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -63,6 +64,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: str | Path, older_than: float) -> None:
+    """Remove temporary files that a killed process left in a folder.
+
+    Args:
+        older_than: seconds; a file that somebody may still be writing is left alone.
+    """
+    for path in Path(folder).glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > older_than:
+                path.unlink()
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:

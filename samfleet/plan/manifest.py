@@ -107,7 +107,7 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
 
 
 def _source(images: str) -> Path:
-    return _DEMO / "images" if images == "demo" else Path(images)
+    return _DEMO / "images" if images == "demo" else Path(images).expanduser()
 
 
 def collection_root(images: str) -> Path:
@@ -118,14 +118,14 @@ def collection_root(images: str) -> Path:
 
 def labels_folder(labels: str) -> Path:
     """The folder that `evaluation.labels` names."""
-    return _DEMO / "labels" if labels == "demo" else Path(labels)
+    return _DEMO / "labels" if labels == "demo" else Path(labels).expanduser()
 
 
 def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
     """The user's further columns and their values by path; none unless `images` is a table."""
-    if images == "demo" or not Path(images).is_file():
+    if not _source(images).is_file():
         return [], {}
-    table = _read_table(Path(images), must_exist=False)
+    table = _read_table(_source(images), must_exist=False)
     return table.columns, table.values
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from samfleet.files import escape_name, write_atomic
+from samfleet.files import escape_name, remove_leftovers, write_atomic
 from samfleet.identity import digest_of, digest_of_rows
 from samfleet.plan.manifest import (
     Collection,
@@ -47,6 +47,7 @@ from samfleet.store.segments import rebuild_index
 logger = logging.getLogger(__name__)
 
 _ABANDONED_SECONDS = 30 * 86400
+_LEFTOVER_SECONDS = 86400
 
 
 def make_plan(config: dict, results: Path, model_key: str, gpus: int) -> Plan:
@@ -89,6 +90,7 @@ def make_plan(config: dict, results: Path, model_key: str, gpus: int) -> Plan:
     write_atomic(last_plan_file(results), plan.to_json())
     write_atomic(plan_file(results), plan.to_json())
     _remove_old_plans(results, plan)
+    remove_leftovers(folder, _LEFTOVER_SECONDS)
     _report(collection, rows, pending, plan)
     return plan
 

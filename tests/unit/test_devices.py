@@ -45,6 +45,7 @@ def seen(value: str | None) -> list[tuple[str, str]]:
         ("-1", []),
         ("0,-1,1", [("0", "GPU-1a2b")]),
         ("0,3,1", [("0", "GPU-1a2b")]),
+        ("0,0,1", [("0", "GPU-1a2b"), ("1", "GPU-1a3c")]),
         ("NoDevFiles", []),
         ("GPU-2d4e", [("GPU-2d4e", "GPU-2d4e")]),
         ("GPU-2,GPU-1a3", [("GPU-2", "GPU-2d4e"), ("GPU-1a3", "GPU-1a3c")]),

@@ -10,6 +10,7 @@ from samfleet.files import (
     atomic_path,
     escape_name,
     read_rows,
+    remove_leftovers,
     unescape_name,
     write_atomic,
     write_rows,
@@ -105,3 +106,13 @@ def test_written_files_have_the_permissions_that_the_user_asked_for(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_only_old_temporary_files_are_leftovers(tmp_path):
+    old, new, kept = tmp_path / ".a.parquet.1.tmp", tmp_path / ".b.2.tmp", tmp_path / "c.parquet"
+    for path in (old, new, kept):
+        path.touch()
+    for path in (old, kept):
+        os.utime(path, (0, 0))
+    remove_leftovers(tmp_path, older_than=3600)
+    assert sorted(tmp_path.iterdir()) == [new, kept]
