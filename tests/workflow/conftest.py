@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import yaml
 
@@ -44,6 +46,8 @@ class Workspace:
         self.images = folder / "images"
         self.images.mkdir(parents=True)
         self.results = folder / "results"
+        self.output = folder / "output.txt"
+        self.started: list[psutil.Popen] = []
         self.config = {
             "images": "images",
             "sam": {
@@ -107,6 +111,27 @@ class Workspace:
         jobs = Counter(job for job in _JOB.findall(process.stdout) if job in _STAGES)
         return Run(process.returncode, process.stdout, jobs, len(self.ledger()) - before)
 
+    def start(self, *arguments: str, cores: int = 1) -> psutil.Popen:
+        """Start Snakemake in a process group of its own; its output goes to `output`."""
+        with self.output.open("w") as output:
+            process = psutil.Popen(
+                self.command(*arguments, cores=cores),
+                env=self.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.started.append(process)
+        return process
+
+    def stop(self) -> None:
+        """Kill what `start` started and is still running."""
+        for process in self.started:
+            if process.poll() is None:
+                for each in [*process.children(recursive=True), process]:
+                    each.kill()
+                process.wait()
+
     def command_line(self, *arguments: str, fails: bool = False) -> str:
         """Run `python -m samfleet` on this folder's configuration and return what it said."""
         process = subprocess.run(
@@ -135,6 +160,8 @@ class Workspace:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """An empty working directory."""
-    return Workspace(tmp_path / "work")
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """An empty working directory; no process outlives the test."""
+    workspace = Workspace(tmp_path / "work")
+    yield workspace
+    workspace.stop()

@@ -111,19 +111,13 @@ def test_an_interrupted_run_goes_on_with_what_is_left_on_other_gpus(workspace):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"min_seconds": 0, "flush_seconds": 0}
     workspace.config["devices"] = [f"gpu{number}" for number in range(8)]
-    with open(workspace.folder / "output.txt", "w") as output:
-        snakemake = psutil.Popen(
-            workspace.command("--resources", "gpu=2", cores=2),
-            env=workspace.environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        while not workspace.ledger() and snakemake.poll() is None:
-            time.sleep(0.1)
-        jobs = snakemake.children(recursive=True)
-        for process in [snakemake, *jobs]:
-            process.kill()
-        psutil.wait_procs([snakemake, *jobs])
+    snakemake = workspace.start("--resources", "gpu=2", cores=2)
+    while not workspace.ledger() and snakemake.poll() is None:
+        time.sleep(0.1)
+    processes = [*snakemake.children(recursive=True), snakemake]
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes)
     finished = len({row["image_id"] for row in workspace.ledger()})
     assert 1 <= finished < 8
     workspace.run("--unlock")

@@ -22,22 +22,10 @@ def busy(workspace):
     return workspace
 
 
-def start(workspace, *arguments: str) -> psutil.Popen:
-    """Start Snakemake in a process group of its own."""
-    with open(workspace.folder / "output.txt", "w") as output:
-        return psutil.Popen(
-            workspace.command(*arguments),
-            env=workspace.environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
 def wait_for_first_result(workspace, snakemake: psutil.Popen) -> None:
     """Wait until the job has written the first picture."""
     while not workspace.ledger():
-        assert snakemake.poll() is None, (workspace.folder / "output.txt").read_text()
+        assert snakemake.poll() is None, workspace.output.read_text()
         time.sleep(0.05)
 
 
@@ -52,19 +40,19 @@ def assert_complete(workspace, at_most_twice: int) -> None:
 
 
 def test_sigterm_to_a_job_ends_it_in_seconds_and_the_retry_goes_on(busy):
-    snakemake = start(busy)
+    snakemake = busy.start()
     wait_for_first_result(busy, snakemake)
     (job,) = detect_processes(snakemake)
     job.terminate()
     job.wait(timeout=30)
     assert snakemake.wait(timeout=300) == 0
-    output = (busy.folder / "output.txt").read_text()
+    output = busy.output.read_text()
     assert "stopped by SIGTERM; what is finished is kept" in output
     assert_complete(busy, at_most_twice=0)
 
 
 def test_ctrl_c_stops_everything_and_the_next_run_goes_on(busy):
-    snakemake = start(busy)
+    snakemake = busy.start()
     wait_for_first_result(busy, snakemake)
     children = snakemake.children(recursive=True)
     os.killpg(snakemake.pid, signal.SIGINT)
@@ -76,7 +64,7 @@ def test_ctrl_c_stops_everything_and_the_next_run_goes_on(busy):
 
 
 def test_sigterm_to_snakemake_lets_running_jobs_finish(busy):
-    snakemake = start(busy)
+    snakemake = busy.start()
     wait_for_first_result(busy, snakemake)
     snakemake.terminate()
     snakemake.wait(timeout=300)
@@ -86,7 +74,7 @@ def test_sigterm_to_snakemake_lets_running_jobs_finish(busy):
 
 
 def test_a_second_run_on_the_same_results_is_refused(busy):
-    snakemake = start(busy)
+    snakemake = busy.start()
     wait_for_first_result(busy, snakemake)
     second = busy.run(fails=True)
     assert "lock" in second.output.lower()
@@ -128,14 +116,14 @@ def remount(folder, options: str) -> None:
 
 
 def test_a_full_disk_is_named_and_loses_nothing_that_is_finished(small_disk):
-    snakemake = start(small_disk, "--retries", "0")
+    snakemake = small_disk.start("--retries", "0")
     wait_for_first_result(small_disk, snakemake)
     filler = small_disk.results / "filler"
     with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
     assert snakemake.wait(timeout=300) != 0
-    assert "No space left on device" in (small_disk.folder / "output.txt").read_text()
+    assert "No space left on device" in small_disk.output.read_text()
     filler.unlink()
     remount(small_disk.results, "size=20m")
     small_disk.run()

@@ -3,7 +3,6 @@
 import datetime
 import itertools
 import re
-import subprocess
 import time
 
 import psutil
@@ -62,30 +61,24 @@ def test_no_device_is_held_twice_and_a_killed_job_loses_its_lease(shards_of_one)
     workspace = shards_of_one
     workspace.config["devices"] = ["gpu0", "gpu1", "gpu2", "gpu3"]
     killed: dict[int, float] = {}
-    with open(workspace.folder / "output.txt", "w") as output:
-        snakemake = psutil.Popen(
-            workspace.command("--resources", "gpu=4", cores=4),
-            env=workspace.environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        while snakemake.poll() is None:
-            working = [job for job in detect_processes(snakemake) if job.children()]
-            if len(killed) < 2 and len(working) > 1:
-                job = next((job for job in working if job.pid not in killed), None)
-                if job is not None:
-                    workers = job.children(recursive=True)
-                    job.kill()
-                    killed[job.pid] = time.time()
-                    gone, alive = psutil.wait_procs(workers, timeout=60)
-                    assert gone and not alive, "workers must end with the job that started them"
-            time.sleep(0.2)
-    assert snakemake.returncode == 0, (workspace.folder / "output.txt").read_text()
+    snakemake = workspace.start("--resources", "gpu=4", cores=4)
+    while snakemake.poll() is None:
+        working = [job for job in detect_processes(snakemake) if job.children()]
+        if len(killed) < 2 and len(working) > 1:
+            job = next((job for job in working if job.pid not in killed), None)
+            if job is not None:
+                workers = job.children(recursive=True)
+                job.kill()
+                killed[job.pid] = time.time()
+                gone, alive = psutil.wait_procs(workers, timeout=60)
+                assert gone and not alive, "workers must end with the job that started them"
+        time.sleep(0.2)
+    assert snakemake.returncode == 0, workspace.output.read_text()
     assert len(killed) == 2
 
     assert {row["status"] for row in workspace.summary().values()} == {"ok"}
     assert len(workspace.summary()) == 10
-    held = leases((workspace.folder / "output.txt").read_text())
+    held = leases(workspace.output.read_text())
     assert set(held) == {"gpu0", "gpu1", "gpu2", "gpu3"}
     open_ends = 0
     for device, intervals in held.items():
