@@ -287,6 +287,7 @@ def _extent(
         mask, cell: (k,) int64, the cells along outlines.
         lines: (pixels of a cell, k) bool, lines of these cells that hold a pixel.
     """
+    whole = whole & (axis.count > 0)
     first = torch.where(whole, axis.start, axis.pixels).amin(1)
     last = torch.where(whole, axis.start + axis.count - 1, -1).amax(1)
     # In int32, which torch reduces a hundred times faster than int64 on a CPU.
