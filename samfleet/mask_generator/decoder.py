@@ -32,6 +32,11 @@ class Decoded:
     index: torch.Tensor
     predicted_iou: torch.Tensor
 
+    def split(self, masks: int) -> list[Decoded]:
+        """Parts of at most so many masks; one empty part of none."""
+        parts = (field.split(masks) for field in (self.logits, self.index, self.predicted_iou))
+        return [Decoded(*fields) for fields in zip(*parts, strict=True)]
+
 
 class Decoder:
     """The decoder of ``Sam``: the same kernels on the same values, with fewer copies between them.

@@ -15,7 +15,7 @@ from segment_anything.utils import amg
 from segment_anything.utils.transforms import ResizeLongestSide
 from torchvision.ops.boxes import batched_nms, box_area
 
-from samfleet.mask_generator.decoder import Decoder
+from samfleet.mask_generator.decoder import Decoded, Decoder
 from samfleet.mask_generator.encoder import encode_frames
 from samfleet.mask_generator.fast_decoder import FastDecoder
 from samfleet.mask_generator.geometry import Geometry
@@ -26,6 +26,8 @@ from samfleet.mask_generator.upsampling import Upsampler
 
 #: Prompts decoded at once, by precision. Fixed, since another number can move last bits.
 DEFAULT_POINTS_PER_BATCH = {"exact": 64, "fast": 64, "tf32": 64, "bf16": 64}
+# Masks × pixels of the image to upsample at once, which bounds the memory of the worst masks.
+PIXELS_AT_ONCE = 1 << 27
 PRECISIONS = tuple(DEFAULT_POINTS_PER_BATCH)
 
 
@@ -220,11 +222,10 @@ class MaskGenerator:
         crop_box: list[int],
         size: tuple[int, int],
     ) -> Candidates:
-        device = self.sam.device
         x0, y0, x1, y1 = crop_box
         with self._stage("decoding"):
             encoder_points = self._transform.apply_coords(points, (y1 - y0, x1 - x0))
-            encoder_points = torch.as_tensor(encoder_points, device=device)
+            encoder_points = torch.as_tensor(encoder_points, device=self.sam.device)
             with self._arithmetic():
                 decoded = self._decoder.decode(encoder_points, self.pred_iou_thresh)
         with self._stage("postprocessing"):
@@ -235,28 +236,44 @@ class MaskGenerator:
                 image=(y1 - y0, x1 - x0),
                 masks_per_prompt=self._decoder.masks_per_prompt,
             )
-            upsampler = Upsampler(
-                geometry,
-                self.sam.mask_threshold,
-                self.stability_score_offset,
-                device,
-                exact=self._exact,
+            at_once = max(1, PIXELS_AT_ONCE // (geometry.image[0] * geometry.image[1]))
+            return Candidates.concatenate(
+                [
+                    self._filter(part, points, geometry, crop_box, size)
+                    for part in decoded.split(at_once)
+                ]
             )
-            masks = upsampler.masks(decoded.logits)
-            kept = torch.ones_like(masks.stability, dtype=torch.bool)
-            if self.stability_score_thresh > 0:
-                kept = masks.stability >= self.stability_score_thresh
-            kept &= ~amg.is_box_near_crop_edge(masks.boxes, crop_box, [0, 0, size[1], size[0]])
-            index = kept.nonzero()[:, 0]
-            prompts = decoded.index[index] // self._decoder.masks_per_prompt
-            return Candidates(
-                boxes=masks.boxes[index],
-                predicted_iou=decoded.predicted_iou[index],
-                stability=masks.stability[index],
-                points=torch.as_tensor(points)[prompts.cpu()],
-                crops=torch.tensor(crop_box).expand(len(index), -1),
-                masks=Packer(upsampler.y, upsampler.x).pack(masks, index),
-            )
+
+    def _filter(
+        self,
+        decoded: Decoded,
+        points: np.ndarray,
+        geometry: Geometry,
+        crop_box: list[int],
+        size: tuple[int, int],
+    ) -> Candidates:
+        """Masks that are stable and do not end at a crop's edge within the image."""
+        upsampler = Upsampler(
+            geometry,
+            self.sam.mask_threshold,
+            self.stability_score_offset,
+            self.sam.device,
+            exact=self._exact,
+        )
+        masks = upsampler.masks(decoded.logits)
+        kept = ~amg.is_box_near_crop_edge(masks.boxes, crop_box, [0, 0, size[1], size[0]])
+        if self.stability_score_thresh > 0:
+            kept &= masks.stability >= self.stability_score_thresh
+        index = kept.nonzero()[:, 0]
+        prompts = decoded.index[index] // self._decoder.masks_per_prompt
+        return Candidates(
+            boxes=masks.boxes[index],
+            predicted_iou=decoded.predicted_iou[index],
+            stability=masks.stability[index],
+            points=torch.as_tensor(points)[prompts.cpu()],
+            crops=torch.tensor(crop_box).expand(len(index), -1),
+            masks=Packer(upsampler.y, upsampler.x).pack(masks, index),
+        )
 
     def _records(self, candidates: Candidates, size: tuple[int, int]) -> list[dict]:
         counts = []

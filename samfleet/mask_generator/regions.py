@@ -27,8 +27,9 @@ def remove_small_regions(
     Returns:
         The region and corner of the new mask, and whether anything was filled or removed.
     """
-    mask, corner = _add_margin(mask, corner, size, min_area)
+    mask, corner = _align(mask, corner, size, min_area)
     background, small = _label(~mask, min_area)
+    # What meets the region's sides goes on beyond them, where there is enough of it.
     small[_labels_at_cuts(background, corner, size)] = False
     changed = small.any()
     if changed:
@@ -50,13 +51,13 @@ def _label(flags: np.ndarray, min_area: int) -> tuple[np.ndarray, np.ndarray]:
     return labels, small
 
 
-def _add_margin(
+def _align(
     mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int], min_area: int
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Adds background around a region, so that what lies beyond it is in no small hole."""
-    end = [min(corner[i] + mask.shape[i] + 1, size[i]) for i in (0, 1)]
+    """Widens a region to even corners, or to the frame if there is little of that beyond it."""
     # OpenCV labels blocks of 2 x 2 pixels, so that labels have the frame's order from even corners.
-    begin = [max(corner[i] - 1, 0) // 2 * 2 for i in (0, 1)]
+    begin = [corner[i] // 2 * 2 for i in (0, 1)]
+    end = [corner[i] + mask.shape[i] for i in (0, 1)]
     if any(0 < area < min_area for area in _areas_beyond(begin, end, size)):
         begin, end = [0, 0], list(size)
     out = np.zeros((end[0] - begin[0], end[1] - begin[1]), dtype=bool)
