@@ -105,7 +105,7 @@ class Workspace:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            timeout=1800,
         )
         assert (process.returncode != 0) == fails, process.stdout
         jobs = Counter(job for job in _JOB.findall(process.stdout) if job in _STAGES)

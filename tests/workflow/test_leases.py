@@ -70,7 +70,7 @@ def test_no_device_is_held_twice_and_a_killed_job_loses_its_lease(shards_of_one)
                 workers = job.children(recursive=True)
                 job.kill()
                 killed[job.pid] = time.time()
-                gone, alive = psutil.wait_procs(workers, timeout=60)
+                gone, alive = psutil.wait_procs(workers, timeout=300)
                 assert gone and not alive, "workers must end with the job that started them"
         time.sleep(0.2)
     assert snakemake.returncode == 0, workspace.output.read_text()
