@@ -1,0 +1,22 @@
+#!/usr/bin/env python3
+"""Say whether a PBS job is running, a success or failed: what Snakemake asks after each job."""
+
+import re
+import subprocess
+import sys
+
+
+def status(answer: str) -> str:
+    """The state of a job from what `qstat -x -f` says."""
+    if "Unknown Job Id" in answer:
+        return "failed"  # PBS forgot the job: to run it again costs little, to wait would never end
+    state = re.search(r"^\s*job_state = (\w)", answer, re.MULTILINE)
+    if state is None or state[1] not in "FXC":
+        return "running"  # also where PBS does not answer: it is asked again
+    exit_status = re.search(r"^\s*exit_status = (-?\d+)", answer, re.MULTILINE | re.IGNORECASE)
+    return "success" if exit_status and exit_status[1] == "0" else "failed"
+
+
+if __name__ == "__main__":
+    run = subprocess.run(["qstat", "-x", "-f", sys.argv[1]], capture_output=True, text=True)
+    print(status(run.stdout + run.stderr))
