@@ -72,9 +72,9 @@ class Decoder:
         prompts = passed.any(1).nonzero()[:, 0]
         logits = self._upscale(tokens[:, 1 : 1 + self.decoder.num_mask_tokens], image, prompts)
         return Decoded(
-            logits=logits[passed[prompts]],
+            logits=logits[passed[prompts]].float(),
             index=passed.flatten().nonzero()[:, 0],
-            predicted_iou=predicted_iou[passed],
+            predicted_iou=predicted_iou[passed].float(),
         )
 
     def _embed(self, points: torch.Tensor) -> torch.Tensor:

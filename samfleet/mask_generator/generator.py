@@ -161,8 +161,11 @@ class MaskGenerator:
             stability_score, crop_box [x, y, width, height].
 
         Raises:
+            ValueError: if the image has another shape or dtype.
             torch.cuda.OutOfMemoryError: if a batch does not fit; smaller ones may.
         """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+            raise ValueError(f"expected (height, width, 3) uint8, not {rgb.shape} {rgb.dtype}")
         self.seconds = {"encoding": 0.0, "decoding": 0.0, "postprocessing": 0.0}
         size = rgb.shape[:2]
         crop_boxes, layers = amg.generate_crop_boxes(

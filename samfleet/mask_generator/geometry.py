@@ -98,8 +98,15 @@ class Axis:
 
 
 @lru_cache(maxsize=64)
-def cut_axis(geometry: Geometry, dim: int, device: torch.device) -> Axis:
-    """Cuts dimension 0 (rows) or 1 (columns) into cells."""
+def cut_axis(geometry: Geometry, dim: int, device: torch.device, threads: int) -> Axis:
+    """Cuts one dimension into cells.
+
+    Args:
+        geometry: the sizes.
+        dim: 0 for rows, 1 for columns.
+        device: where to keep the weights.
+        threads: torch's number of threads, on which the library's choice of a kernel depends.
+    """
     channels = geometry.masks_per_prompt
     first = _weights(geometry.logits, geometry.encoder, dim, channels, device)
     second = _weights(geometry.unpadded, geometry.image, dim, channels, device)

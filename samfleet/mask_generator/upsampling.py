@@ -81,7 +81,8 @@ class Upsampler:
         exact: bool = True,
     ) -> None:
         self.geometry = geometry
-        self.y, self.x = (cut_axis(geometry, dim, device) for dim in (0, 1))
+        threads = torch.get_num_threads()
+        self.y, self.x = (cut_axis(geometry, dim, device, threads) for dim in (0, 1))
         self.thresholds = (
             mask_threshold,
             mask_threshold + stability_score_offset,

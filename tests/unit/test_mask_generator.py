@@ -353,3 +353,9 @@ def test_images_other_than_rgb(sam, monkeypatch):
 def test_parameters_that_cannot_work(sam, parameters, message):
     with pytest.raises(ValueError, match=message):
         MaskGenerator(sam, **parameters)
+
+
+@pytest.mark.parametrize("rgb", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.uint16)])
+def test_images_of_another_kind(sam, rgb):
+    with pytest.raises(ValueError, match="uint8"):
+        MaskGenerator(sam).generate(rgb)
