@@ -64,7 +64,7 @@ class TrainingSettings:
 
     small_steps: int = 2500
     steps: int = 350
-    full_steps: int = 900
+    full_steps: int = 450
     crops: int = 4
     prompts: int = 24
     synthetic: float = 0.35

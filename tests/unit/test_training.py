@@ -204,6 +204,37 @@ def test_background_prompts_are_rated_0(model):
     assert torch.allclose(terms["iou"], ious.square().mean())
 
 
+def test_predicted_ious_are_trained_towards_the_true_ones(model):
+    settings = TrainingSettings(synthetic=0.0, prompts=8)
+    example = make_example([_disc_picture()], settings, GRID // 3, np.random.default_rng(1))
+    batch = collate([example], torch.device("cpu"))
+    meant = batch.targets[0] > 0
+    with torch.no_grad():
+        sam = model.sam
+        bias = sam.mask_decoder.output_upscaling[3].bias
+        bias[0] -= 8.0  # as initialised, no mask would have a pixel, and every IoU would be 0
+        terms = losses(model, batch)
+        embedding, encoding = model.embed(batch.images, batch.corners)
+        masks, ious = model.decode(embedding, encoding, batch.points, meant)
+        bias[0] += 8.0
+    wanted = torch.zeros_like(ious)
+    for row, target in zip(torch.nonzero(meant)[:, 0], batch.targets[0][meant], strict=True):
+        truth = torch.nn.functional.avg_pool2d((batch.labels == target).float(), 2)[0] >= 0.5
+        mask = masks[row].flatten(3, 4).flatten(1, 2) > 0
+        wanted[row] = (mask & truth).sum((1, 2)) / (mask | truth).sum((1, 2)).clamp(min=1)
+    assert wanted.max() > 0
+    assert torch.allclose(terms["iou"], (ious - wanted).square().mean())
+
+
+def test_relative_positions_are_cut_around_the_middle(model):
+    block = model.sam.image_encoder.blocks[-1]
+    cut = training._cropped_positions(block, GRID // 3)["attn.rel_pos_h"]
+    whole = block.attn.rel_pos_h
+    assert whole.shape[0] == 2 * GRID - 1 and cut.shape[0] == 2 * (GRID // 3) - 1
+    assert cut[GRID // 3 - 1].data_ptr() == whole[GRID - 1].data_ptr()  # no displacement
+    assert not training._cropped_positions(model.sam.image_encoder.blocks[0], GRID // 3)
+
+
 def test_a_few_steps_learn(model):
     """The loss on one batch falls when it is trained on."""
     trainee = Trainee(build_tiny())
