@@ -1,0 +1,337 @@
+"""Real runs on a real Slurm with pretended GPUs: who gets which device, and faults of every kind."""
+
+import csv
+import datetime
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+from tests.cluster.testbed import TestBed
+from tests.workflow.conftest import CLONE, Workspace
+
+_MEM_MB = 1450  # more than a detection of small pictures takes, less than one of the large picture
+_LARGE = "p30.png"
+_PENDING = re.compile(r"(\d+) pictures, (\d+) to detect")
+
+
+class Submission:
+    """A run of Snakemake on the test bed, and what Slurm said about its jobs meanwhile.
+
+    Attributes:
+        samples: for every look at Slurm the records of the jobs that were running.
+        jobs: the last record of every job by its number.
+    """
+
+    def __init__(self, cluster: TestBed, workspace: Workspace, *arguments: str):
+        self.cluster, self.workspace = cluster, workspace
+        self.samples: list[list[dict[str, str]]] = []
+        self.jobs: dict[str, dict[str, str]] = {}
+        self._earlier = {job["JobId"] for job in cluster.jobs()}
+        command = workspace.command("--workflow-profile", str(CLONE / "profiles/slurm"), *arguments)
+        command[1:3] = [str(Path(__file__).with_name("impatient.py"))]
+        cores = command.index("--cores")
+        del command[cores : cores + 2]  # would limit the threads that jobs ask for
+        self.output = workspace.folder / f"output{time.time_ns()}.txt"
+        with self.output.open("w") as output:
+            self.process = psutil.Popen(
+                ["nice", "-n", "5", *cluster.inside(*command)],
+                env=workspace.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def look(self) -> None:
+        """Take a sample."""
+        jobs = [job for job in self.cluster.jobs() if job["JobId"] not in self._earlier]
+        self.samples.append([job for job in jobs if job["JobState"] == "RUNNING"])
+        self.jobs |= {job["JobId"]: job for job in jobs}
+
+    def follow(self, step: Callable[[], bool] = lambda: False, seconds: float = 900) -> None:
+        """Take samples until the run ends or `step`, called in between, is true."""
+        end = time.monotonic() + seconds
+        while not step() and self.process.poll() is None:
+            assert time.monotonic() < end, self.output.read_text()[-5000:]
+            self.look()
+            for _ in range(10):
+                time.sleep(0.05)
+                if step():
+                    return
+
+    def succeeded(self) -> bool:
+        """Wait for the end of the run."""
+        self.follow()
+        return self.process.wait() == 0
+
+
+def shard_of(job: dict[str, str]) -> str:
+    """The shard of a detection job, from the rule and the wildcards in its comment; else nothing."""
+    found = re.fullmatch(r"rule_detect_wildcards_.*_(\d+)", job.get("Comment", ""))
+    return found[1] if found else ""
+
+
+def devices_of(job: dict[str, str]) -> list[tuple[str, str]]:
+    """The (node, device) pairs that Slurm gave a running job."""
+    indices = re.search(r"IDX:([\d,-]+)", job.get("GRES", ""))
+    numbers: list[str] = []
+    for part in indices[1].split(",") if indices else []:
+        first, _, last = part.partition("-")
+        numbers += map(str, range(int(first), int(last or first) + 1))
+    return [(job["NodeList"], number) for number in numbers]
+
+
+def ledgers(workspace: Workspace) -> dict[str, list[dict[str, str]]]:
+    """The rows of each job's own ledger, by its file."""
+    found = {}
+    for path in (workspace.results / "ledger").glob("*.csv"):
+        with path.open(newline="") as file:
+            found[path.stem] = list(csv.DictReader(file))
+    return found
+
+
+def detections(workspace: Workspace) -> Counter:
+    """How often each picture's content was detected."""
+    rows = [row for rows in ledgers(workspace).values() for row in rows]
+    return Counter(row["image_id"] for row in rows if row["status"] == "ok")
+
+
+def begun(workspace: Workspace) -> set[str]:
+    """The shards of which some picture is recorded."""
+    return {row["shard"] for rows in ledgers(workspace).values() for row in rows}
+
+
+def processes_of(job: str) -> Iterator[psutil.Process]:
+    """The processes of a detection in a Slurm job."""
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.environ().get("SLURM_JOB_ID") == job
+                and "detect.py" in process.cmdline()[-1]
+            ):
+                yield process
+        except (psutil.Error, IndexError):
+            continue
+
+
+def freeze(job: str) -> list[psutil.Process]:
+    """Stop a job where it is, so that it is in mid-shard when something happens."""
+    processes = list(processes_of(job))
+    for process in processes:
+        process.suspend()
+    return processes
+
+
+def large_picture(path: Path) -> None:
+    """A picture whose masks take more memory than a job asks for at first."""
+    pixels = np.zeros((3500, 3500), np.uint8)
+    for number in range(3):
+        cv2.circle(pixels, (900 * (number + 1), 1700), 300, 200, -1)
+    cv2.imwrite(str(path), pixels)
+
+
+def prepared(folder: Path, pictures: int, shard: dict) -> Workspace:
+    """A workspace whose devices the scheduler hands out."""
+    workspace = Workspace(folder)
+    for number in range(pictures):
+        workspace.add_image(f"p{number:02d}.png", number)
+    workspace.config["devices"] = ["0", "1", "2", "3"]
+    workspace.config["shard"] = {"threads": 2, "mem_mb": 3000, "flush_seconds": 0} | shard
+    return workspace
+
+
+@dataclass
+class Faults:
+    """Breaks jobs in mid-shard: one is cancelled, one hangs until its time is over, one loses its
+    node. The large picture lets another exceed its memory.
+
+    Attributes:
+        victims: the number of the job by what happened to it.
+    """
+
+    submission: Submission
+    victims: dict[str, str] = field(default_factory=dict)
+
+    def step(self) -> bool:
+        """Break what is ready to be broken."""
+        cluster = self.submission.cluster
+        started = begun(self.submission.workspace)
+        for job in self.submission.samples[-1] if self.submission.samples else []:
+            shard, number = shard_of(job), job["JobId"]
+            if shard not in started or shard == "0008" or number in self.victims.values():
+                continue
+            if job["NodeList"] == "n2" and "node" not in self.victims:
+                freeze(number)
+                self.victims["node"] = number
+                cluster.slurm("scontrol", "update", "NodeName=n2", "State=down", "Reason=test")
+            elif job["NodeList"] == "n1" and "cancelled" not in self.victims:
+                freeze(number)
+                self.victims["cancelled"] = number
+                cluster.slurm("scancel", number)
+            elif job["NodeList"] == "n1" and "time" not in self.victims:
+                freeze(number)
+                self.victims["time"] = number
+                cluster.slurm("scontrol", "update", f"JobId={number}", "EndTime=now")
+        if "node" in self.victims:
+            self._revive_node()
+        return False
+
+    def _revive_node(self) -> None:
+        """Bring the node back, and its jobs: Slurm would wait two minutes before it starts them."""
+        cluster = self.submission.cluster
+        if cluster.steps("n2"):
+            return  # still ending; the same job must not come to the node a second time
+        for job in cluster.jobs():
+            if job["JobState"] == "PENDING" and job["Reason"] == "BeginTime":
+                cluster.slurm("scontrol", "update", f"JobId={job['JobId']}", "StartTime=now")
+        if "down" in cluster.slurm("sinfo", "-hn", "n2", "-o", "%T"):
+            cluster.slurm("scontrol", "update", "NodeName=n2", "State=resume")
+
+
+@pytest.fixture(scope="module")
+def faulty(cluster, tmp_path_factory) -> Faults:
+    """A run of nine shards of four pictures on eight GPUs, in which jobs meet faults."""
+    shard = {"min_seconds": 0.4, "mem_mb": _MEM_MB}
+    workspace = prepared(tmp_path_factory.mktemp("faulty") / "work", 36, shard)
+    large_picture(workspace.images / _LARGE)
+    faults = Faults(Submission(cluster, workspace))
+    faults.submission.follow(faults.step)
+    assert faults.submission.succeeded(), faults.submission.output.read_text()
+    return faults
+
+
+def test_the_faults_happened_and_every_picture_is_in_the_summary_once(faulty):
+    workspace, jobs = faulty.submission.workspace, faulty.submission.jobs
+    assert jobs[faulty.victims["cancelled"]]["JobState"] == "CANCELLED"
+    assert jobs[faulty.victims["time"]]["JobState"] == "TIMEOUT"
+    assert jobs[faulty.victims["node"]]["Restarts"] == "1"
+    over = [job for job in jobs.values() if shard_of(job) == "0008"]
+    assert [job["JobState"] for job in over][-2:] in (
+        ["FAILED", "COMPLETED"],
+        ["OUT_OF_MEMORY", "COMPLETED"],
+    )
+    assert len(workspace.summary()) == 36
+    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
+
+
+def test_jobs_resume_within_their_shards_and_no_picture_is_detected_twice(faulty):
+    workspace = faulty.submission.workspace
+    resumed = [shard_of(faulty.submission.jobs[job]) for job in faulty.victims.values()] + ["0008"]
+    for shard in resumed:
+        (log,) = workspace.results.glob(f"logs/detect/*-{shard}.log")
+        planned, left = map(int, _PENDING.findall(log.read_text())[-1])
+        assert left < planned == 4, shard
+    assert set(detections(workspace).values()) == {1}
+    assert len(detections(workspace)) == 36
+
+
+def test_each_device_is_used_by_one_job_at_a_time(faulty):
+    samples = faulty.submission.samples
+    for sample in samples:
+        given = [device for job in sample for device in devices_of(job)]
+        assert len(set(given)) == len(given)
+    used = {}
+    for job, rows in ledgers(faulty.submission.workspace).items():
+        for row in rows:
+            used.setdefault((row["host"], row["device"]), []).append((row["when"], job))
+    assert set(used) == {(node, device) for node in ("n1", "n2") for device in "0123"}
+    for uses in used.values():
+        order = [job for _, job in sorted(uses)]
+        changes = [job for n, job in enumerate(order) if n == 0 or job != order[n - 1]]
+        assert len(set(changes)) == len(changes), "two jobs took turns on one device"
+
+
+def test_the_ledger_names_the_node_and_the_device_that_slurm_gave(faulty):
+    given = {}
+    for sample in faulty.submission.samples:
+        for job in sample:
+            for device in devices_of(job):
+                start = datetime.datetime.fromisoformat(job["StartTime"]).timestamp()
+                given.setdefault((shard_of(job), *device), set()).add(start)
+    for rows in ledgers(faulty.submission.workspace).values():
+        for row in rows:
+            starts = given[row["shard"], row["host"], row["device"]]
+            assert min(starts) <= datetime.datetime.fromisoformat(row["when"]).timestamp()
+
+
+def test_gpu_jobs_ask_for_what_they_use_and_cpu_jobs_hold_no_gpu(faulty):
+    rules = Counter()
+    for job in faulty.submission.jobs.values():
+        rules[job["Comment"].partition("_wildcards")[0]] += 1
+        if shard_of(job):
+            assert (job["NumNodes"], job["NumCPUs"]) == ("1", "2")
+            assert job["TresPerJob"] == "gres:gpu:1"
+            memory = int(job["MinMemoryNode"].removesuffix("M"))
+            assert memory in (_MEM_MB, 2 * _MEM_MB, 3 * _MEM_MB)
+            assert job["TimeLimit"] != "UNLIMITED"
+        else:
+            assert job["NumCPUs"] == "1"
+            assert {job.get(key, "(null)") for key in ("TresPerJob", "JOB_GRES")} == {"(null)"}
+    assert rules["rule_detect"] >= 9 + 2
+    assert set(rules) == {"rule_plan", "rule_detect", "rule_summary"}
+
+
+def test_a_local_run_inside_an_allocation_takes_all_of_its_devices(cluster, tmp_path):
+    workspace = prepared(tmp_path / "work", 5, {"min_seconds": 0})
+    command = ["salloc", "--nodes=1", "--gpus=4", "--cpus-per-task=4", "--mem=16000"]
+    command += ["srun", "--ntasks=1", *workspace.command(cores=4)]
+    run = subprocess.run(
+        ["nice", "-n", "5", *cluster.inside(*command)],
+        env=workspace.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=400,
+    )
+    assert run.returncode == 0, run.stdout
+    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
+    assert 'gpu=Resource("gpu", 4)' in run.stdout
+    rows = workspace.ledger()
+    assert {row["device"] for row in rows} == {"0", "1", "2", "3"}
+    assert len({row["host"] for row in rows}) == 1
+    assert set(detections(workspace).values()) == {1}
+
+
+def test_jobs_outlive_a_killed_snakemake_and_nothing_is_counted_twice(cluster, tmp_path):
+    workspace = prepared(tmp_path / "work", 12, {"min_seconds": 0.4})
+    first = Submission(cluster, workspace, "--resources", "gpu=3")
+    first.follow(lambda: len(begun(workspace)) > 0)
+    first.look()
+    alive = {job["JobId"] for job in first.samples[-1]}
+    frozen = [process for job in alive for process in freeze(job)]
+    for process in first.process.children(recursive=True):
+        process.send_signal(signal.SIGKILL)
+    assert first.process.wait() != 0
+    assert frozen
+    recorded = len(detections(workspace))
+
+    unlock = Submission(cluster, workspace, "--unlock")
+    assert unlock.succeeded(), unlock.output.read_text()
+    second = Submission(cluster, workspace, "--resources", "gpu=3")
+    second.follow(lambda: any(shard_of(job) for job in second.jobs.values()))
+    assert {job["JobId"] for job in cluster.jobs() if job["JobState"] == "RUNNING"} & alive
+    for process in frozen:
+        process.resume()
+    assert second.succeeded(), second.output.read_text()
+    cluster.wait_for(lambda: cluster.idle_nodes() == 2, 300)
+    assert {job["JobState"] for job in cluster.jobs() if job["JobId"] in alive} == {"COMPLETED"}
+
+    summary = (workspace.results / "summary.csv").read_bytes()
+    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
+    assert len(workspace.summary()) == len(detections(workspace)) == 12
+    # both may detect what was not recorded when the second plan was made, and no more
+    assert set(detections(workspace).values()) == {1, 2}
+    assert 12 < detections(workspace).total() <= 24 - recorded
+    before = detections(workspace)
+    third = Submission(cluster, workspace, "--resources", "gpu=3")
+    assert third.succeeded(), third.output.read_text()
+    assert detections(workspace) == before
+    assert (workspace.results / "summary.csv").read_bytes() == summary
