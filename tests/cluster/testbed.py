@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +96,7 @@ class TestBed:
         with (folder / "testbed.log").open("w") as log:
             self._unshare = subprocess.Popen(
                 [*_unshare(), sys.executable, __file__, str(folder), str(nodes)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -175,17 +176,15 @@ class TestBed:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """End the namespace's first process, with which the kernel ends all others in it."""
-        try:
-            for init in psutil.Process(self._unshare.pid).children():
-                init.kill()
-        except psutil.Error:
-            pass
+        """End the test bed with all of its jobs."""
+        self._unshare.stdin.close()
         self._unshare.wait(timeout=30)
 
 
 def _main(folder: Path, nodes: int) -> None:
-    """The first process of the namespaces: starts the daemons and collects what ends."""
+    """The first process of the namespaces, with which the kernel ends all others in them."""
+    # the pipe is closed by `stop`, and by the kernel when the tests are killed
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     _loopback_up()
     socket.sethostname("controller")
     for command in (
