@@ -72,7 +72,7 @@ def measure_candidates(
             | _shape_columns(cropped, area, window)
             | _intensity_columns(np.stack([*measured_planes(pixels[window][cropped], is_color)]))
         )
-    for candidate, overlap in zip(candidates, _overlaps(records), strict=True):
+    for candidate, overlap in zip(candidates, _overlaps(records, candidates), strict=True):
         candidate.update(overlap)
     return {"width": width, "height": height} | _plane_columns(
         pixels, is_color, ~covered
@@ -181,12 +181,13 @@ def _intensity_columns(values: np.ndarray) -> dict:
     }
 
 
-def _overlaps(records: list[dict]) -> list[dict]:
+def _overlaps(records: list[dict], candidates: list[dict]) -> list[dict]:
     """For every candidate the numbers of those that share pixels with it, and how many."""
     encodings = [record["segmentation"] for record in records]
     if not encodings:
         return []
-    areas = coco.area(encodings).astype(np.float64)
+    # pycocotools 2.0.11 cannot take the areas of more than 255 masks with numpy 2
+    areas = np.array([candidate["area"] for candidate in candidates], np.float64)
     iou = np.asarray(coco.iou(encodings, encodings, [0] * len(encodings)))
     # intersection = IoU × union = IoU × (a + b − intersection): whole numbers up to rounding
     shared = np.rint(iou * (areas[:, None] + areas[None]) / (1 + iou)).astype(np.int64)

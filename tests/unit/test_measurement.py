@@ -240,3 +240,12 @@ def test_every_measured_column_is_one_of_the_stores():
     image, (candidate,) = measure(np.zeros((9, 9), np.uint8), box(9, 9, 0, 0, 2, 2))
     assert set(candidate) == {name for name, _ in CANDIDATE_FIELDS}
     assert set(image) < {name for name, _ in IMAGE_FIELDS}
+
+
+def test_a_picture_may_have_many_candidates():
+    mask = disc(40, 40, 20, 20, 5)
+    pixels = np.ones((40, 40, 1), np.uint8)
+    _, candidates = measure_candidates(pixels, False, [sam_record(mask)] * 300)
+    assert len(candidates) == 300
+    assert candidates[0]["overlapping"] == list(range(1, 300))
+    assert set(candidates[0]["shared_pixels"]) == {int(mask.sum())}
