@@ -1,7 +1,9 @@
 # Targets for people; each does its own set-up. The README has the plain commands.
 PYTHON ?= python3
 
-.PHONY: demo env lint lock test
+RESOLVE = --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+
+.PHONY: demo env lint lock test test-cluster
 
 demo: env
 	.venv/bin/snakemake --cores all
@@ -23,6 +25,12 @@ env: .venv/requirements.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
 	cp requirements.txt $@
 
+# also the tests on a real Slurm, which is installed where it is missing (Debian, Ubuntu; as root)
+test-cluster: env
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-cluster.txt
+	.venv/bin/python -m pytest tests/cluster
+
 # needs uv; writes hashes and no address of an index
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url requirements.in --output-file requirements.txt
+	uv pip compile $(RESOLVE) requirements.in --output-file requirements.txt
+	uv pip compile $(RESOLVE) requirements-cluster.in --constraint requirements.txt --output-file requirements-cluster.txt

@@ -219,7 +219,7 @@ def test_the_faults_happened_and_every_picture_is_in_the_summary_once(faulty):
         ["OUT_OF_MEMORY", "COMPLETED"],
     )
     assert len(workspace.summary()) == 36
-    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
+    assert {row["status"] for row in workspace.summary().values()} <= {"ok", "empty"}
 
 
 def test_jobs_resume_within_their_shards_and_no_picture_is_detected_twice(faulty):
@@ -292,7 +292,7 @@ def test_a_local_run_inside_an_allocation_takes_all_of_its_devices(cluster, tmp_
         timeout=400,
     )
     assert run.returncode == 0, run.stdout
-    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
+    assert {row["status"] for row in workspace.summary().values()} <= {"ok", "empty"}
     assert 'gpu=Resource("gpu", 4)' in run.stdout
     rows = workspace.ledger()
     assert {row["device"] for row in rows} == {"0", "1", "2", "3"}
@@ -325,7 +325,7 @@ def test_jobs_outlive_a_killed_snakemake_and_nothing_is_counted_twice(cluster, t
     assert {job["JobState"] for job in cluster.jobs() if job["JobId"] in alive} == {"COMPLETED"}
 
     summary = (workspace.results / "summary.csv").read_bytes()
-    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
+    assert {row["status"] for row in workspace.summary().values()} <= {"ok", "empty"}
     assert len(workspace.summary()) == len(detections(workspace)) == 12
     # both may detect what was not recorded when the second plan was made, and no more
     assert set(detections(workspace).values()) == {1, 2}
