@@ -172,3 +172,13 @@ def test_nothing_pending_starts_no_gpu_job_and_imports_no_heavy_library(workspac
     imported = {line.split("|")[-1].strip() for line in process.stderr.splitlines() if "|" in line}
     assert "samfleet.plan.staleness" in imported
     assert not imported & {"torch", "pyarrow", "pandas", "cv2"}
+
+
+def test_a_forced_run_does_the_jobs_again_and_detects_nothing(workspace):
+    workspace.add_image("a.png", 1)
+    workspace.run()
+    before = table_bytes(workspace)
+    forced = workspace.run("--forceall")
+    assert set(forced.jobs) == {"plan", "detect", "summary"}
+    assert forced.detections == 0
+    assert table_bytes(workspace) == before

@@ -10,15 +10,16 @@ import psutil
 import pytest
 from test_leases import detect_processes
 
-IMAGES = 6
+IMAGES = 12
 
 
 @pytest.fixture
 def busy(workspace):
-    """Six pictures in one shard, each flushed as soon as it is finished."""
+    """Pictures in one shard, each flushed as soon as it is finished; slow enough to interfere."""
     for number in range(IMAGES):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"flush_seconds": 0}
+    workspace.config["sam"]["points_per_side"] = 16
     return workspace
 
 
@@ -32,7 +33,7 @@ def wait_for_first_result(workspace, snakemake: psutil.Popen) -> None:
 def assert_complete(workspace, at_most_twice: int) -> None:
     """Every picture has its result, and no more than so many were detected twice."""
     assert len(workspace.summary()) == IMAGES
-    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
+    assert {row["status"] for row in workspace.summary().values()} <= {"ok", "empty"}
     times = Counter(row["image_id"] for row in workspace.ledger())
     assert len(times) == IMAGES
     assert sum(times.values()) - IMAGES <= at_most_twice, times
