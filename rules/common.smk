@@ -68,15 +68,10 @@ if workflow.is_main_process and workflow.global_resources.get("gpu").value is No
     workflow.register_resource("gpu", gpu_count())
 
 
-def locked_by_another_run():
-    """Whether Snakemake will refuse this run; it must not tell the other that its plan is stale."""
-    return workflow.execution_settings.lock and any(Path(".snakemake/locks").glob("*"))
-
-
 @cache
 def plan_stamp():
     """The input of the plan: newer than it when pictures, model or store ask for another plan."""
-    if workflow.is_main_process and not locked_by_another_run():
+    if workflow.is_main_process:
         with plain_errors():
             collection = scanned_collection()
             key = configured_model_key(config, RESULTS)
