@@ -6,6 +6,8 @@ import numpy as np
 from pycocotools import mask as coco
 
 from samfleet.config import complete_config, schema
+from samfleet.masks.packed import PackedMask, Tiling
+from samfleet.masks.records import FoundMasks
 from samfleet.plan.record import Plan, done_file, shard_file, store_folder
 from samfleet.plan.shards import ShardImage, read_shard
 from samfleet.statuses import OK
@@ -62,6 +64,64 @@ def sam_record(mask: np.ndarray, predicted_iou: float = 0.9, stability: float = 
         "point_coords": [[1.5, 2.5]],
         "crop_box": [0, 0, width, height],
     }
+
+
+def found_masks(
+    *masks: np.ndarray,
+    size: tuple[int, int] | None = None,
+    crop: tuple[int, int, int, int] | None = None,
+    min_mask_region_area: int = 0,
+) -> FoundMasks:
+    """Masks of whole pictures as the generator finds them, from the better to the worse.
+
+    Args:
+        masks: (height, width) bool each.
+        size: (height, width), needed if there are no masks.
+        crop: x0 y0 x1 y1 that all were found in; the whole picture if it is not given.
+        min_mask_region_area: islands and holes of fewer pixels are to be removed.
+    """
+    height, width = size or masks[0].shape
+    x0, y0, x1, y1 = crop or (0, 0, width, height)
+    tiling = Tiling(*zip(_cut(y1 - y0), _cut(x1 - x0), strict=True))
+    count = len(masks)
+    pixels = [np.nonzero(mask if mask.any() else ~mask)[::-1] for mask in masks]
+    boxes = [[*map(np.min, xy), *map(np.max, xy)] for xy in pixels]
+    return FoundMasks(
+        size=(height, width),
+        boxes=np.array(boxes, np.int64).reshape(-1, 4),
+        predicted_iou=np.array([0.9 - 0.01 * i for i in range(count)], np.float32),
+        stability=np.full(count, 0.95, np.float32),
+        points=np.tile([1.5, 2.5], (count, 1)),
+        crops=np.tile([x0, y0, x1, y1], (count, 1)),
+        masks=[_pack(mask[y0:y1, x0:x1], tiling) for mask in masks],
+        min_mask_region_area=min_mask_region_area,
+        nms_thresh=0.7,
+    )
+
+
+def _cut(length: int) -> tuple[np.ndarray, np.ndarray]:
+    """First pixels and lengths of cells of four pixels."""
+    start = np.arange(0, length, 4, np.int32)
+    return start, np.minimum(4, length - start).astype(np.int32)
+
+
+def _pack(mask: np.ndarray, tiling: Tiling) -> PackedMask:
+    rows, columns = (len(start) for start in tiling.start)
+    height, width = (int(count.max()) for count in tiling.count)
+    cells = np.zeros((rows * height, columns * width), bool)
+    cells[: mask.shape[0], : mask.shape[1]] = mask
+    cells = cells.reshape(rows, height, columns, width).swapaxes(1, 2)
+    whole = cells.sum((2, 3)) == tiling.count[0][:, None] * tiling.count[1]
+    row, column = np.nonzero(cells.any((2, 3)) & ~whole)
+    return PackedMask(
+        tiling=tiling,
+        first=(0, 0),
+        shape=whole.shape,
+        whole=np.packbits(whole),
+        row=row.astype(np.int16),
+        column=column.astype(np.int16),
+        pixels=np.packbits(cells[row, column].reshape(-1, height * width), axis=1),
+    )
 
 
 def stored_candidate(number: int, **columns) -> dict:

@@ -19,10 +19,10 @@ from samfleet.mask_generator.decoder import Decoded, Decoder
 from samfleet.mask_generator.encoder import encode_frames
 from samfleet.mask_generator.fast_decoder import FastDecoder
 from samfleet.mask_generator.geometry import Geometry
-from samfleet.mask_generator.packing import PackedMask, Packer
-from samfleet.mask_generator.regions import remove_small_regions
-from samfleet.mask_generator.rle import encode, run_lengths
+from samfleet.mask_generator.packing import packer_of
 from samfleet.mask_generator.upsampling import Upsampler
+from samfleet.masks.packed import PackedMask
+from samfleet.masks.records import FoundMasks, make_records
 
 #: Prompts decoded at once, by precision. Fixed, since another number can move last bits.
 DEFAULT_POINTS_PER_BATCH = {"exact": 64, "fast": 64, "tf32": 64, "bf16": 64}
@@ -93,7 +93,7 @@ class MaskGenerator:
         min_mask_region_area: islands and holes of fewer pixels are removed; 0 leaves them.
 
     Attributes:
-        seconds: seconds of the last ``generate``, by stage: encoding, decoding, postprocessing.
+        seconds: seconds of the last image, by stage: encoding, decoding, postprocessing.
 
     Raises:
         ValueError: on a precision that is unknown or that the device cannot do, or unless exactly
@@ -147,7 +147,6 @@ class MaskGenerator:
         self._encoder = encoder if self._exact else partial(encode_frames, encoder)
         self._decoder = Decoder(sam) if self._exact else FastDecoder(sam)
 
-    @torch.no_grad()
     def generate(self, rgb: np.ndarray, points_per_batch: int | None = None) -> list[dict]:
         """Generates the masks of one image.
 
@@ -164,6 +163,13 @@ class MaskGenerator:
             ValueError: if the image has another shape or dtype.
             torch.cuda.OutOfMemoryError: if a batch does not fit; smaller ones may.
         """
+        found = self.find(rgb, points_per_batch)
+        with self._stage("postprocessing"):
+            return make_records(found)
+
+    @torch.no_grad()
+    def find(self, rgb: np.ndarray, points_per_batch: int | None = None) -> FoundMasks:
+        """As ``generate``, but for what needs no device, which ``make_records`` does elsewhere."""
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ValueError(f"expected (height, width, 3) uint8, not {rgb.shape} {rgb.dtype}")
         self.seconds = {"encoding": 0.0, "decoding": 0.0, "postprocessing": 0.0}
@@ -183,7 +189,21 @@ class MaskGenerator:
                 # Masks from smaller crops first.
                 scores = 1 / box_area(candidates.crops)
                 candidates = _suppress(candidates, scores, self.crop_nms_thresh)
-            return self._records(candidates, size)
+            *tensors, masks = vars(candidates).values()
+            boxes, predicted_iou, stability, points, crops = (
+                tensor.cpu().numpy() for tensor in tensors
+            )
+        return FoundMasks(
+            size=size,
+            boxes=boxes,
+            predicted_iou=predicted_iou,
+            stability=stability,
+            points=points,
+            crops=crops,
+            masks=masks,
+            min_mask_region_area=self.min_mask_region_area,
+            nms_thresh=max(self.box_nms_thresh, self.crop_nms_thresh),
+        )
 
     def _crop_candidates(
         self, rgb: np.ndarray, crop_box: list[int], grid: np.ndarray, points_per_batch: int
@@ -275,42 +295,8 @@ class MaskGenerator:
             stability=masks.stability[index],
             points=torch.as_tensor(points)[prompts.cpu()],
             crops=torch.tensor(crop_box).expand(len(index), -1),
-            masks=Packer(upsampler.y, upsampler.x).pack(masks, index),
+            masks=packer_of(upsampler.y, upsampler.x).pack(masks, index),
         )
-
-    def _records(self, candidates: Candidates, size: tuple[int, int]) -> list[dict]:
-        counts = []
-        boxes = candidates.boxes.cpu()
-        new_boxes = boxes.clone()
-        unchanged = torch.ones(len(boxes))
-        for i, (mask, crop) in enumerate(zip(candidates.masks, candidates.crops, strict=True)):
-            region, (row, column) = mask.unpack()
-            corner = row + int(crop[1]), column + int(crop[0])
-            if self.min_mask_region_area > 0:
-                region, corner, changed = remove_small_regions(
-                    region, corner, size, self.min_mask_region_area
-                )
-                unchanged[i] = not changed
-                new_boxes[i] = _box(region, corner)
-            counts.append(run_lengths(region, corner, size))
-        kept = torch.arange(len(boxes))
-        if self.min_mask_region_area > 0:
-            boxes = torch.where(unchanged[:, None] == 1, boxes, new_boxes)
-            # Masks that were left as they are first.
-            threshold = max(self.box_nms_thresh, self.crop_nms_thresh)
-            kept = _suppressed(new_boxes, unchanged, threshold)
-        return [
-            {
-                "segmentation": encode(counts[i], size),
-                "area": sum(counts[i][1::2]),
-                "bbox": amg.box_xyxy_to_xywh(boxes[i]).tolist(),
-                "predicted_iou": candidates.predicted_iou[i].item(),
-                "point_coords": [candidates.points[i].tolist()],
-                "stability_score": candidates.stability[i].item(),
-                "crop_box": amg.box_xyxy_to_xywh(candidates.crops[i]).tolist(),
-            }
-            for i in kept.tolist()
-        ]
 
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:
@@ -337,20 +323,9 @@ class MaskGenerator:
         self.seconds[name] += time.perf_counter() - start
 
 
-def _suppressed(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Numbers of the boxes that non-maximum suppression leaves, the best first."""
-    one_class = torch.zeros(len(boxes), device=boxes.device)
-    return batched_nms(boxes.float(), scores.to(boxes.device), one_class, threshold)
-
-
 def _suppress(candidates: Candidates, scores: torch.Tensor, threshold: float) -> Candidates:
-    return candidates.select(_suppressed(candidates.boxes, scores, threshold))
-
-
-def _box(region: np.ndarray, corner: tuple[int, int]) -> torch.Tensor:
-    """The box of a mask's region, x0 y0 x1 y1 in the frame; zeros for an empty one."""
-    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    if len(rows) == 0:
-        return torch.zeros(4, dtype=torch.int64)
-    y, x = corner
-    return torch.tensor([columns[0] + x, rows[0] + y, columns[-1] + x, rows[-1] + y])
+    """Non-maximum suppression of boxes; leaves the best first."""
+    boxes = candidates.boxes.float()
+    one_class = torch.zeros(len(boxes), device=boxes.device)
+    kept = batched_nms(boxes, scores.to(boxes.device), one_class, threshold)
+    return candidates.select(kept)

@@ -70,7 +70,7 @@ def _weights(
     return weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Axis:
     """One axis of both resizes, cut into cells.
 

@@ -12,7 +12,7 @@ import pytest
 
 CLONE = Path(__file__).resolve().parents[2]
 HEAVY = {"numpy", "pandas", "pyarrow", "torch", "torchvision", "segment_anything", "cv2", "skimage"}
-WITH_TORCH = {"models", "mask_generator", "detection", "training"}
+WITH_TORCH = {"models", "mask_generator", "masks", "detection", "training"}
 
 
 def imports_of(tree: ast.AST) -> set[str]:

@@ -19,7 +19,7 @@ from samfleet.mask_generator import MaskGenerator
 from samfleet.mask_generator.decoder import Decoder
 from samfleet.mask_generator.encoder import encode_frames
 from samfleet.mask_generator.fast_decoder import FastDecoder
-from samfleet.mask_generator.packing import PackedMask
+from samfleet.masks.packed import PackedMask
 
 SIDE, PATCH, CHANNELS = 64, 4, 64
 FIELDS = {

@@ -12,9 +12,9 @@ from torch.nn import functional
 from samfleet.mask_generator import upsampling
 from samfleet.mask_generator.geometry import Geometry
 from samfleet.mask_generator.packing import Packer
-from samfleet.mask_generator.regions import remove_small_regions
-from samfleet.mask_generator.rle import encode, run_lengths
 from samfleet.mask_generator.upsampling import Upsampler
+from samfleet.masks.regions import remove_small_regions
+from samfleet.masks.rle import encode, run_lengths
 
 THRESHOLDS = {"mask_threshold": 0.0, "stability_score_offset": 1.0}
 CPU = torch.device("cpu")

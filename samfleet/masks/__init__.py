@@ -1,0 +1,1 @@
+"""Masks that were found, from a few kilobytes each to records; without torch, for workers."""
