@@ -1,14 +1,17 @@
 """The work of the rule `detect`: one shard on one device, results into the store as they come.
 
 The stages are generators over the shard's pictures, joined by bounded queues: worker processes
-read ahead and measure behind while this process drives the device and writes. torch is imported
-only after a device has been leased and CUDA_VISIBLE_DEVICES is set.
+read ahead, and make records of masks and measure them behind, while this process drives the device
+and writes. torch is imported only after a device has been leased and CUDA_VISIBLE_DEVICES is set,
+and in this process alone.
 """
 
+import itertools
 import json
 import logging
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
-from samfleet.detection.measurement import measure_candidates
+from samfleet.detection.device_use import DeviceUse
+from samfleet.detection.measurement import measure_found
 from samfleet.detection.reading import Failure, ReadImage, path_of, read_image
 from samfleet.detection.recording import Recorder
 from samfleet.detection.stopping import Stopped, StopSignals
@@ -26,6 +30,7 @@ from samfleet.devices import Device, visible_devices
 from samfleet.errors import UserError
 from samfleet.files import escape_name, write_atomic
 from samfleet.lease import lease_device, lease_folder
+from samfleet.masks.records import FoundMasks
 from samfleet.plan.model_key import configured_weights, present_model_key
 from samfleet.plan.shards import ShardImage, read_shard
 from samfleet.statuses import CHANGED, ERROR, OK, OUT_OF_MEMORY, UNREADABLE
@@ -55,14 +60,14 @@ class Detection:
     Attributes:
         planned: what the shard asks for.
         read: what came of reading it, or the failure of any stage.
-        records: the masks that SAM found, as SamAutomaticMaskGenerator gives them.
+        found: the masks that SAM found.
         measured: columns of the picture and of its candidates, as in `samfleet.store.segments`.
         ledger: the ledger's columns that this picture fills.
     """
 
     planned: ShardImage
     read: ReadImage | Failure
-    records: list[dict] = field(default_factory=list)
+    found: FoundMasks | None = None
     measured: tuple[dict, list[dict]] = ({}, ())
     ledger: dict[str, object] = field(default_factory=dict)
 
@@ -106,8 +111,12 @@ def detect_shard(
         plan, shard = shard_list.parent.name, shard_list.stem
         with _lease(config, shard_list.parent) as device:
             recorder = Recorder(results, store, plan, shard, config["shard"]["flush_seconds"])
-            _detect(config, root, pending, device, threads, recorder, shard_list.parent)
+            use = _detect(config, root, pending, device, threads, recorder, shard_list.parent)
         record |= {"device": device.name, "detected": recorder.detected, "failed": recorder.failed}
+        record |= {
+            "seconds": round(use.total, 1),
+            "device_idle": None if use.idle is None else round(use.idle, 3),
+        }
     write_atomic(done, json.dumps(record) + "\n")
 
 
@@ -146,7 +155,7 @@ def _detect(
     threads: int,
     recorder: Recorder,
     plan_folder: Path,
-) -> None:
+) -> DeviceUse:
     os.environ["CUDA_VISIBLE_DEVICES"] = device.name
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order that nvidia-smi numbers in
     signals = StopSignals()
@@ -156,12 +165,21 @@ def _detect(
             window = 2 * workers.count
             ahead = _read(config, root, pending, workers, window)
             generator = _load_generator(config, device, threads)
-            behind = _find_masks(ahead, generator, device)
+            use = DeviceUse()
+            behind = _find_masks(ahead, generator, device, use)
             for detection in _measure(behind, workers, window):
                 with signals.critical():
                     _record(detection, recorder, recorded, device)
         with signals.critical():
             recorder.finish()
+        if use.idle is not None:
+            logger.info(
+                "the device had work for %.1f s of %.1f s: %.1f %% idle",
+                use.busy,
+                use.total,
+                100 * use.idle,
+            )
+        return use
     except DeviceError:
         write_atomic(_failed_devices(plan_folder) / quote(device.lock, safe=""), "")
         raise
@@ -176,27 +194,36 @@ def _detect(
 def _read(
     config: dict, root: Path, pending: Iterable[ShardImage], workers: Workers, window: int
 ) -> Iterator[Detection]:
-    """Read pictures in workers, `window` of them ahead."""
-    tasks: deque[tuple[ShardImage, Task]] = deque()
-    for planned in pending:
+    """Read pictures in workers, `window` of them ahead; the first ones from now on."""
+
+    def start(planned: ShardImage) -> tuple[ShardImage, Task]:
         path = path_of(root, planned.path)
-        task = workers.submit(read_image, path, config["image"], config["display"])
-        tasks.append((planned, task))
-        if len(tasks) > window:
-            yield _finished_reading(*tasks.popleft(), workers)
+        return planned, workers.submit(read_image, path, config["image"], config["display"])
+
+    waiting = iter(pending)
+    tasks = deque(map(start, itertools.islice(waiting, window)))
+    return _finish_reading(tasks, map(start, waiting), workers)
+
+
+def _finish_reading(
+    tasks: deque[tuple[ShardImage, Task]],
+    later: Iterator[tuple[ShardImage, Task]],
+    workers: Workers,
+) -> Iterator[Detection]:
     while tasks:
-        yield _finished_reading(*tasks.popleft(), workers)
-
-
-def _finished_reading(planned: ShardImage, task: Task, workers: Workers) -> Detection:
-    try:
-        read = workers.result(task)
-    except WorkerCrash as crash:
-        read = Failure(UNREADABLE, f"{crash}", True, planned.image_id)
-    except Exception as error:
-        logger.exception("%s", escape_name(planned.path))
-        read = Failure(ERROR, f"{type(error).__name__}: {error}", True, planned.image_id)
-    return Detection(planned, read, ledger={"seconds_reading": round(read.seconds, 4)})
+        planned, task = tasks.popleft()
+        tasks.extend(itertools.islice(later, 1))
+        start = time.perf_counter()
+        try:
+            read = workers.result(task)
+        except WorkerCrash as crash:
+            read = Failure(UNREADABLE, f"{crash}", True, planned.image_id)
+        except Exception as error:
+            logger.exception("%s", escape_name(planned.path))
+            read = Failure(ERROR, f"{type(error).__name__}: {error}", True, planned.image_id)
+        waited = time.perf_counter() - start
+        ledger = {"seconds_reading": round(read.seconds, 4), "seconds_waiting": round(waited, 4)}
+        yield Detection(planned, read, ledger=ledger)
 
 
 def _load_generator(config: dict, device: Device, threads: int) -> "MaskGenerator":
@@ -229,7 +256,7 @@ def _load_generator(config: dict, device: Device, threads: int) -> "MaskGenerato
 
 
 def _find_masks(
-    detections: Iterable[Detection], generator: "MaskGenerator", device: Device
+    detections: Iterable[Detection], generator: "MaskGenerator", device: Device, use: DeviceUse
 ) -> Iterator[Detection]:
     """Run SAM on each picture that was read."""
     import torch
@@ -237,7 +264,8 @@ def _find_masks(
     for detection in detections:
         if isinstance(detection.read, ReadImage):
             try:
-                detection.records = _generate(generator, detection)
+                with use.working():
+                    detection.found = _find(generator, detection)
                 seconds = generator.seconds
                 for stage in ("encoding", "decoding", "postprocessing"):
                     detection.ledger[f"seconds_{stage}"] = round(seconds.get(stage, 0.0), 4)
@@ -253,7 +281,7 @@ def _find_masks(
         yield detection
 
 
-def _generate(generator: "MaskGenerator", detection: Detection) -> list[dict]:
+def _find(generator: "MaskGenerator", detection: Detection) -> FoundMasks:
     """The masks of a picture; out of memory, with half as many prompts at a time, down to one."""
     import torch
 
@@ -261,7 +289,7 @@ def _generate(generator: "MaskGenerator", detection: Detection) -> list[dict]:
     while True:
         detection.ledger["points_per_batch"] = points_per_batch
         try:
-            return generator.generate(detection.read.rgb, points_per_batch=points_per_batch)
+            return generator.find(detection.read.rgb, points_per_batch=points_per_batch)
         except torch.cuda.OutOfMemoryError:
             if points_per_batch == 1:
                 raise
@@ -289,16 +317,20 @@ def _device_error(device: Device, error: Exception) -> DeviceError:
 
 
 def _measure(detections: Iterable[Detection], workers: Workers, window: int) -> Iterator[Detection]:
-    """Measure masks in workers; at most `window` pictures wait for it."""
+    """Make records of masks and measure them in workers; at most `window` pictures wait for it."""
     tasks: deque[tuple[Detection, Task | None]] = deque()
     for detection in detections:
         task = None
         if isinstance(detection.read, ReadImage):
             read = detection.read
-            task = workers.submit(measure_candidates, read.pixels, read.is_color, detection.records)
+            task = workers.submit(measure_found, read.pixels, read.is_color, detection.found)
         tasks.append((detection, task))
         while tasks and (len(tasks) > window or _is_ready(tasks[0][1])):
-            yield _finished_measuring(*tasks.popleft(), workers)
+            start = time.perf_counter()
+            finished = _finished_measuring(*tasks.popleft(), workers)
+            waited = finished.ledger["seconds_waiting"] + time.perf_counter() - start
+            finished.ledger["seconds_waiting"] = round(waited, 4)
+            yield finished
     while tasks:
         yield _finished_measuring(*tasks.popleft(), workers)
 
@@ -310,7 +342,11 @@ def _is_ready(task: Task | None) -> bool:
 def _finished_measuring(detection: Detection, task: Task | None, workers: Workers) -> Detection:
     if task is not None:
         try:
-            detection.measured = workers.result(task)
+            detection.measured, seconds = workers.result(task)
+            detection.ledger["seconds_measuring"] = round(seconds, 4)
+        except MemoryError:
+            reason = "no memory to measure its masks"
+            detection.read = Failure(OUT_OF_MEMORY, reason, True, detection.read.image_id)
         except Exception as error:
             logger.exception("%s", escape_name(detection.planned.path))
             reason = f"{type(error).__name__}: {error}"

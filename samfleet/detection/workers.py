@@ -13,6 +13,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
+# A BLAS reads one of them when it is loaded, which is before any code of ours runs in a worker.
+_BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 class WorkerCrash(Exception):
     """A task ended the process that ran it, twice."""
@@ -30,12 +33,16 @@ class Task:
 class Workers:
     """A pool of worker processes, to be used as a context manager.
 
+    Each has one thread, since the cores are shared out among processes. The environment variables
+    for that are set here, for processes to inherit: torch's threads are to be set by its function.
+
     Args:
         count: number of processes.
     """
 
     def __init__(self, count: int):
         self.count = count
+        os.environ.update(dict.fromkeys(_BLAS_THREADS, "1"))
         self._pool = _start_pool(count)
 
     def submit(self, function: Callable, *arguments: object) -> Task:
@@ -64,7 +71,7 @@ class Workers:
                 try:
                     return alone.submit(task.function, *task.arguments).result()
                 except BrokenProcessPool as error:
-                    raise WorkerCrash("the process that read it crashed") from error
+                    raise WorkerCrash("the process that worked on it crashed") from error
 
     def __enter__(self) -> "Workers":
         return self
@@ -81,7 +88,7 @@ def _start_pool(count: int) -> ProcessPoolExecutor:
 def _prepare_worker() -> None:
     import cv2
 
-    cv2.setNumThreads(1)  # the cores are shared out among processes
+    cv2.setNumThreads(1)
     # the parent decides when to stop, also when a signal reaches the whole process group
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

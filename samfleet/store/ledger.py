@@ -21,9 +21,17 @@ COLUMNS = (
     "seconds_encoding",
     "seconds_decoding",
     "seconds_postprocessing",
+    "seconds_measuring",
     "seconds_writing",
+    "seconds_waiting",
 )
-"""Columns of results/ledger.csv; `when` is UTC in ISO 8601."""
+"""Columns of results/ledger.csv.
+
+`when` is UTC in ISO 8601. Encoding, decoding and post-processing follow each other in the process
+that drives the device; reading and measuring (small regions, run-length encoding, fluorescence)
+happen in worker processes meanwhile. `seconds_waiting` is how long the device's process waited for
+this picture to be read, or for it to be measured so that there was room for the next one.
+"""
 
 
 def job_ledger(results: Path, name: str) -> Path:

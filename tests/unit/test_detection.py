@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -14,17 +15,19 @@ import pytest
 import torch
 
 from samfleet.detection import shard as detection
+from samfleet.detection.reading import read_image
 from samfleet.detection.shard import DeviceError, PlanError, detect_shard
 from samfleet.detection.stopping import Stopped
 from samfleet.detection.workers import Task
 from samfleet.identity import image_id
 from samfleet.lease import LeaseError
+from samfleet.masks.records import FoundMasks
 from samfleet.plan.model_key import configured_model_key
 from samfleet.plan.planning import make_plan
 from samfleet.plan.record import done_file, shard_file, store_folder
 from samfleet.store.index import read_stored_images
 from samfleet.store.segments import read_segment, rebuild_index
-from tests.builders import disc, make_config, sam_record
+from tests.builders import disc, found_masks, make_config
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MASK = disc(40, 50, 20, 25, 10)
@@ -65,11 +68,11 @@ class Generator:
         self.shown: list[np.ndarray] = []
         self.batches: list[int] = []
 
-    def generate(self, rgb: np.ndarray, points_per_batch: int) -> list[dict]:
+    def find(self, rgb: np.ndarray, points_per_batch: int) -> FoundMasks:
         self.batches.append(points_per_batch)
         self.before(len(self.shown), points_per_batch)
         self.shown.append(rgb)
-        return [sam_record(MASK)]
+        return found_masks(MASK)
 
 
 class Job:
@@ -101,9 +104,9 @@ class Job:
         self.key = configured_model_key(self.config(), self.results)
         self.last = make_plan(self.config(), self.results, self.key, 1)
 
-    def detect(self, generator: Generator | None = None, **sections) -> Generator:
+    def detect(self, generator: Generator | None = None, load=None, **sections) -> Generator:
         generator = generator or Generator()
-        self.monkeypatch.setattr(detection, "_load_generator", lambda *_: generator)
+        self.monkeypatch.setattr(detection, "_load_generator", load or (lambda *_: generator))
         # every job is a process of its own: it inherits no device from the one before
         self.monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         detect_shard(
@@ -182,6 +185,62 @@ def test_the_ledger_has_a_row_for_every_detection(job):
         assert seconds == ["1.0", "2.0", "3.0"]
         assert (row["device"], row["points_per_batch"]) == ("cpu", "8")
         assert float(row["seconds_reading"]) > 0
+        assert float(row["seconds_measuring"]) > 0
+
+
+def test_a_job_says_how_long_its_device_had_no_work(job, monkeypatch, caplog):
+    """Two seconds of work a picture, one of waiting for it to be read and one behind."""
+    caplog.set_level(logging.INFO)
+    clock = [0.0]
+
+    def work(*_):
+        clock[0] += 2
+
+    class SlowWorkers(InlineWorkers):
+        def result(self, task: Task) -> object:
+            clock[0] += 1
+            return super().result(task)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(detection, "Workers", SlowWorkers)
+    job.detect(Generator(work))
+    record = json.loads(job.done.read_text())
+    # the last picture is measured when the device is done with all
+    assert (record["seconds"], record["device_idle"]) == (11.0, round(1 - 6 / 11, 3))
+    assert "the device had work for 6.0 s of 11.0 s: 45.5 % idle" in caplog.text
+    assert [row["seconds_waiting"] for row in job.ledger()] == ["2.0", "2.0", "2.0"]
+
+
+def test_without_masks_to_look_for_a_device_is_neither_idle_nor_busy(job):
+    for name in "abc":
+        (job.images / f"{name}.png").unlink()
+    job.detect()
+    assert json.loads(job.done.read_text())["device_idle"] is None
+
+
+def test_a_job_without_memory_to_measure_says_so(job, monkeypatch):
+    def exhausted(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(detection, "measure_found", exhausted)
+    job.detect()
+    rows = job.rows()
+    assert {(row["status"], row["transient"]) for row in rows} == {("out_of_memory", True)}
+
+
+def test_the_first_pictures_are_read_while_the_model_is_loaded(job, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        detection, "read_image", lambda path, *_: read.append(path) or read_image(path, *_)
+    )
+    generator = Generator()
+
+    def load(*_):
+        assert len(read) == 2
+        return generator
+
+    job.detect(generator, load)
+    assert len(generator.shown) == len(read) == 3
 
 
 def test_what_the_store_holds_is_not_detected_again(job):

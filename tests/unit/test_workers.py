@@ -2,12 +2,18 @@
 
 import os
 import signal
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from samfleet.detection.measurement import measure_found
 from samfleet.detection.workers import WorkerCrash, Workers
+from tests.builders import disc, found_masks
 
 SET_BY_THE_PARENT = []
+BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +27,10 @@ def process_and_cv2_threads() -> tuple[int, int]:
     import cv2
 
     return os.getpid(), cv2.getNumThreads()
+
+
+def torch_is_loaded() -> bool:
+    return "torch" in sys.modules
 
 
 def inherited() -> list:
@@ -47,6 +57,27 @@ def test_a_call_runs_in_another_process_that_leaves_the_other_cores_alone(worker
     process, threads = workers.result(workers.submit(process_and_cv2_threads))
     assert process != os.getpid()
     assert threads == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="a BLAS makes no threads on one core")
+def test_a_worker_has_no_threads_for_blas(monkeypatch):
+    for name in BLAS_THREADS:
+        monkeypatch.setenv(name, "4")
+    with Workers(1) as pool:
+        threads = pool.result(pool.submit(os.listdir, "/proc/self/task"))
+    assert len(threads) == 2  # the main one, and the one that waits for the parent's end
+
+
+def test_masks_are_measured_without_torch(workers):
+    mask = disc(40, 50, 20, 25, 10)
+    found = found_masks(mask, min_mask_region_area=10)
+    pixels = np.full((40, 50, 1), 7, np.uint8)
+    (image, (candidate,)), seconds = workers.result(
+        workers.submit(measure_found, pixels, False, found)
+    )
+    assert (image["width"], candidate["area"], seconds > 0) == (50, mask.sum(), True)
+    assert not workers.result(workers.submit(torch_is_loaded))
 
 
 def test_workers_are_spawned_and_inherit_nothing(workers):
