@@ -40,7 +40,11 @@ class Run:
 
 
 class Workspace:
-    """A working directory with pictures, a configuration and the results of its runs."""
+    """A working directory with pictures, a configuration and the results of its runs.
+
+    Attributes:
+        prefix: a command that runs Snakemake, in front of every command line.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -49,6 +53,7 @@ class Workspace:
         self.results = folder / "results"
         self.output = folder / "output.txt"
         self.started: list[psutil.Popen] = []
+        self.prefix: list[str] = []
         self.config = {
             "images": "images",
             "sam": {
@@ -78,7 +83,7 @@ class Workspace:
         file.write_text(yaml.safe_dump(self.config))
         fixed = ["--snakefile", CLONE / "Snakefile", "--directory", self.folder]
         fixed += ["--configfile", file, "--cores", cores]
-        return [sys.executable, "-m", "snakemake", *map(str, fixed), *arguments]
+        return [*self.prefix, sys.executable, "-m", "snakemake", *map(str, fixed), *arguments]
 
     def environment(self) -> dict[str, str]:
         """This process's environment without devices and with a cache of its own."""
