@@ -1,5 +1,6 @@
-"""What the benchmarks share: fair timing, comparison of records, and the report."""
+"""What the benchmarks share: command line, fair timing, comparison of records, and the report."""
 
+import argparse
 import json
 import math
 import platform
@@ -13,26 +14,125 @@ import numpy as np
 import torch
 from pycocotools import mask as coco
 
+from benchmarks.synthetic import SyntheticDecoder
+from samfleet.config import complete_config
+from samfleet.detection.reading import Failure, read_image
+
+PARAMETERS = {
+    "points_per_side": 32,
+    "points_per_batch": 64,
+    "pred_iou_thresh": 0.0,
+    "stability_score_thresh": 0.75,
+    "box_nms_thresh": 0.7,
+    "crop_n_layers": 0,
+    "min_mask_region_area": 0,
+}
+"""Parameters of generators that can be given on the command line, with their defaults."""
+
+WARM_UP_PROMPTS = 8
+
+
+def generator_parser(description: str, **defaults: float) -> argparse.ArgumentParser:
+    """A command line for generators: ``PARAMETERS``, the picture's size, precisions, repeats.
+
+    Args:
+        description: of the command.
+        defaults: where they differ.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--height", type=int, default=1024)
+    parser.add_argument("--width", type=int, default=1024)
+    for name, default in PARAMETERS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    parser.add_argument("--precisions", nargs="+", default=["exact", "fast"])
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def generator_parameters(arguments: argparse.Namespace) -> dict[str, float]:
+    """The ``PARAMETERS`` of a command line."""
+    return {name: getattr(arguments, name) for name in PARAMETERS}
+
 
 def use_one_thread() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
 
-def interleave(sides: dict[str, Callable], repeats: int) -> dict[str, tuple[float, object]]:
+def interleave(
+    sides: dict[str, Callable], repeats: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, tuple[float, object]]:
     """Runs the sides in turn.
 
+    Args:
+        sides: what to run.
+        repeats: how often.
+        clock: seconds. With one thread, processor time is the time on an idle machine.
+
     Returns:
-        For each side, the least processor time of its runs in seconds, and its last result. With
-        one thread, processor time is the time on an idle machine.
+        For each side, the least time of its runs in seconds, and its last result.
     """
     best = {name: (math.inf, None) for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
-            start = time.process_time()
+            start = clock()
             result = run()
-            best[name] = min(best[name][0], time.process_time() - start), result
+            best[name] = min(best[name][0], clock() - start), result
     return best
+
+
+def compare_generators(
+    ours: dict[str, object],
+    theirs: object,
+    rgb: np.ndarray,
+    *,
+    synthetic: SyntheticDecoder | None,
+    repeats: int,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, object]:
+    """Runs generators in turn on one picture, after a warm-up with a few prompts each.
+
+    Args:
+        ours: generators by precision.
+        theirs: the library's.
+        rgb: (height, width, 3) uint8.
+        synthetic: makes their decoders' outputs up, if anything does. That takes no part of the
+            times.
+        repeats: how often each is run; the least time counts.
+        clock: seconds.
+
+    Returns:
+        Values for ``report``: seconds, ratios, and how records differ from the library's.
+    """
+    generators = ours | {"vanilla": theirs}
+    synthesis = dict.fromkeys(generators, 0.0)
+
+    def run(name: str) -> list[dict]:
+        if synthetic is None:
+            return generators[name].generate(rgb)
+        synthetic.restart()
+        records = generators[name].generate(rgb)
+        synthesis[name] = synthetic.seconds
+        return records
+
+    for name, generator in generators.items():
+        grids = generator.point_grids
+        generator.point_grids = [grid[:WARM_UP_PROMPTS] for grid in grids]
+        run(name)
+        generator.point_grids = grids
+    results = interleave({name: lambda n=name: run(n) for name in generators}, repeats, clock)
+    seconds = {name: results[name][0] - synthesis[name] for name in results}
+    records = {name: results[name][1] for name in results}
+    vanilla = records["vanilla"]
+    return {
+        "survivors": {name: len(found) for name, found in records.items()},
+        "seconds": seconds,
+        "ratio": {name: seconds["vanilla"] / seconds[name] for name in ours},
+        "fields": sum(map(len, vanilla)),
+        "differing_fields": {name: differing_fields(records[name], vanilla) for name in ours},
+        "matched": {name: matched(records[name], vanilla) for name in ours},
+    }
 
 
 def differing_fields(ours: list[dict], theirs: list[dict]) -> int:
@@ -65,6 +165,15 @@ def fluorescence(height: int, width: int, seed: int = 0) -> np.ndarray:
         cv2.circle(field, centre, radius, float(random.uniform(60, 230)), -1)
     field = cv2.GaussianBlur(field, (0, 0), 1.5) + random.normal(0, 4, field.shape)
     return (field[..., None] * np.array([0.2, 1, 0.5])).clip(0, 255).astype(np.uint8)
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """A file as SAM sees it with the default settings: (height, width, 3) uint8."""
+    config = complete_config({"images": str(path.parent)})
+    read = read_image(path, config["image"], config["display"])
+    if isinstance(read, Failure):
+        raise SystemExit(f"{path}: {read.reason}")
+    return read.rgb
 
 
 def report(**values) -> None:
