@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,15 @@ def visible_devices(
         else:
             break
     return devices
+
+
+def gpu_exists() -> bool:
+    """Whether this machine has a GPU that can be counted, or else one that torch finds.
+
+    torch is asked in a process of its own: in this one it would settle which devices are visible.
+    """
+    probe = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    return bool(_uuids()) or subprocess.run([sys.executable, "-c", probe]).returncode == 0
 
 
 def _picked(names: list[str], numbers: str) -> list[str]:

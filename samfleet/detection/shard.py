@@ -26,14 +26,15 @@ from samfleet.detection.reading import Failure, ReadImage, path_of, read_image
 from samfleet.detection.recording import Recorder
 from samfleet.detection.stopping import Stopped, StopSignals
 from samfleet.detection.workers import Task, WorkerCrash, Workers
-from samfleet.devices import Device, visible_devices
+from samfleet.devices import Device, gpu_exists, visible_devices
 from samfleet.errors import UserError
 from samfleet.files import escape_name, write_atomic
 from samfleet.lease import lease_device, lease_folder
 from samfleet.masks.records import FoundMasks
+from samfleet.picture import PictureError
 from samfleet.plan.model_key import configured_weights, present_model_key
 from samfleet.plan.shards import ShardImage, read_shard
-from samfleet.statuses import CHANGED, ERROR, OK, OUT_OF_MEMORY, UNREADABLE
+from samfleet.statuses import CHANGED, ERROR, OK, OUT_OF_MEMORY, UNREADABLE, UNSUPPORTED
 from samfleet.store.segments import image_rows, reason_text, stored_images
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def _lease(config: dict, plan_folder: Path) -> AbstractContextManager[Device]:
             f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'is not set')}); "
             "ask the scheduler for one, or set device: cpu"
         )
+    if devices and config["device"] == "auto" and not config["devices"] and not gpu_exists():
+        devices = []  # CUDA_VISIBLE_DEVICES names what is not there
     if not devices:
         if config["device"] == "auto":
             logger.warning("no GPU is visible: running on the CPU")
@@ -269,6 +272,9 @@ def _find_masks(
                 seconds = generator.seconds
                 for stage in ("encoding", "decoding", "postprocessing"):
                     detection.ledger[f"seconds_{stage}"] = round(seconds.get(stage, 0.0), 4)
+            except PictureError as error:
+                failure = Failure(error.status, error.reason, False, detection.read.image_id)
+                detection.read = failure
             except (torch.cuda.OutOfMemoryError, MemoryError):
                 reason = "out of memory even with one prompt at a time"
                 detection.read = Failure(OUT_OF_MEMORY, reason, True, detection.read.image_id)
@@ -282,9 +288,22 @@ def _find_masks(
 
 
 def _find(generator: "MaskGenerator", detection: Detection) -> FoundMasks:
-    """The masks of a picture; out of memory, with half as many prompts at a time, down to one."""
+    """The masks of a picture; out of memory, with half as many prompts at a time, down to one.
+
+    Raises:
+        PictureError: "unsupported", SAM cannot be shown a picture of this size.
+    """
     import torch
 
+    from samfleet.detection.frames import why_not_shown
+
+    if reason := why_not_shown(
+        *detection.read.rgb.shape[:2],
+        generator.sam.image_encoder.img_size,
+        generator.crop_n_layers,
+        generator.crop_overlap_ratio,
+    ):
+        raise PictureError(UNSUPPORTED, reason)
     points_per_batch = generator.points_per_batch
     while True:
         detection.ledger["points_per_batch"] = points_per_batch

@@ -8,6 +8,7 @@ import signal
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from samfleet.detection.reading import read_image
 from samfleet.detection.shard import DeviceError, PlanError, detect_shard
 from samfleet.detection.stopping import Stopped
 from samfleet.detection.workers import Task
+from samfleet.devices import Device
 from samfleet.identity import image_id
 from samfleet.lease import LeaseError
 from samfleet.masks.records import FoundMasks
@@ -61,6 +63,8 @@ class Generator:
     """A mask generator that finds one disc, after calling `before` with the picture's number."""
 
     points_per_batch = 8
+    sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=1024))
+    crop_n_layers, crop_overlap_ratio = 0, 512 / 1500
 
     def __init__(self, before=lambda number, points_per_batch: None):
         self.before = before
@@ -369,6 +373,31 @@ def test_cuda_without_a_device_is_an_error_and_auto_says_that_it_runs_on_the_cpu
     job.detect(device="auto")
     assert "running on the CPU" in caplog.text
     assert json.loads(job.done.read_text())["detected"] == 3
+
+
+def test_a_device_that_only_cuda_visible_devices_names_is_not_waited_for(job, caplog):
+    job.monkeypatch.setattr(detection, "visible_devices", lambda _: [Device("0", "0")])
+    job.monkeypatch.setattr(detection, "gpu_exists", lambda: False)
+    job.detect(device="auto")
+    assert "running on the CPU" in caplog.text
+    assert {row["device"] for row in job.ledger()} == {"cpu"}
+
+
+@pytest.mark.parametrize("config", [{"device": "cuda"}, {"devices": ["0"]}])
+def test_a_device_that_is_asked_for_or_pretended_is_believed(job, config):
+    job.monkeypatch.setattr(detection, "visible_devices", lambda _: [Device("0", "0")])
+    job.monkeypatch.setattr(detection, "gpu_exists", lambda: False)
+    job.detect(**{"device": "auto"} | config)
+    assert {row["device"] for row in job.ledger()} == {"0"}
+
+
+def test_a_picture_too_narrow_for_sam_is_unsupported_for_good(job):
+    job.images.joinpath("b.png").write_bytes(cv2.imencode(".png", np.zeros((1, 2049), np.uint8))[1])
+    job.plan()
+    job.detect()
+    (failed,) = [row for row in job.rows() if row["status"] != "ok"]
+    assert (failed["status"], failed["transient"]) == ("unsupported", False)
+    assert "2049 x 1 pixels are too narrow" in failed["reason"]
 
 
 def test_a_configuration_that_changed_after_planning_is_refused(job):

@@ -3,7 +3,7 @@
 import pytest
 
 from samfleet import devices
-from samfleet.devices import Device, visible_devices
+from samfleet.devices import Device, gpu_exists, visible_devices
 
 UUIDS = ["GPU-1a2b", "GPU-1a3c", "GPU-2d4e"]
 
@@ -116,3 +116,17 @@ def test_a_scheduler_picks_among_pretended_devices_by_number(machine, value, exp
     found = visible_devices(["left", "middle", "right"], {"CUDA_VISIBLE_DEVICES": value})
     assert [device.name for device in found] == expected
     assert all(device.pretended for device in found)
+
+
+@pytest.mark.parametrize(("found_by_torch", "status"), [(True, 0), (False, 1)])
+def test_where_nothing_can_be_counted_torch_says_whether_there_is_a_gpu(
+    machine, tmp_path, monkeypatch, found_by_torch, status
+):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexit {status}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(devices.sys, "executable", str(python))
+    machine()
+    assert gpu_exists() == found_by_torch
+    machine(UUIDS)
+    assert gpu_exists()

@@ -131,6 +131,7 @@ BROKEN = {
     "archive.png": (b"PK\x03\x04" + bytes(200), "unsupported", "ZIP"),
     "bomb.png": (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1 << 16, 1 << 16, 8, 0, 0, 0, 0)), "too_large", "65536 x 65536"),
     "large.png": (opencv(".png", np.zeros((100, 100), np.uint8)), "too_large", "100 x 100"),
+    "narrow.png": (opencv(".png", np.tile(GREY8[:1], 40)), "unsupported", "1480 x 1 pixels are too narrow"),
     "complex.tif": (tiff(GREY8.astype(np.complex64)), "unsupported", "complex"),
 }  # fmt: skip
 
