@@ -25,7 +25,7 @@ from samfleet.plan.record import (
 )
 from samfleet.store.index import read_index, read_stored_images, segments_on_disk
 
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 """Raise by hand when the code changes what the summary's tables hold."""
 
 

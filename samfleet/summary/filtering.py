@@ -62,14 +62,19 @@ def first_failed(candidates: Candidates, fluorescence: dict) -> np.ndarray:
         int8 array; the index of `max_overlap` for those that pass all others.
     """
     drops = [
-        candidates.predicted_iou < (fluorescence["min_predicted_iou"] or 0.0),
-        candidates.stability_score < (fluorescence["min_stability_score"] or 0.0),
+        _below(candidates.predicted_iou, fluorescence["min_predicted_iou"]),
+        _below(candidates.stability_score, fluorescence["min_stability_score"]),
         candidates.area < fluorescence["min_area"],
         candidates.area > fluorescence["max_area"],
         candidates.mean_intensity < fluorescence["min_mean_intensity"],
         np.ones(len(candidates.area), bool),
     ]
     return np.argmax(drops, axis=0).astype(np.int8)
+
+
+def _below(scores: np.ndarray, minimum: float | None) -> np.ndarray:
+    """Whether scores do not reach a minimum; SAM's stability of an empty mask is no number."""
+    return np.zeros(len(scores), bool) if minimum is None else ~(scores >= minimum)
 
 
 def suppress_overlaps(

@@ -76,7 +76,13 @@ def test_a_candidate_is_counted_under_the_first_filter_that_drops_it():
 
 def test_filters_that_are_not_set_drop_nothing():
     config = make_config()["fluorescence"]
-    assert dropped_by(config, predicted_iou=0.0, stability_score=0.0, area=2000) == PASSED
+    for score in (0.0, -0.1, np.nan):  # SAM's own thresholds let them pass where they are 0
+        assert dropped_by(config, predicted_iou=score, stability_score=score, area=2000) == PASSED
+
+
+def test_a_score_that_is_no_number_reaches_no_minimum():
+    assert dropped_by(stability_score=np.nan) == "min_stability_score"
+    assert dropped_by(SETTINGS | {"min_stability_score": 0.0}, stability_score=np.nan) != PASSED
 
 
 def suppress(max_overlap: float, shared: dict[tuple[int, int], int], *rows: dict) -> list[int]:
