@@ -1,0 +1,140 @@
+"""Whole generators on a GPU, every precision against segment_anything's, at the origin's setting.
+
+Encoder and decoder of random weights run, and then the decoder's outputs are replaced by nuclei
+that were made up beforehand, so that as many masks survive as on real pictures.
+
+On a machine without a GPU this runs at a small size with ``--device cpu --model tiny --height 256
+--width 256 --points-per-side 8``, which says nothing about a GPU.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from segment_anything import SamAutomaticMaskGenerator
+
+from benchmarks.common import (
+    compare_generators,
+    fluorescence,
+    generator_parameters,
+    generator_parser,
+    report,
+)
+from benchmarks.synthetic import SyntheticOutputs, synthetic_decoder
+from samfleet.mask_generator import PRECISIONS, MaskGenerator
+from samfleet.models import build_model
+
+ENCODER_FLOP = {"vit_b": 0.97e12, "vit_l": 2.99e12, "vit_h": 5.96e12}
+DECODER_FLOP = 3.62e9
+"""Floating-point operations of segment_anything, two a multiply-add: a picture's, and a prompt's."""
+
+PEAK = {"exact": 67e12, "fast": 67e12, "tf32": 494.7e12, "bf16": 989.4e12}
+"""Operations a second, dense, of an H100 or H200 SXM by NVIDIA's data sheets."""
+
+
+def main() -> None:
+    parser = generator_parser(
+        __doc__,
+        points_per_side=64,
+        pred_iou_thresh=0.75,
+        min_mask_region_area=100,
+        precisions=list(PRECISIONS),
+        repeats=3,
+    )
+    parser.add_argument("--model", default="vit_h", help="random weights")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    arguments = parser.parse_args()
+    parameters = generator_parameters(arguments)
+    device = torch.device(arguments.device)
+    torch.manual_seed(0)
+
+    sam = build_model(arguments.model).eval().to(device)
+    theirs = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **parameters)
+    synthetic = synthetic_decoder(sam, theirs.point_grids[0], real=sam.mask_decoder)
+    synthetic.prepare(device)
+    if device.type == "cpu":
+        arguments.precisions = [name for name in arguments.precisions if name in ("exact", "fast")]
+    ours = {name: MaskGenerator(sam, name, **parameters) for name in arguments.precisions}
+    for generator in ours.values():
+        generator._decoder = SyntheticOutputs(synthetic, real=generator._decoder)
+    sam.mask_decoder = synthetic
+    rgb = fluorescence(arguments.height, arguments.width)
+
+    def clock() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    compared = compare_generators(
+        ours, theirs, rgb, synthetic=synthetic, repeats=arguments.repeats, clock=clock
+    )
+    use = {
+        name: device_use(lambda g=generator: g.generate(rgb), synthetic.restart, device)
+        for name, generator in (ours | {"vanilla": theirs}).items()
+    }
+    flop = None
+    if arguments.model in ENCODER_FLOP:
+        flop = ENCODER_FLOP[arguments.model] + len(synthetic.points) * DECODER_FLOP
+    known = device.type == "cuda" and any(
+        name in torch.cuda.get_device_name(device) for name in ("H100", "H200")
+    )
+    report(
+        claim="whole generator on a GPU",
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        model=arguments.model,
+        outputs="synthetic",
+        image_size=[arguments.height, arguments.width],
+        prompts=len(synthetic.points),
+        parameters=parameters,
+        images_per_second={name: 1 / seconds for name, seconds in compared["seconds"].items()},
+        seconds_by_stage={name: generator.seconds for name, generator in ours.items()},
+        busy_share={name: busy for name, (busy, _) in use.items()},
+        peak_mebibytes={name: peak for name, (_, peak) in use.items()},
+        share_of_roofline={
+            name: flop / compared["seconds"][name] / PEAK[name] if flop and known else None
+            for name in ours
+        },
+        **compared,
+    )
+
+
+def device_use(
+    run: Callable[[], object], restart: Callable[[], None], device: torch.device
+) -> tuple[float | None, float | None]:
+    """Runs once more under torch's profiler.
+
+    Returns:
+        The share of the time in which a kernel or a copy ran on the device, and the peak of its
+        allocated memory in MiB; None for a CPU.
+    """
+    restart()
+    if device.type == "cpu":
+        return None, None
+    torch.cuda.reset_peak_memory_stats(device)
+    torch.cuda.synchronize(device)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        start = time.perf_counter()
+        run()
+        torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - start
+    spans = [
+        (event.time_range.start, event.time_range.end)
+        for event in profiler.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA  # not the launches on the CPU
+    ]
+    return covered(spans) / 1e6 / seconds, torch.cuda.max_memory_allocated(device) / 2**20
+
+
+def covered(spans: list[tuple[float, float]]) -> float:
+    """Length of the union of intervals, which may overlap."""
+    if not spans:
+        return 0.0
+    start, end = np.array(sorted(spans), dtype=float).T
+    reached = np.maximum.accumulate(end)
+    before = np.concatenate([[-np.inf], reached[:-1]])
+    return float(np.maximum(0, end - np.maximum(start, before)).sum())
+
+
+if __name__ == "__main__":
+    main()
