@@ -3,8 +3,10 @@
 Uses what Snakemake itself depends on and nothing else: the Snakefile imports this.
 """
 
+import itertools
 import json
 import math
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +16,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from samfleet.errors import UserError
+
+_MAXIMUM_VALUES = 10_000
+_MAXIMUM_DEPTH = 20
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "config" / "config.schema.yaml"
 
@@ -37,6 +42,7 @@ def complete_config(config: dict) -> dict:
     Raises:
         ConfigError: unknown keys, wrong types or impossible values, all of them in one message.
     """
+    _check_values(config)
     # a key without a value is YAML for null: the default is meant
     completed = _with_defaults(config, schema())
     errors = [_message(error) for error in Draft202012Validator(schema()).iter_errors(completed)]
@@ -50,6 +56,45 @@ def complete_config(config: dict) -> dict:
             "config/README.md describes every key"
         )
     return completed
+
+
+def _check_values(config: object) -> None:
+    """Refuse what nothing can be done with: by its anchors YAML may hold itself, or billions of values.
+
+    Raises:
+        ConfigError: there are too many values, or a number or a text that no system call takes.
+    """
+    level = [("the configuration", config)]
+    for _ in range(_MAXIMUM_DEPTH):
+        inside = itertools.chain.from_iterable(_values_inside(*named) for named in level)
+        level = list(itertools.islice(inside, _MAXIMUM_VALUES))
+        if not level:
+            return
+        if len(level) == _MAXIMUM_VALUES:
+            break
+    raise ConfigError("the configuration is nested too deeply or holds too many values")
+
+
+def _values_inside(key: str, value: object) -> Iterator[tuple[str, object]]:
+    """The keys and values in a list or dict, each with the key to name in an error."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield key, name
+            yield name if isinstance(name, str) else key, inner
+    elif isinstance(value, list | tuple):
+        yield from ((key, inner) for inner in value)
+    elif isinstance(value, int) and value.bit_length() > 63:
+        raise ConfigError(f"{key}: a number of {value.bit_length()} bits is too large")
+    elif isinstance(value, str) and ("\0" in value or not _is_encodable(value)):
+        raise ConfigError(f"{key}: {value!r:.80} holds a null or half a character")
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_defaults(value: object, part: dict) -> object:
@@ -178,7 +223,7 @@ def read_config(path: str | Path) -> dict:
     """
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except Exception as error:  # constructors raise whatever they like: `!!bool x` a KeyError
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: must hold keys and values, such as `images: demo`")

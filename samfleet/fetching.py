@@ -52,7 +52,7 @@ def fetch_weights(
     url = official.url
     if base_url is not None:
         url = urljoin(base_url.rstrip("/") + "/", official.file_name)
-    destination = Path(destination).expanduser()
+    destination = Path(os.path.expanduser(destination))
     if _is_whole(destination, official):
         return destination
     try:

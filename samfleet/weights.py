@@ -98,8 +98,8 @@ def weights_path(
     if model not in MODEL_NAMES:
         raise ValueError(f"unknown model {model!r}; known are {', '.join(MODEL_NAMES)}")
     if os.fspath(checkpoint):
-        return Path(checkpoint).expanduser()
+        return Path(os.path.expanduser(checkpoint))
     if model == "tiny":
         return TINY_WEIGHTS
-    folder = Path(cache_folder).expanduser() if cache_folder else default_cache_folder()
+    folder = Path(os.path.expanduser(cache_folder)) if cache_folder else default_cache_folder()
     return folder / OFFICIAL_WEIGHTS[model].file_name

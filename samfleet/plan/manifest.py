@@ -91,9 +91,9 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
         ManifestError: it does not exist, is empty, or the table is faulty.
     """
     source = _source(images)
-    if source.is_dir():
+    if os.path.isdir(source):  # unlike is_dir it raises nothing, whatever the path
         collection = _scan_folder(source, tuple(s.lower() for s in suffixes), Path(results))
-    elif source.is_file():
+    elif os.path.isfile(source):
         collection = _read_table(source)
     else:
         raise ManifestError(f"images: {images} is neither a folder nor a table; check the path")
@@ -107,23 +107,23 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
 
 
 def _source(images: str) -> Path:
-    return _DEMO / "images" if images == "demo" else Path(images).expanduser()
+    return _DEMO / "images" if images == "demo" else Path(os.path.expanduser(images))
 
 
 def collection_root(images: str) -> Path:
     """The folder that the manifest's paths are relative to."""
     source = _source(images)
-    return source if source.is_dir() else source.parent
+    return source if os.path.isdir(source) else source.parent
 
 
 def labels_folder(labels: str) -> Path:
     """The folder that `evaluation.labels` names."""
-    return _DEMO / "labels" if labels == "demo" else Path(labels).expanduser()
+    return _DEMO / "labels" if labels == "demo" else Path(os.path.expanduser(labels))
 
 
 def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
     """The user's further columns and their values by path; none unless `images` is a table."""
-    if not _source(images).is_file():
+    if not os.path.isfile(_source(images)):
         return [], {}
     table = _read_table(_source(images), must_exist=False)
     return table.columns, table.values
@@ -229,7 +229,7 @@ def _read_table(table: Path, must_exist: bool = True) -> Collection:
         elif os.path.normpath(path) in lines:
             first = lines[os.path.normpath(path)]
             faults.append(f"line {line}: {escape_name(path)} is already in line {first}")
-        elif must_exist and not (table.parent / path).is_file():
+        elif must_exist and not os.path.isfile(table.parent / path):
             faults.append(f"line {line}: there is no file {escape_name(path)}")
         else:
             lines[os.path.normpath(path)] = line

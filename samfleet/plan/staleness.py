@@ -6,6 +6,7 @@ Standard library only: the Snakefile imports this.
 """
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -130,7 +131,7 @@ def refresh_evaluation_stamp(config: dict, results: Path) -> None:
         ManifestError: `evaluation.labels` is no folder.
     """
     folder = labels_folder(config["evaluation"]["labels"])
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ManifestError(f"evaluation.labels: {folder} is not a folder; check the path")
     files = sorted((path, path.stat()) for path in folder.rglob("*") if path.is_file())
     labels = [
