@@ -75,10 +75,10 @@ def plan_stamp():
         with plain_errors():
             collection = scanned_collection()
             key = configured_model_key(config, RESULTS)
-        reasons = staleness.refresh_plan_stamp(config, RESULTS, collection, key, gpu_count())
-        if reasons:
-            logger.info(f"samfleet: {staleness.outlook(config, RESULTS, collection, key)}")
-            logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
+            reasons = staleness.refresh_plan_stamp(config, RESULTS, collection, key, gpu_count())
+            if reasons:
+                logger.info(f"samfleet: {staleness.outlook(config, RESULTS, collection, key)}")
+                logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
     return str(staleness.plan_stamp_file(RESULTS))
 
 

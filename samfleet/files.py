@@ -9,6 +9,16 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from samfleet.errors import UserError
+
+
+class TableError(UserError):
+    """One of samfleet's own tables is damaged; the message names it and says what to do."""
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(f"{path}: {reason}; delete it and run again")
+
+
 _UNSAFE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
@@ -91,22 +101,31 @@ def write_rows(path: str | Path, header: tuple[str, ...], rows: Iterable[tuple])
             file.write("\t".join(map(str, row)) + "\n")
 
 
-def read_rows(path: str | Path, header: tuple[str, ...]) -> Iterator[list[str]]:
+def read_rows(
+    path: str | Path, header: tuple[str, ...], appended: bool = False
+) -> Iterator[list[str]]:
     """The rows of a table that `write_rows` wrote; none when it does not exist.
 
-    A last line without its line feed (an interrupted append) is left out.
+    Args:
+        appended: whether the table is written row by row; lines that an interruption left without
+            all their fields are then left out.
 
     Raises:
-        ValueError: the table has another header; the message names the file.
+        TableError: the table is damaged or has another header.
     """
     path = Path(path)
     if not path.exists():
         return
     with path.open(encoding="utf-8", newline="\n") as file:
-        first = file.readline()
-        if first.endswith("\n") and tuple(first[:-1].split("\t")) != header:
-            raise ValueError(f"{path}: not a table of {', '.join(header)}; delete it and run again")
-        for line in file:
-            fields = line[:-1].split("\t")
-            if line.endswith("\n") and len(fields) == len(header):
-                yield fields
+        try:
+            first = file.readline()
+            if first != "\t".join(header) + "\n" and (first.endswith("\n") or not appended):
+                raise TableError(path, f"not a table of {', '.join(header)}")
+            for number, line in enumerate(file, start=2):
+                fields = line[:-1].split("\t")
+                if line.endswith("\n") and len(fields) == len(header):
+                    yield fields
+                elif not appended:
+                    raise TableError(path, f"line {number} is damaged")
+        except UnicodeDecodeError as error:
+            raise TableError(path, f"damaged, {error.reason}") from error

@@ -47,8 +47,8 @@ def weights_digest(path: str | Path, cache: str | Path) -> str:
     stat = Path(path).stat()
     key = f"{Path(path).absolute()} {stat.st_size} {stat.st_mtime_ns}"
     try:
-        known = json.loads(Path(cache).read_text())
-    except (OSError, ValueError):
+        known = dict(json.loads(Path(cache).read_text()))
+    except (OSError, ValueError, TypeError, RecursionError):
         known = {}
     if key not in known:
         with open(path, "rb") as file:

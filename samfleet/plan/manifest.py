@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from samfleet.errors import UserError
-from samfleet.files import escape_name, read_rows, unescape_name, write_rows
+from samfleet.files import TableError, escape_name, read_rows, unescape_name, write_rows
 from samfleet.identity import digest_of, digest_of_rows, image_id_of_file
 
 HEADER = ("path", "image_id", "bytes", "mtime_ns", "problem")
@@ -255,10 +255,21 @@ def _check_header(table: Path, header: list[str]) -> None:
         )
 
 
-def read_manifest(path: str | Path) -> Iterator[ManifestRow]:
-    """The rows of a manifest (or of a journal of hashes), none when there is no such file."""
-    for name, identity, size, mtime_ns, problem in read_rows(path, HEADER):
-        yield ManifestRow(unescape_name(name), identity, int(size), int(mtime_ns), problem)
+def read_manifest(path: str | Path, journal: bool = False) -> Iterator[ManifestRow]:
+    """The rows of a manifest, none when there is no such file.
+
+    Args:
+        journal: whether it is a journal of hashes, of which an interrupted plan left what it had.
+
+    Raises:
+        TableError: the table is damaged.
+    """
+    for name, identity, size, mtime_ns, problem in read_rows(path, HEADER, appended=journal):
+        try:
+            row = ManifestRow(unescape_name(name), identity, int(size), int(mtime_ns), problem)
+        except ValueError as error:
+            raise TableError(path, f"size and time of {name} are damaged") from error
+        yield row
 
 
 def write_manifest(path: str | Path, rows: Iterable[ManifestRow]) -> None:

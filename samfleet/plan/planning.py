@@ -115,7 +115,7 @@ def _identify(
         same_source = last is not None and last.source == config["images"]
         manifest = [results / "manifest.tsv"] if same_source else []
         for table in [*manifest, journal]:
-            for row in read_manifest(table):
+            for row in read_manifest(table, journal=table == journal):
                 image = stored.get(row.image_id)
                 # a picture that was not what its stat promised is not trusted again
                 if row.image_id and not (image and image.status == CHANGED):
@@ -188,7 +188,7 @@ def _cost(results: Path, model: str, model_key: str, rows: list[ManifestRow]) ->
                     fixed = float(row["seconds_encoding"]) + float(row["seconds_decoding"])
                     growing = float(row["seconds_postprocessing"])
                     measured.append((fixed, growing, sizes[row["image_id"]]))
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, csv.Error):
         pass
     return fit_cost(measured, guess_cost(model))
 

@@ -58,7 +58,7 @@ def read_plan(path: str | Path) -> Plan | None:
         record = json.loads(Path(path).read_text())
         record["shards"] = tuple(PlannedShard(**shard) for shard in record["shards"])
         return Plan(**record)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

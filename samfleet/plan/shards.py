@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from samfleet.files import escape_name, read_rows, unescape_name, write_rows
+from samfleet.files import TableError, escape_name, read_rows, unescape_name, write_rows
 
 HEADER = ("image_id", "bytes", "path")
 
@@ -111,6 +111,14 @@ def write_shard(path: str | Path, images: Iterable[ShardImage]) -> None:
 
 
 def read_shard(path: str | Path) -> Iterator[ShardImage]:
-    """The pictures of a shard list."""
+    """The pictures of a shard list.
+
+    Raises:
+        TableError: the list is damaged.
+    """
     for identity, size, name in read_rows(path, HEADER):
-        yield ShardImage(identity, int(size), unescape_name(name))
+        try:
+            image = ShardImage(identity, int(size), unescape_name(name))
+        except ValueError as error:
+            raise TableError(path, f"the size of {name} is damaged") from error
+        yield image

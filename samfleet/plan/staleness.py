@@ -43,9 +43,10 @@ def summary_stamp_file(results: str | Path) -> Path:
 def read_stamp(path: str | Path) -> dict:
     """The content of a stamp; empty where there is none that can be read."""
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError):
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _write_stamp(path: Path, content: dict) -> None:

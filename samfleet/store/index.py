@@ -5,10 +5,11 @@ Standard library only: the Snakefile imports this. `samfleet.store.segments` reb
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from samfleet.files import read_rows, write_atomic, write_rows
+from samfleet.identity import digest_of, image_id_of_file
 from samfleet.statuses import CHANGED, MAXIMUM_ATTEMPTS, OK
 
 _HEADER = ("image_id", "status", "transient", "failed_in")
@@ -67,11 +68,11 @@ def read_index(folder: str | Path) -> Index | None:
     """The index of a store's folder, or None where there is none that can be read."""
     try:
         index = json.loads((Path(folder) / "index.json").read_text())
-        with (Path(folder) / "images.tsv").open(encoding="utf-8") as file:
-            if file.readline().rstrip("\n").split("\t") != list(_HEADER):
-                return None
-        return Index(index["segments"], index["retryable"], index["failed"])
-    except (OSError, ValueError, KeyError, TypeError):
+        images, _ = image_id_of_file(Path(folder) / "images.tsv")
+        if index.pop("digest") != digest_of([index, images]):
+            return None
+        return Index(**index)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -99,6 +100,7 @@ def write_index(
         _HEADER,
         ((identity, i.status, int(i.transient), ",".join(i.failed_in)) for identity, i in known),
     )
-    content = {"segments": segments, "retryable": index.retryable, "failed": index.failed}
+    content = asdict(index)
+    content["digest"] = digest_of([content, image_id_of_file(Path(folder) / "images.tsv")[0]])
     write_atomic(Path(folder) / "index.json", json.dumps(content, indent=1) + "\n")
     return index

@@ -1,11 +1,14 @@
 """The ledger: one row for every detection, with where it ran and how long its stages took."""
 
 import csv
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from samfleet.files import atomic_path
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = (
     "when",
@@ -51,6 +54,10 @@ def append_rows(path: Path, rows: Iterable[dict]) -> None:
         os.fsync(file.fileno())
 
 
+def _is_whole(row: dict) -> bool:
+    return None not in row and None not in row.values() and row.keys() >= {"when", "image_id"}
+
+
 def collect_ledger(results: Path) -> int:
     """Write results/ledger.csv from the ledgers of all jobs, in the order of time.
 
@@ -59,9 +66,12 @@ def collect_ledger(results: Path) -> int:
     """
     rows = []
     for path in sorted((results / "ledger").glob("*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            # a last line without all its fields was being written when its job was killed
-            rows.extend(row for row in csv.DictReader(file) if None not in row.values())
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            try:
+                # a last line without all its fields was being written when its job was killed
+                rows.extend(row for row in csv.DictReader(file) if _is_whole(row))
+            except csv.Error as error:
+                logger.warning("%s: %s; the rest of it is left out", path, error)
     rows.sort(key=lambda row: (row["when"], row["image_id"]))
     with (
         atomic_path(results / "ledger.csv") as temporary,

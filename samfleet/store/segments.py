@@ -173,7 +173,7 @@ def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Ta
                 raise SegmentError(path, "not a segment of this version of samfleet")
             for group in range(segment.num_row_groups):
                 yield segment.read_row_group(group, columns=columns)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError) or not path.exists():
             raise FileNotFoundError(path) from error
         if getattr(error, "errno", None):  # the file may be whole and the disk or network at fault

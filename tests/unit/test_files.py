@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from samfleet.files import (
+    TableError,
     atomic_path,
     escape_name,
     read_rows,
@@ -61,12 +62,15 @@ def test_rows_are_read_as_they_were_written(rows, tmp_path_factory):
     assert found == rows
 
 
-def test_a_half_written_last_row_is_left_out(tmp_path):
+def test_a_half_written_row_is_left_out_of_a_table_that_is_appended_to(tmp_path):
     path = tmp_path / "table.tsv"
-    write_rows(path, HEADER, [("a", 1)])
-    for rest in ("b", "b\t2"):
+    for rest in ("b", "b\t2", "b\nc"):
         path.write_text(f"name\tnumber\na\t1\n{rest}")
-        assert list(read_rows(path, HEADER)) == [["a", "1"]]
+        assert list(read_rows(path, HEADER, appended=True)) == [["a", "1"]]
+        with pytest.raises(TableError, match=r"table\.tsv: line 3 is damaged; delete it"):
+            list(read_rows(path, HEADER))
+    path.write_text("name\tnum")
+    assert list(read_rows(path, HEADER, appended=True)) == []
 
 
 def test_a_table_that_is_not_there_has_no_rows(tmp_path):
@@ -75,7 +79,7 @@ def test_a_table_that_is_not_there_has_no_rows(tmp_path):
 
 def test_another_table_is_refused_by_its_file_name(tmp_path):
     write_rows(tmp_path / "other.tsv", ("name", "size"), [])
-    with pytest.raises(ValueError, match=r"other\.tsv: not a table of name, number"):
+    with pytest.raises(TableError, match=r"other\.tsv: not a table of name, number"):
         list(read_rows(tmp_path / "other.tsv", HEADER))
 
 

@@ -292,7 +292,7 @@ def test_only_pictures_with_a_new_stat_are_hashed(three):
 def test_hashes_reach_the_journal_so_that_an_interrupted_plan_loses_none(three):
     journal = three / "hashes.tsv"
     rows = identified(three, journal=journal)
-    assert {row.path: row for row in read_manifest(journal)} == rows
+    assert {row.path: row for row in read_manifest(journal, journal=True)} == rows
 
 
 @pytest.mark.parametrize("rest", ["", "path\timage_id\tbytes\tmtime_ns\tproblem\nhalf\t12"])
@@ -300,7 +300,7 @@ def test_a_journal_that_was_cut_off_is_continued(three, rest):
     journal = three / "hashes.tsv"
     journal.write_text(rest)
     rows = identified(three, journal=journal)
-    assert {row.path: row for row in read_manifest(journal)} == rows
+    assert {row.path: row for row in read_manifest(journal, journal=True)} == rows
 
 
 def test_a_file_that_cannot_be_read_has_a_problem_and_no_id(three):
