@@ -171,6 +171,10 @@ def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Ta
         with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as segment:
             if not segment.schema_arrow.equals(SCHEMA):
                 raise SegmentError(path, "not a segment of this version of samfleet")
+            described = segment.metadata
+            groups = [described.row_group(n).num_rows for n in range(described.num_row_groups)]
+            if sum(groups) != described.num_rows:  # no checksum holds the description of pages
+                raise SegmentError(path, f"damaged: {sum(groups)} of {described.num_rows} rows")
             for group in range(segment.num_row_groups):
                 yield segment.read_row_group(group, columns=columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -150,6 +150,18 @@ def test_a_flipped_bit_in_any_page_is_damage(tmp_path):
         read(tmp_path)
 
 
+def test_a_flipped_bit_that_would_hide_rows_is_damage(tmp_path):
+    write_segment(tmp_path, "a", PICTURES[0], PICTURES[2], flush_every=1)
+    (name,) = segments_on_disk(tmp_path)
+    content = bytearray((tmp_path / name).read_bytes())
+    rows_of_second_group = b"\x16\x04\x26"  # in Thrift's compact protocol, before its file offset
+    at = content.rindex(rows_of_second_group) + 1
+    content[at] ^= 4
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SegmentError, match="damaged: 3 of 5 rows"):
+        read(tmp_path)
+
+
 def test_a_disk_that_fails_is_not_a_damaged_segment(tmp_path, monkeypatch):
     write_segment(tmp_path, "a", PICTURES[0])
 
