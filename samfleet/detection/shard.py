@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
+from samfleet.detection.allocation import keep_freed_memory
 from samfleet.detection.device_use import DeviceUse
 from samfleet.detection.measurement import measure_found
 from samfleet.detection.reading import Failure, ReadImage, path_of, read_image
@@ -244,6 +245,8 @@ def _load_generator(config: dict, device: Device, threads: int) -> "MaskGenerato
                 f"{torch.__version__}; compare its CUDA version with the driver's"
             )
         target = "cuda"
+    else:
+        keep_freed_memory()
     sam = config["sam"]
     try:
         model = load_model(sam["model"], configured_weights(config), target)
