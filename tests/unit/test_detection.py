@@ -240,7 +240,7 @@ def test_the_first_pictures_are_read_while_the_model_is_loaded(job, monkeypatch)
     generator = Generator()
 
     def load(*_):
-        assert len(read) == 2
+        assert len(read) == 3
         return generator
 
     job.detect(generator, load)
