@@ -15,8 +15,8 @@ class Device:
 
     Attributes:
         name: the value for CUDA_VISIBLE_DEVICES that makes this device the only visible one.
-        lock: a name that is the same for every process of this scheduler job that can see the
-            device: its UUID where it is known, else `name`.
+        lock: its UUID where it is known, which every process of this machine knows it by; else
+            `name`, which means it within this scheduler job alone.
         pretended: whether it is only a name, for tests and simulation; work runs on the CPU.
     """
 

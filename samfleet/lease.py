@@ -27,7 +27,8 @@ def lease_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """The node-local folder of the locks: one per user and per scheduler job.
 
     Device numbers are the same in every job where the scheduler confines jobs to their devices,
-    so locks of different jobs must not meet. TMPDIR is not used, since it may differ between
+    so locks of different jobs must not meet, except those of UUIDs, which lie in the user's folder
+    above: jobs that all see all devices share these. TMPDIR is not used, since it may differ between
     the processes of one job.
     """
     job = next((environment[name] for name in _JOB_VARIABLES if environment.get(name)), "local")
@@ -64,7 +65,7 @@ def lease_device(
                 "this plan; look at the log, then run again to try them once more"
             )
         for device in candidates:
-            descriptor = _try_lock(folder / re.sub(r"[^\w.-]", "_", device.lock))
+            descriptor = _try_lock(_lock_file(folder, device))
             if descriptor is not None:
                 logger.info("leased device %s", device.name)
                 try:
@@ -78,6 +79,12 @@ def lease_device(
             logger.warning("waiting for a free device; all are in use: %s", names)
             noticed = True
         time.sleep(_POLL_SECONDS)
+
+
+def _lock_file(folder: Path, device: Device) -> Path:
+    """A UUID means one device in every job of a machine, a number only within its own job."""
+    shared = re.match(r"(GPU|MIG)-", device.lock)
+    return (folder.parent if shared else folder) / re.sub(r"[^\w.-]", "_", device.lock)
 
 
 def _make_private(folder: Path) -> None:

@@ -207,6 +207,19 @@ def test_nobody_else_can_look_into_the_folder(folder):
     assert folder.parent.stat().st_mode & 0o077 == 0
 
 
+def test_jobs_that_see_one_device_by_its_uuid_share_its_lock(folder):
+    with lease_device([A], folder.with_name("job 1")):
+        assert not is_free(A, folder.with_name("job 2"))
+        assert is_free(B, folder.with_name("job 2"))
+
+
+def test_jobs_that_know_their_devices_by_number_alone_do_not_share_them(folder):
+    device = Device("0", "0")
+    with lease_device([device], folder.with_name("job 1")):
+        assert not is_free(device, folder.with_name("job 1"))
+        assert is_free(device, folder.with_name("job 2"))
+
+
 def test_locks_of_different_jobs_do_not_meet():
     slurm, pbs = {"SLURM_JOB_ID": "12"}, {"PBS_JOBID": "12.server"}
     folders = [lease_folder(environment) for environment in ({}, slurm, pbs)]
