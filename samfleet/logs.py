@@ -1,7 +1,11 @@
 """Logging of a job, set up once: everything goes to the rule's log and to stderr."""
 
+import contextlib
+import itertools
 import logging
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from samfleet.errors import UserError
@@ -21,6 +25,31 @@ def configure_logging(log: str | Path | None) -> None:
     )
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
+
+
+@contextlib.contextmanager
+def kept_if_it_fails(log: str | Path) -> Iterator[None]:
+    """Keep the log of a block that fails or is killed; Snakemake removes a log before it tries again.
+
+    The log has a second name, ending in ``.failed-1.log`` at the first attempt, that is removed when
+    the block succeeds. Where the file system knows no such links nothing is kept.
+    """
+    link = _linked(Path(log))
+    yield
+    if link is not None:
+        link.unlink(missing_ok=True)
+
+
+def _linked(log: Path) -> Path | None:
+    for attempt in itertools.count(1):
+        link = log.with_name(f"{log.stem}.failed-{attempt}{log.suffix}")
+        try:
+            os.link(log, link)
+        except FileExistsError:
+            continue
+        except OSError:
+            return None
+        return link
 
 
 def _log_uncaught(kind: type, error: BaseException, traceback: object) -> None:

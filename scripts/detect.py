@@ -3,7 +3,7 @@ from pathlib import Path
 
 from samfleet.detection.shard import detect_shard
 from samfleet.detection.stopping import Stopped
-from samfleet.logs import configure_logging
+from samfleet.logs import configure_logging, kept_if_it_fails
 from samfleet.plan.manifest import collection_root
 from samfleet.plan.record import plan_of_shard, store_folder
 
@@ -11,14 +11,15 @@ if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     shard = Path(snakemake.input.shard)
     try:
-        detect_shard(
-            snakemake.config,
-            Path("results"),
-            root=collection_root(snakemake.config["images"]),
-            shard_list=shard,
-            done=Path(snakemake.output.done),
-            store=store_folder("results", plan_of_shard(shard).model_key),
-            threads=snakemake.threads,
-        )
+        with kept_if_it_fails(snakemake.log[0]):
+            detect_shard(
+                snakemake.config,
+                Path("results"),
+                root=collection_root(snakemake.config["images"]),
+                shard_list=shard,
+                done=Path(snakemake.output.done),
+                store=store_folder("results", plan_of_shard(shard).model_key),
+                threads=snakemake.threads,
+            )
     except Stopped as stopped:
         sys.exit(128 + stopped.number)
