@@ -29,11 +29,12 @@ from samfleet.detection.stopping import Stopped, StopSignals
 from samfleet.detection.workers import Task, WorkerCrash, Workers
 from samfleet.devices import Device, gpu_exists, visible_devices
 from samfleet.errors import UserError
-from samfleet.files import escape_name, write_atomic
+from samfleet.files import TableError, escape_name, write_atomic
 from samfleet.lease import lease_device, lease_folder
 from samfleet.masks.records import FoundMasks
 from samfleet.picture import PictureError
 from samfleet.plan.model_key import configured_weights, present_model_key
+from samfleet.plan.record import plan_of_shard
 from samfleet.plan.shards import ShardImage, read_shard
 from samfleet.statuses import CHANGED, ERROR, OK, OUT_OF_MEMORY, UNREADABLE, UNSUPPORTED
 from samfleet.store.segments import image_rows, reason_text, stored_images
@@ -98,11 +99,15 @@ def detect_shard(
         threads: CPU threads that this job may use.
 
     Raises:
+        TableError: the list is damaged.
         PlanError: the model key is no longer the plan's.
         DeviceError: the device fails, or `device: cuda` has none.
         Stopped: on a signal, after the results so far were written.
     """
     images = list(read_shard(shard_list))
+    planned = {shard.name: shard.images for shard in plan_of_shard(shard_list).shards}
+    if len(images) != planned.get(shard_list.stem):
+        raise TableError(shard_list, f"{len(images)} of {planned.get(shard_list.stem)} pictures")
     known = stored_images(store)
     pending = [i for i in images if i.image_id not in known or known[i.image_id].status != OK]
     logger.info("%s: %d pictures, %d to detect", shard_list, len(images), len(pending))

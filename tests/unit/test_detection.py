@@ -21,6 +21,7 @@ from samfleet.detection.shard import DeviceError, PlanError, detect_shard
 from samfleet.detection.stopping import Stopped
 from samfleet.detection.workers import Task
 from samfleet.devices import Device
+from samfleet.files import TableError
 from samfleet.identity import image_id
 from samfleet.lease import LeaseError
 from samfleet.masks.records import FoundMasks
@@ -405,6 +406,14 @@ def test_a_configuration_that_changed_after_planning_is_refused(job):
     with pytest.raises(PlanError, match="run snakemake again"):
         job.detect()
     assert job.rows() == []
+    assert not job.done.exists()
+
+
+def test_a_shard_list_that_lost_a_picture_is_refused(job):
+    shard = shard_file(job.results, job.last.id, "0001")
+    shard.write_text("".join(shard.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(TableError, match=r"0001\.tsv: 2 of 3 pictures; delete it and run again"):
+        job.detect()
     assert not job.done.exists()
 
 
