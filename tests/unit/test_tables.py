@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samfleet.plan.manifest import ManifestRow, write_manifest
+from samfleet.store.segments import SegmentError
 from samfleet.summary.filtering import FILTERS
 from samfleet.summary.tables import Counts, write_summary
 from tests.builders import make_config, stored_candidate, stored_rows, write_files, write_segment
@@ -410,3 +411,18 @@ def test_a_second_summary_gives_the_same_bytes(run):
     assert run.content() != before
     run.summarize()
     assert run.content() == before
+
+
+def test_a_segment_damaged_where_only_the_summary_looks_is_set_aside(run, caplog):
+    run.segment("s", stored_rows("A", 2))
+    run.summarize()
+    (path,) = run.store.glob("*.parquet")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"rle0")] ^= 1  # the index knows the segment and does not read it again
+    path.write_bytes(content)
+    with pytest.raises(SegmentError, match=r"s-00000\.parquet: damaged"):
+        run.summarize()
+    assert "detected again" in caplog.text
+    assert [path.name for path in run.store.glob("*.parquet*")] == ["s-00000.parquet.damaged"]
+    run.summarize()
+    assert [row["status"] for row in run.rows()] == ["pending"]
