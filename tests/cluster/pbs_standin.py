@@ -2,14 +2,20 @@
 """qsub, qstat and qdel that run jobs on this machine; which of them, its file's name says.
 
 The folder $PBS_STANDIN keeps for each job what it was submitted with and how it ended. The job whose
-number is $PBS_STANDIN_LOST is never run and fails, as one that exceeds its walltime.
+number is $PBS_STANDIN_LOST is never run and fails. The time of a job is over when there is a file
+JOB.limit: all of its processes get SIGTERM and, after the seconds in the file, SIGKILL, as from PBS.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+_EXCEEDED = 271  # 256 and SIGTERM
 
 
 def qsub(folder: Path, arguments: list[str]) -> None:
@@ -19,16 +25,36 @@ def qsub(folder: Path, arguments: list[str]) -> None:
     (folder / f"{job}.json").write_text(json.dumps(arguments))
     print(job)
     if str(number) == os.environ.get("PBS_STANDIN_LOST"):
-        (folder / f"{job}.status").write_text("271")
+        (folder / f"{job}.status").write_text(str(_EXCEEDED))
         return
-    run = 'sh "$0"; echo $? > "$1.new"; mv "$1.new" "$1"'
     subprocess.Popen(
-        ["setsid", "sh", "-c", run, arguments[-1], folder / f"{job}.status"],
+        [sys.executable, Path(__file__).resolve(), job, arguments[-1]],
         env=os.environ | {"PBS_JOBID": job},
         stdin=subprocess.DEVNULL,
         stdout=(folder / f"{job}.out").open("w"),
         stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
+
+
+def run(folder: Path, arguments: list[str]) -> None:
+    """Run a job's script to its end or that of its time."""
+    job, script = arguments
+    process = subprocess.Popen(["sh", script], start_new_session=True)
+    limit = folder / f"{job}.limit"
+    while process.poll() is None and not limit.exists():
+        time.sleep(0.05)
+    status = process.poll()
+    if status is None:
+        status = _EXCEEDED
+        with contextlib.suppress(ProcessLookupError):  # when all have ended
+            os.killpg(process.pid, signal.SIGTERM)
+            time.sleep(float(limit.read_text()))
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    new = folder / f"{job}.status.new"
+    new.write_text(str(status))
+    new.rename(folder / f"{job}.status")
 
 
 def qstat(folder: Path, arguments: list[str]) -> None:
@@ -41,5 +67,5 @@ def qstat(folder: Path, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    commands = {"qsub": qsub, "qstat": qstat}
+    commands = {"qsub": qsub, "qstat": qstat, "pbs_standin.py": run}
     commands[Path(sys.argv[0]).name](Path(os.environ["PBS_STANDIN"]), sys.argv[1:])

@@ -1,17 +1,14 @@
 """Every profile is loaded and asked what it would do; that of PBS runs with commands that stand in."""
 
-import json
 import re
 import runpy
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.workflow.conftest import CLONE, Workspace
 
-_STANDIN = Path(__file__).with_name("pbs_standin.py")
 PROFILES = {
     "slurm": ("slurm", {"gpu=1", "nodes=1", "mem_mb=12000"}, {"nodes=1"}),
     "lsf": ("lsf", {"gpu=1", "lsf_extra=-gpu num=1", "mem_mb=12000"}, set()),
@@ -105,23 +102,15 @@ def test_the_state_of_a_pbs_job(lines, expected):
     assert status(f"Job Id: 7.pbs\n{record}") == expected
 
 
-def test_pbs_runs_jobs_with_what_they_ask_for_and_a_lost_one_again(tmp_path):
-    pytest.importorskip("snakemake_executor_plugin_cluster_generic")
+def test_pbs_runs_jobs_with_what_they_ask_for_and_a_lost_one_again(tmp_path, pbs):
     workspace = Workspace(tmp_path / "work")
     for number in range(2):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"min_seconds": 0, "threads": 2, "mem_mb": 3000}
-    tools, jobs = tmp_path / "bin", tmp_path / "jobs"
-    tools.mkdir()
-    jobs.mkdir()
-    for name in ("qsub", "qstat"):
-        (tools / name).symlink_to(_STANDIN)
-    environment = workspace.environment() | {"PBS_STANDIN": str(jobs), "PBS_STANDIN_LOST": "2"}
-    environment["PATH"] = f"{tools}:{environment['PATH']}"
     arguments = ["--resources", "gpu=2", "--seconds-between-status-checks", "1"]
     run = subprocess.run(
         ["nice", "-n", "5", *cluster_command(workspace, "pbs", *arguments, "--latency-wait", "5")],
-        env=environment,
+        env=workspace.environment() | pbs.environment | {"PBS_STANDIN_LOST": "2"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -129,10 +118,9 @@ def test_pbs_runs_jobs_with_what_they_ask_for_and_a_lost_one_again(tmp_path):
     )
     assert run.returncode == 0, run.stdout
     assert [row["status"] for row in workspace.summary().values()] == ["ok", "ok"]
-    asked = [json.loads(file.read_text()) for file in sorted(jobs.glob("*.json"))]
     by_rule = sorted(
         (call[call.index("-N") + 1], *[call[n + 1] for n, part in enumerate(call) if part == "-l"])
-        for call in asked
+        for call in pbs.submitted().values()
     )
     assert by_rule == [
         ("detect", "select=1:ncpus=2:mem=3000mb:ngpus=1", "walltime=00:30:00"),
