@@ -38,7 +38,7 @@ def test_a_job_whose_time_is_over_goes_on_within_its_shard(tmp_path, pbs, grace,
             time.sleep(0.05)
         (detect,) = [job for job, call in pbs.submitted().items() if "detect" in call]
         (pbs.jobs / f"{detect}.limit").write_text(str(grace))
-        assert snakemake.wait(timeout=600) == 0, workspace.output.read_text()
+        assert snakemake.wait(timeout=1800) == 0, workspace.output.read_text()
     finally:
         workspace.stop()
     assert (pbs.jobs / f"{detect}.status").read_text() == "271"

@@ -1,6 +1,7 @@
 """Dying and coming back: every fault ends with a complete summary, and what was finished stays."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -11,6 +12,8 @@ import pytest
 from test_leases import detect_processes
 
 IMAGES = 12
+PATIENCE = 1800
+"""Seconds after which something hangs, also on a busy machine."""
 
 
 @pytest.fixture
@@ -45,11 +48,32 @@ def test_sigterm_to_a_job_ends_it_in_seconds_and_the_retry_goes_on(busy):
     wait_for_first_result(busy, snakemake)
     (job,) = detect_processes(snakemake)
     job.terminate()
-    job.wait(timeout=300)
-    assert snakemake.wait(timeout=300) == 0
+    job.wait(timeout=PATIENCE)
+    assert snakemake.wait(timeout=PATIENCE) == 0
     output = busy.output.read_text()
     assert "stopped by SIGTERM; what is finished is kept" in output
     assert_complete(busy, at_most_twice=0)
+
+
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGKILL], [signal.SIGTERM, signal.SIGKILL]], ids=["killed", "walltime"]
+)
+def test_a_job_that_is_killed_in_mid_shard_goes_on_within_it(busy, signals):
+    snakemake = busy.start()
+    wait_for_first_result(busy, snakemake)
+    (job,) = detect_processes(snakemake)
+    workers = job.children(recursive=True)
+    for number in signals:
+        job.send_signal(number)
+    _, alive = psutil.wait_procs([job, *workers], timeout=PATIENCE)
+    assert not alive
+    assert snakemake.wait(timeout=PATIENCE) == 0, busy.output.read_text()
+    assert_complete(busy, at_most_twice=1)
+    (first,) = busy.results.glob("logs/detect/*.failed-1.log")
+    (log,) = set(busy.results.glob("logs/detect/*.log")) - {first}
+    assert f"{IMAGES} pictures, {IMAGES} to detect" in first.read_text()
+    (left,) = re.findall(rf"{IMAGES} pictures, (\d+) to detect", log.read_text())
+    assert 0 < int(left) < IMAGES
 
 
 def test_ctrl_c_stops_everything_and_the_next_run_goes_on(busy):
@@ -57,8 +81,8 @@ def test_ctrl_c_stops_everything_and_the_next_run_goes_on(busy):
     wait_for_first_result(busy, snakemake)
     children = snakemake.children(recursive=True)
     os.killpg(snakemake.pid, signal.SIGINT)
-    assert snakemake.wait(timeout=300) != 0
-    _, alive = psutil.wait_procs(children, timeout=300)
+    assert snakemake.wait(timeout=PATIENCE) != 0
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert not alive
     busy.run()  # no --unlock is needed
     assert_complete(busy, at_most_twice=1)
@@ -68,7 +92,7 @@ def test_sigterm_to_snakemake_lets_running_jobs_finish(busy):
     snakemake = busy.start()
     wait_for_first_result(busy, snakemake)
     snakemake.terminate()
-    snakemake.wait(timeout=300)
+    snakemake.wait(timeout=PATIENCE)
     assert len({row["image_id"] for row in busy.ledger()}) == IMAGES
     busy.run()
     assert_complete(busy, at_most_twice=0)
@@ -80,7 +104,7 @@ def test_a_second_run_on_the_same_results_is_refused(busy):
     second = busy.run(fails=True)
     assert "lock" in second.output.lower()
     assert second.detections <= IMAGES
-    assert snakemake.wait(timeout=300) == 0
+    assert snakemake.wait(timeout=PATIENCE) == 0
     assert busy.run().detections == 0  # the refused run may have asked for another plan
     assert_complete(busy, at_most_twice=0)
 
@@ -124,7 +148,7 @@ def test_a_full_disk_is_named_and_loses_nothing_that_is_finished(small_disk):
     with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    assert snakemake.wait(timeout=300) != 0
+    assert snakemake.wait(timeout=PATIENCE) != 0
     assert "No space left on device" in small_disk.output.read_text()
     filler.unlink()
     remount(small_disk.results, "size=20m")
