@@ -18,7 +18,7 @@ from segment_anything.modeling import (
 
 from samfleet.weights import MODEL_NAMES, CheckpointError, weights_path
 
-TINY_INPUT_SIZE = 384
+TINY_INPUT_SIZE = 512
 """Longest side, in pixels, to which `tiny` has a picture scaled."""
 
 TINY_PATCH_SIZE = 8
@@ -36,9 +36,9 @@ _WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 def build_tiny() -> Sam:
     """`tiny` with random weights: SAM's own classes, made small enough for a laptop's CPU.
 
-    A 384-pixel picture becomes 48 × 48 patches of 8 × 8 pixels; every third block attends
+    A 512-pixel picture becomes 64 × 64 patches of 8 × 8 pixels; every third block attends
     globally. The decoder is SAM's with one layer of 64 channels in place of two of 256, since its
-    cost comes with every prompt; its low-resolution masks are 192 × 192.
+    cost comes with every prompt; its low-resolution masks are 256 × 256.
     """
     grid = TINY_INPUT_SIZE // TINY_PATCH_SIZE
     channels = 64
@@ -54,7 +54,7 @@ def build_tiny() -> Sam:
             qkv_bias=True,
             use_rel_pos=True,
             global_attn_indexes=(2, 5),
-            window_size=8,
+            window_size=16,
             out_chans=channels,
         ),
         prompt_encoder=PromptEncoder(

@@ -80,10 +80,10 @@ class FieldSettings:
 
 @dataclass(frozen=True)
 class Field:
-    """A drawn field.
+    """A field with known objects.
 
     Args:
-        image: float32, shape (height, width), brightness 0 to 1.
+        image: shape (height, width): float32, brightness 0 to 1, as drawn; uint8 from a pack.
         labels: uint16, shape (height, width), 0 for background, 1, 2, … for the nuclei.
     """
 

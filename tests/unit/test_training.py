@@ -5,33 +5,31 @@ import csv
 import numpy as np
 import pytest
 import torch
+from segment_anything.modeling.image_encoder import add_decomposed_rel_pos
 
-from samfleet import training
 from samfleet.models import TINY_INPUT_SIZE, TINY_PATCH_SIZE, build_tiny, load_model
-from samfleet.training import (
-    GRID,
-    NEAR_MISS,
-    Picture,
-    Trainee,
-    TrainingSettings,
-    collate,
-    draw_prompts,
-    learning_rate,
-    losses,
-    make_example,
-    read_pack,
-    train,
-)
+from samfleet.synthetic import Field
+from samfleet.training import examples, run, trainee
+from samfleet.training import losses as loss_terms
+from samfleet.training.__main__ import main
+from samfleet.training.examples import make_example
+from samfleet.training.initialisation import initialise
+from samfleet.training.losses import collate, losses
+from samfleet.training.pack import read_pack
+from samfleet.training.prompts import NEAR_MISS, draw_prompts
+from samfleet.training.run import learning_rate, train
+from samfleet.training.settings import GRID, TrainingSettings
+from samfleet.training.trainee import Trainee
 
 SHORT = TrainingSettings(small_steps=3, steps=1, full_steps=0, crops=1, prompts=4)
 
 
-def _disc_picture(height: int = 120, width: int = 160) -> Picture:
+def _disc_picture(height: int = 120, width: int = 160) -> Field:
     y, x = np.mgrid[:height, :width]
     labels = np.zeros((height, width), np.uint16)
     for number, (cy, cx) in enumerate([(30, 40), (80, 110), (60, 30)], 1):
         labels[(y - cy) ** 2 + (x - cx) ** 2 < 13**2] = number
-    return Picture(np.where(labels > 0, 200, 20).astype(np.uint8), labels)
+    return Field(np.where(labels > 0, 200, 20).astype(np.uint8), labels)
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +37,14 @@ def model() -> Trainee:
     torch.manual_seed(0)
     sam = build_tiny()
     with torch.no_grad():
-        training.initialise(sam, 0)
+        initialise(sam, 0)
     return Trainee(sam)
 
 
 # --- examples -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("patches", [GRID // 3, GRID // 2, GRID])
+@pytest.mark.parametrize("patches", [GRID // 4, GRID // 2, GRID])
 @pytest.mark.parametrize("synthetic", [0.0, 1.0])
 def test_examples_are_whole_and_repeatable(patches, synthetic):
     settings = TrainingSettings(synthetic=synthetic, prompts=10)
@@ -78,7 +76,7 @@ def test_image_and_labels_of_an_example_stay_together():
 def test_a_mirrored_field_holds_whole_objects():
     labels = np.zeros((6, 8), np.uint16)
     labels[1:3, 1:3], labels[4:6, 5:7] = 1, 2  # the second is cut by the lower edge
-    image, mirrored = training._mirrored(labels.astype(np.uint8), labels)
+    image, mirrored = examples._mirrored(labels.astype(np.uint8), labels)
     assert image.shape == mirrored.shape == (12, 16)
     areas = np.bincount(mirrored.ravel())[1:]
     assert sorted(areas.tolist()) == [4, 4, 4, 4, 8, 8]
@@ -123,7 +121,7 @@ def test_pack_is_split_and_checked(tmp_path):
     with pytest.raises(ValueError, match=r"none\.npz"):
         read_pack(tmp_path / "none.npz")
     with pytest.raises(ValueError, match="one 2-D shape"):
-        Picture(np.zeros((2, 2)), np.zeros((2, 3)))
+        Field(np.zeros((2, 2)), np.zeros((2, 3)))
 
 
 # --- the model ------------------------------------------------------------------------------
@@ -164,7 +162,7 @@ def test_masks_are_made_for_the_wanted_prompts_alone(model):
 def test_target_masks_lie_as_the_logits_do():
     labels = torch.zeros(1, 128, 128, dtype=torch.int32)
     labels[0, 10:30, 40:100] = 4
-    masks = training._target_masks(labels, torch.tensor([0]), torch.tensor([4]))
+    masks = loss_terms._target_masks(labels, torch.tensor([0]), torch.tensor([4]))
     flat = masks.flatten(3, 4).flatten(1, 2)[0]
     assert flat.shape == (64, 64)
     assert flat[5:15, 20:50].min() == 1 and flat.sum() == 10 * 30
@@ -175,15 +173,15 @@ def test_losses_of_a_perfect_mask_are_least():
     truth[..., :9] = 1
     good, bad = 20 * (truth - 0.5), 20 * (0.5 - truth)
     logits = torch.cat([good, bad, torch.zeros_like(good)], dim=1)
-    perfect, wrong, unsure = training._mask_losses(logits, truth)[0].tolist()
+    perfect, wrong, unsure = loss_terms._mask_losses(logits, truth)[0].tolist()
     assert perfect < 0.01 < unsure < wrong
-    assert training._true_iou(logits, truth)[0].tolist() == [1, 0, 0]
+    assert loss_terms._true_iou(logits, truth)[0].tolist() == [1, 0, 0]
 
 
 def test_dense_targets_point_at_the_centre():
     labels = torch.zeros(1, 32, 32, dtype=torch.int32)
     labels[0, 4:13, 8:17] = 3  # its centre is at row 8, column 12
-    offset, depth = training._centres_and_depths(labels)
+    offset, depth = loss_terms._centres_and_depths(labels)
     assert offset[0, :, 8, 12].tolist() == [0, 0]
     assert offset[0, :, 4, 16].tolist() == [0.5, -0.5]  # in units of 8 pixels
     assert depth[0, 8, 12] == 1 and depth[0, 0, 0] == 0 < depth[0, 4, 8] < 0.3
@@ -191,9 +189,9 @@ def test_dense_targets_point_at_the_centre():
 
 def test_background_prompts_are_rated_0(model):
     """Without any object the IoU loss is the mean square of the predictions."""
-    picture = Picture(np.full((128, 128), 30, np.uint8), np.zeros((128, 128), np.uint16))
+    picture = Field(np.full((128, 128), 30, np.uint8), np.zeros((128, 128), np.uint16))
     settings = TrainingSettings(synthetic=0.0, prompts=6)
-    example = make_example([picture], settings, GRID // 3, np.random.default_rng(0))
+    example = make_example([picture], settings, GRID // 4, np.random.default_rng(0))
     batch = collate([example], torch.device("cpu"))
     with torch.no_grad():
         terms = losses(model, batch)
@@ -206,7 +204,7 @@ def test_background_prompts_are_rated_0(model):
 
 def test_predicted_ious_are_trained_towards_the_true_ones(model):
     settings = TrainingSettings(synthetic=0.0, prompts=8)
-    example = make_example([_disc_picture()], settings, GRID // 3, np.random.default_rng(1))
+    example = make_example([_disc_picture()], settings, GRID // 4, np.random.default_rng(1))
     batch = collate([example], torch.device("cpu"))
     meant = batch.targets[0] > 0
     with torch.no_grad():
@@ -228,11 +226,39 @@ def test_predicted_ious_are_trained_towards_the_true_ones(model):
 
 def test_relative_positions_are_cut_around_the_middle(model):
     block = model.sam.image_encoder.blocks[-1]
-    cut = training._cropped_positions(block, GRID // 3)["attn.rel_pos_h"]
+    cut = trainee._cropped_positions(block, GRID // 4)["attn.rel_pos_h"]
     whole = block.attn.rel_pos_h
-    assert whole.shape[0] == 2 * GRID - 1 and cut.shape[0] == 2 * (GRID // 3) - 1
-    assert cut[GRID // 3 - 1].data_ptr() == whole[GRID - 1].data_ptr()  # no displacement
-    assert not training._cropped_positions(model.sam.image_encoder.blocks[0], GRID // 3)
+    assert whole.shape[0] == 2 * GRID - 1 and cut.shape[0] == 2 * (GRID // 4) - 1
+    assert cut[GRID // 4 - 1].data_ptr() == whole[GRID - 1].data_ptr()  # no displacement
+    assert not trainee._cropped_positions(model.sam.image_encoder.blocks[0], GRID // 4)
+
+
+@pytest.mark.parametrize(("depth", "distance"), [(0, 1), (2, 2), (4, 3)])
+def test_heads_start_out_looking_at_their_neighbours(model, depth, distance):
+    attention = model.sam.image_encoder.blocks[depth].attn
+    grid = (attention.rel_pos_h.shape[0] + 1) // 2
+    tokens = torch.randn(1, grid, grid, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        queries = attention.qkv(tokens).view(1, grid * grid, 3, 4, 32)[:, :, 0].transpose(1, 2)[0]
+        queries[:, :, 3:] = 0  # the prior alone
+        scores = torch.zeros(4, grid * grid, grid * grid)
+        scores = add_decomposed_rel_pos(
+            scores, queries, attention.rel_pos_h, attention.rel_pos_w, (grid, grid), (grid, grid)
+        )
+    y = x = grid // 2
+    looked_at = [divmod(int(k), grid) for k in scores[:, y * grid + x].argmax(-1)]
+    assert sorted(looked_at) == [
+        (y + dy * distance, x + dx * distance) for dy in (-1, 1) for dx in (-1, 1)
+    ]
+
+
+def test_patches_start_out_as_their_cosine_transform(model):
+    embedding = model.sam.image_encoder.patch_embed.proj
+    flat = torch.full((1, 3, TINY_PATCH_SIZE, TINY_PATCH_SIZE), 6.0)
+    with torch.no_grad():
+        channels = (embedding(flat) - embedding.bias[:, None, None]).flatten()
+    assert channels[0] == pytest.approx(6.0 * TINY_PATCH_SIZE)
+    assert torch.allclose(channels[1:64], torch.zeros(63), atol=1e-4)
 
 
 def test_a_few_steps_learn(model):
@@ -240,7 +266,7 @@ def test_a_few_steps_learn(model):
     trainee = Trainee(build_tiny())
     trainee.load_state_dict(model.state_dict())
     example = make_example(
-        [_disc_picture()], TrainingSettings(synthetic=0.0), GRID // 3, np.random.default_rng(1)
+        [_disc_picture()], TrainingSettings(synthetic=0.0), GRID // 4, np.random.default_rng(1)
     )
     batch = collate([example], torch.device("cpu"))
     optimiser = torch.optim.AdamW(trainee.parameters(), lr=1e-3)
@@ -269,7 +295,7 @@ def test_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     pictures = [_disc_picture()]
     whole = train(pictures, pictures, SHORT, tmp_path / "whole.pth", progress=False)
 
-    update, seen = training._Run.update, []
+    update, seen = run._Run.update, []
 
     def stop_at_2(run, batch):
         if run.step == 2:
@@ -277,7 +303,7 @@ def test_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
         seen.append(run.step)
         return update(run, batch)
 
-    monkeypatch.setattr(training._Run, "update", stop_at_2)
+    monkeypatch.setattr(run._Run, "update", stop_at_2)
     parts = tmp_path / "parts.pth"
     with pytest.raises(KeyboardInterrupt):
         train(pictures, pictures, SHORT, parts, save_every=1, progress=False)
@@ -298,7 +324,7 @@ def test_command_trains_on_synthetic_pictures_alone(tmp_path):
     out = tmp_path / "new" / "tiny.pth"
     values = {"small-steps": 1, "steps": 0, "full-steps": 0, "crops": 1, "prompts": 4, "seed": 5}
     arguments = [f"--{name}={value}" for name, value in values.items()]
-    training.main(["--out", str(out), *arguments])
+    main(["--out", str(out), *arguments])
     assert load_model("tiny", out).state_dict()
     assert out.stat().st_size < 10_000_000
 

@@ -1,0 +1,29 @@
+"""Pictures with label maps to train on, out of a pack."""
+
+import os
+
+import numpy as np
+
+from samfleet.synthetic import Field
+
+VALIDATION_EVERY = 12  # each twelfth picture of the pack is never trained on
+
+
+def read_pack(path: str | os.PathLike) -> tuple[list[Field], list[Field]]:
+    """Read the pictures ``i0, i1, …`` and label maps ``l0, l1, …`` of an npz pack.
+
+    Returns:
+        Fields to train on, and those held out for validation.
+    """
+    with np.load(path, allow_pickle=False) as pack:
+        count = sum(name[0] == "i" and name[1:].isdigit() for name in pack.files)
+        if count == 0:
+            raise ValueError(f"{path} holds no pictures named i0, i1, …")
+        pictures = [Field(_grey(pack[f"i{k}"]), pack[f"l{k}"]) for k in range(count)]
+    train = [p for k, p in enumerate(pictures) if k % VALIDATION_EVERY]
+    return train, pictures[::VALIDATION_EVERY]
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    image = image if image.ndim == 2 else image[..., :3].max(axis=-1)
+    return image.astype(np.uint8)
