@@ -1,0 +1,70 @@
+"""Seconds a picture with the tiny model and the demo's settings, on all cores, by picture size.
+
+Wall-clock time: run it on a machine that does nothing else.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from segment_anything import SamAutomaticMaskGenerator
+
+from benchmarks.common import report
+from samfleet.mask_generator import MaskGenerator
+from samfleet.models import load_model
+from samfleet.synthetic import FieldSettings, draw_field, single_hue
+
+SIZES = ((256, 256), (520, 696), (1040, 1388))
+DEMO = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
+
+
+def field(height: int, width: int) -> np.ndarray:
+    """A green field of 40 nuclei, each a sixteenth of its longer side: (height, width, 3) uint8."""
+    diameter = max(height, width) / 16
+    settings = FieldSettings(height, width, diameter=diameter, count=40)
+    image = draw_field(settings, np.random.default_rng(0)).image
+    return single_hue(np.rint(image * 255).astype(np.uint8), (0.0, 1.0, 0.0))
+
+
+def seconds_of(generator: object, rgb: np.ndarray, repeats: int) -> tuple[float, int]:
+    """The median of the runs' seconds, and the number of masks."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        records = generator.generate(rgb)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times)), len(records)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    parameters = yaml.safe_load(DEMO.read_text())["sam"]
+    sam = load_model(parameters.pop("model"))
+    ours = MaskGenerator(sam, "fast", **parameters)
+    theirs = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **parameters)
+    ours.generate(field(64, 64))  # the first call of a kernel prepares it
+    pictures = {}
+    for height, width in SIZES:
+        rgb = field(height, width)
+        seconds, masks = seconds_of(ours, rgb, arguments.repeats)
+        vanilla_seconds, vanilla_masks = seconds_of(theirs, rgb, 1)
+        pictures[f"{height}x{width}"] = {
+            "seconds": seconds,
+            "masks": masks,
+            "vanilla_seconds": vanilla_seconds,
+            "vanilla_masks": vanilla_masks,
+            "ratio": vanilla_seconds / seconds,
+        }
+    report(claim="seconds a picture", model="tiny", parameters=parameters, pictures=pictures)
+
+
+if __name__ == "__main__":
+    main()
