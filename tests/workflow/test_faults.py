@@ -22,7 +22,7 @@ def busy(workspace):
     for number in range(IMAGES):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"flush_seconds": 0}
-    workspace.config["sam"]["points_per_side"] = 16
+    workspace.config["sam"]["points_per_side"] = 8
     return workspace
 
 
