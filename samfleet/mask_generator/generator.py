@@ -18,6 +18,7 @@ from torchvision.ops.boxes import batched_nms, box_area
 from samfleet.mask_generator.decoder import Decoded, Decoder
 from samfleet.mask_generator.encoder import encode_frames
 from samfleet.mask_generator.fast_decoder import FastDecoder
+from samfleet.mask_generator.foreground import Foreground
 from samfleet.mask_generator.geometry import Geometry
 from samfleet.mask_generator.packing import packer_of
 from samfleet.mask_generator.upsampling import Upsampler
@@ -49,6 +50,17 @@ class Candidates:
     points: torch.Tensor
     crops: torch.Tensor
     masks: list[PackedMask]
+
+    @classmethod
+    def none(cls, device: torch.device) -> Candidates:
+        return cls(
+            boxes=torch.zeros(0, 4, dtype=torch.int64, device=device),
+            predicted_iou=torch.zeros(0, device=device),
+            stability=torch.zeros(0, device=device),
+            points=torch.zeros(0, 2, dtype=torch.float64),
+            crops=torch.zeros(0, 4, dtype=torch.int64),
+            masks=[],
+        )
 
     @classmethod
     def concatenate(cls, parts: list[Candidates]) -> Candidates:
@@ -91,6 +103,8 @@ class MaskGenerator:
         point_grids: one (n, 2) array a layer, x and y from 0 to 1, in place of
             ``points_per_side``.
         min_mask_region_area: islands and holes of fewer pixels are removed; 0 leaves them.
+        skip_background: leave out prompts in whose cell of the grid ``Foreground`` sees nothing
+            but background; the records are those of the other prompts alone.
 
     Attributes:
         seconds: seconds of the last image, by stage: encoding, decoding, postprocessing.
@@ -117,6 +131,7 @@ class MaskGenerator:
         crop_n_points_downscale_factor: int = 1,
         point_grids: list[np.ndarray] | None = None,
         min_mask_region_area: int = 0,
+        skip_background: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
@@ -140,6 +155,7 @@ class MaskGenerator:
         self.crop_overlap_ratio = crop_overlap_ratio
         self.point_grids = point_grids
         self.min_mask_region_area = min_mask_region_area
+        self.skip_background = skip_background
         self.seconds: dict[str, float] = {}
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
         self._exact = precision == "exact"
@@ -178,10 +194,11 @@ class MaskGenerator:
             size, self.crop_n_layers, self.crop_overlap_ratio
         )
         points_per_batch = points_per_batch or self.points_per_batch
+        prompts = self._prompts(rgb, crop_boxes, layers)
         candidates = Candidates.concatenate(
             [
-                self._crop_candidates(rgb, crop_box, self.point_grids[layer], points_per_batch)
-                for crop_box, layer in zip(crop_boxes, layers, strict=True)
+                self._crop_candidates(rgb, crop_box, points, points_per_batch)
+                for crop_box, points in zip(crop_boxes, prompts, strict=True)
             ]
         )
         with self._stage("postprocessing"):
@@ -205,13 +222,30 @@ class MaskGenerator:
             nms_thresh=max(self.box_nms_thresh, self.crop_nms_thresh),
         )
 
+    def _prompts(
+        self, rgb: np.ndarray, crop_boxes: list[list[int]], layers: list[int]
+    ) -> Iterator[np.ndarray]:
+        """Each crop's prompts, (n, 2) float64, x and y in the crop."""
+        if self.skip_background:
+            longest_side = self.sam.image_encoder.img_size << self.crop_n_layers
+            foreground = Foreground(rgb, longest_side)
+        for (x0, y0, x1, y1), layer in zip(crop_boxes, layers, strict=True):
+            grid = self.point_grids[layer]
+            points = grid * np.array([[x1 - x0, y1 - y0]])
+            if self.skip_background:
+                cells = 2 * len(grid) ** 0.5
+                reach = ((x1 - x0) / cells, (y1 - y0) / cells)
+                points = points[foreground.is_near(points + np.array([x0, y0]), reach)]
+            yield points
+
     def _crop_candidates(
-        self, rgb: np.ndarray, crop_box: list[int], grid: np.ndarray, points_per_batch: int
+        self, rgb: np.ndarray, crop_box: list[int], points: np.ndarray, points_per_batch: int
     ) -> Candidates:
+        if not len(points):
+            return Candidates.none(self.sam.device)
         x0, y0, x1, y1 = crop_box
         with self._stage("encoding"):
             unpadded = self._encode(rgb[y0:y1, x0:x1])
-        points = grid * np.array([[x1 - x0, y1 - y0]])
         parts = []
         for first in range(0, len(points), points_per_batch):
             batch = points[first : first + points_per_batch]

@@ -57,6 +57,7 @@ WRONG = [
     ("sam.crop_overlap_ratio", 1),
     ("sam.crop_n_points_downscale_factor", 0),
     ("sam.min_mask_region_area", -1),
+    ("sam.skip_background", 1),
     ("fluorescence.channel", -1),
     ("fluorescence.channel", "violet"),
     ("fluorescence.white", 0),

@@ -14,6 +14,7 @@ from segment_anything.modeling import (
     Sam,
     TwoWayTransformer,
 )
+from segment_anything.utils import amg
 
 from samfleet.mask_generator import MaskGenerator
 from samfleet.mask_generator.decoder import Decoder
@@ -263,6 +264,50 @@ def test_point_grids_take_the_place_of_points_per_side(spotted):
         spotted, "exact", points_per_batch=64, **parameters | {"stability_score_thresh": 1e-6}
     )
     assert ours.generate(rgb) == theirs
+
+
+def field_with_a_dark_half() -> np.ndarray:
+    rgb = np.full((96, 160, 3), 9, np.uint8)
+    rgb[:, 80:] = picture(96, 80)
+    return rgb
+
+
+def test_skipped_prompts_change_nothing_about_the_others(spotted):
+    rgb = field_with_a_dark_half()
+    grid = amg.build_point_grid(8)
+    parameters = ALL | {"stability_score_thresh": 1e-6}
+    skipping = MaskGenerator(
+        spotted, "exact", points_per_batch=64, skip_background=True, **parameters
+    )
+    ours = skipping.generate(rgb)
+    # The cells of the left half are 20 pixels wide: all but the one that the blur reaches into.
+    least = min(record["point_coords"][0][0] for record in ours)
+    kept = [grid[grid[:, 0] * 160 >= least]]
+    assert 60 <= least <= 80
+    theirs = vanilla(spotted, rgb, **parameters | {"points_per_side": None, "point_grids": kept})
+    assert len(theirs) >= 20 and ours == theirs
+
+
+def test_skipping_prompts_with_crops(spotted_in_the_middle):
+    """Each crop leaves out its own prompts."""
+    rgb = np.full((240, 240, 3), 9, np.uint8)
+    rgb[:100, :100] = picture(100, 100)
+    parameters = ALL | {"stability_score_thresh": 0.15, "crop_n_layers": 1}
+    ours = MaskGenerator(
+        spotted_in_the_middle, "exact", points_per_batch=64, skip_background=True, **parameters
+    ).generate(rgb)
+    crops = {tuple(record["crop_box"]) for record in ours}
+    assert len(crops) >= 3
+    # what is farther from the corner than the objects and one cell of the whole picture's grid
+    points = np.array([record["point_coords"][0] for record in ours])
+    assert len(points) >= 10 and (points <= 100 + 240 / 8).all()
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_a_blank_picture_is_done_without_the_model(sam, layers, monkeypatch):
+    generator = MaskGenerator(sam, "fast", skip_background=True, **ALL | {"crop_n_layers": layers})
+    monkeypatch.setattr(generator, "_encode", lambda rgb: pytest.fail("encoded"))
+    assert generator.generate(np.full((70, 90, 3), 30, np.uint8)) == []
 
 
 def test_fast_differs_by_rounding_only(sam):
