@@ -14,7 +14,7 @@ _LEASE = re.compile(r"^(\S+ \S+) INFO (leased|released) device (\w+)$", re.MULTI
 def detect_processes(snakemake: psutil.Process) -> list[psutil.Process]:
     """The running detection jobs, without their workers."""
     jobs = []
-    for process in snakemake.children(recursive=True):
+    for process in offspring(snakemake):
         try:
             command = process.cmdline()
         except psutil.Error:
@@ -22,6 +22,14 @@ def detect_processes(snakemake: psutil.Process) -> list[psutil.Process]:
         if len(command) == 2 and command[1].endswith("detect.py"):
             jobs.append(process)
     return jobs
+
+
+def offspring(process: psutil.Process) -> list[psutil.Process]:
+    """The running processes that a process started, and those that they did; none if it ended."""
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def leases(output: str) -> dict[str, list[tuple[float, float]]]:
@@ -63,11 +71,11 @@ def test_no_device_is_held_twice_and_a_killed_job_loses_its_lease(shards_of_one)
     killed: dict[int, float] = {}
     snakemake = workspace.start("--resources", "gpu=4", cores=4)
     while snakemake.poll() is None:
-        working = [job for job in detect_processes(snakemake) if job.children()]
+        working = [job for job in detect_processes(snakemake) if offspring(job)]
         if len(killed) < 2 and len(working) > 1:
             job = next((job for job in working if job.pid not in killed), None)
             if job is not None:
-                workers = job.children(recursive=True)
+                workers = offspring(job)
                 job.kill()
                 killed[job.pid] = time.time()
                 gone, alive = psutil.wait_procs(workers, timeout=300)
