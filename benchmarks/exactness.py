@@ -111,8 +111,8 @@ def real_cases(sam: Sam, arguments: argparse.Namespace) -> list[dict]:
         case = {"picture": path.name, "size": "x".join(map(str, rgb.shape[:2]))}
         parameters = {
             "points_per_side": arguments.points_per_side,
-            "pred_iou_thresh": 0.4,
-            "stability_score_thresh": 0.6,
+            "pred_iou_thresh": 0.45,
+            "stability_score_thresh": 0.5,
             "min_mask_region_area": area,
         }
         cases.append(compare(sam, rgb, case | {"min_mask_region_area": area}, parameters))

@@ -37,11 +37,11 @@ from samfleet.store.segments import read_segment
 SETTINGS = {
     "model": "tiny",
     "points_per_side": 32,
-    "pred_iou_thresh": 0.4,
-    "stability_score_thresh": 0.6,
+    "pred_iou_thresh": 0.45,
+    "stability_score_thresh": 0.5,
     "min_mask_region_area": 20,
 }
-"""As in the demo's configuration."""
+"""As in the demo's configuration, but with all prompts, as the origin has them."""
 
 
 def write_pictures(source: Path, target: Path, count: int) -> None:

@@ -16,7 +16,11 @@ from segment_anything.modeling.transformer import Attention
 from torch import nn
 from torch.nn import functional
 
-from samfleet.mask_generator.decoder import PROMPTS_AT_ONCE, Decoded, Decoder
+from samfleet.mask_generator.decoder import Decoded, Decoder
+
+# Of prompts' images that a CPU works on at once: small enough for caches, and enough prompts that
+# calling a kernel costs little beside it.
+BYTES_AT_ONCE = 16 << 20
 
 
 class FastDecoder(Decoder):
@@ -32,7 +36,9 @@ class FastDecoder(Decoder):
         self.shared_queries = _split_heads(write.q_proj(keyed), write)
 
     def decode(self, points: torch.Tensor, pred_iou_thresh: float) -> Decoded:
-        step = PROMPTS_AT_ONCE if points.device.type == "cpu" else len(points)
+        step = len(points)
+        if points.device.type == "cpu":
+            step = max(1, BYTES_AT_ONCE // self.image.nbytes)
         parts = [super(FastDecoder, self).decode(p, pred_iou_thresh) for p in points.split(step)]
         return Decoded(
             torch.cat([part.logits for part in parts]),
