@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
     parser.add_argument("--workers", type=int, default=1, help="threads that draw examples")
-    for name in ("small_steps", "steps", "full_steps", "crops", "prompts", "seed"):
+    for name in ("small_steps", "steps", "full_steps", "rounds", "crops", "prompts", "seed"):
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=int, default=getattr(defaults, name))
     for name in ("synthetic", "learning_rate"):

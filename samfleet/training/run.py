@@ -142,9 +142,14 @@ class _Run:
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
-    """Linear warm-up over 50 steps, the peak, then over the last third linearly down to 2 %."""
-    left = (settings.total - step) / settings.total
-    return settings.learning_rate * min(1.0, (step + 1) / 50) * min(1.0, max(0.02, 3 * left))
+    """Linear warm-up over 50 steps, the peak, then over the last third linearly down to 2 %.
+
+    Each round starts anew, after Loshchilov & Hutter 2017, "SGDR".
+    """
+    steps = settings.round_steps
+    done = step % steps
+    left = (steps - done) / steps
+    return settings.learning_rate * min(1.0, (done + 1) / 50) * min(1.0, max(0.02, 3 * left))
 
 
 def _batch(pictures, settings, step: int, seed_shift: int, device) -> Batch:
@@ -169,7 +174,7 @@ def _validate(model: Trainee, pictures, settings, device, batches: int = 3) -> d
     """Mean terms of the loss on held-out pictures, always on the same crops."""
     if not pictures:
         return {}
-    fixed = replace(settings, small_steps=0, steps=batches, full_steps=0, synthetic=0.0)
+    fixed = replace(settings, small_steps=0, steps=batches, full_steps=0, rounds=1, synthetic=0.0)
     terms: list[dict[str, float]] = []
     with torch.no_grad():
         for step in range(batches):

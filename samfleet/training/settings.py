@@ -17,6 +17,7 @@ class TrainingSettings:
         small_steps: Steps on crops of 16 × 16 patches.
         steps: Steps on crops of 32 × 32 patches after those.
         full_steps: Steps on whole frames after those.
+        rounds: How often all of these are done.
         crops: Small crops of one step; half as many larger ones, a quarter as many whole frames.
         prompts: Prompts per crop; twice as many per whole frame.
         synthetic: Part of the pictures, 0 to 1, that are synthetic.
@@ -32,6 +33,7 @@ class TrainingSettings:
     small_steps: int = 6000
     steps: int = 2800
     full_steps: int = 300
+    rounds: int = 2
     crops: int = 4
     prompts: int = 24
     synthetic: float = 0.35
@@ -41,7 +43,7 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.small_steps, self.steps, self.full_steps) < 0 or self.total < 1:
+        if min(self.small_steps, self.steps, self.full_steps, self.rounds) < 0 or self.total < 1:
             raise ValueError("there must be at least one step, and no negative number of them")
         if self.crops < 1 or self.prompts < 2:
             raise ValueError("a step needs at least one crop with two prompts")
@@ -53,10 +55,16 @@ class TrainingSettings:
     @property
     def total(self) -> int:
         """Number of steps in all."""
+        return self.rounds * self.round_steps
+
+    @property
+    def round_steps(self) -> int:
+        """Number of steps of one round."""
         return self.small_steps + self.steps + self.full_steps
 
     def size(self, step: int) -> tuple[int, int]:
         """The number of crops of a step, and the patches along one side of each."""
+        step %= self.round_steps
         if step < self.small_steps:
             return self.crops, GRID // 4
         if step < self.small_steps + self.steps:
