@@ -21,7 +21,7 @@ from samfleet.training.run import learning_rate, train
 from samfleet.training.settings import GRID, TrainingSettings
 from samfleet.training.trainee import Trainee
 
-SHORT = TrainingSettings(small_steps=3, steps=1, full_steps=0, crops=1, prompts=4)
+SHORT = TrainingSettings(small_steps=3, steps=1, full_steps=0, rounds=1, crops=1, prompts=4)
 
 
 def _disc_picture(height: int = 120, width: int = 160) -> Field:
@@ -284,11 +284,21 @@ def test_a_few_steps_learn(model):
 # --- the run --------------------------------------------------------------------------------
 
 
-def test_learning_rate_rises_stays_and_falls():
-    settings = TrainingSettings(small_steps=500, steps=300, full_steps=100, learning_rate=1.0)
-    rates = [learning_rate(step, settings) for step in range(900)]
+def test_learning_rate_rises_stays_and_falls_in_every_round():
+    settings = TrainingSettings(
+        small_steps=500, steps=300, full_steps=100, rounds=2, learning_rate=1.0
+    )
+    assert settings.total == 1800
+    rates = [learning_rate(step, settings) for step in range(1800)]
     assert rates[0] == 1 / 50 and rates[100] == rates[590] == 1
-    assert rates[750] == pytest.approx(0.5) and rates[-1] == 0.02
+    assert rates[750] == pytest.approx(0.5) and rates[899] == 0.02
+    assert rates[900:] == rates[:900]
+
+
+def test_crops_grow_within_every_round():
+    settings = TrainingSettings(small_steps=2, steps=1, full_steps=1, rounds=2, crops=4)
+    sizes = [settings.size(step) for step in range(settings.total)]
+    assert sizes == 2 * [(4, GRID // 4), (4, GRID // 4), (2, GRID // 2), (1, GRID)]
 
 
 def test_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
