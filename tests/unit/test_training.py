@@ -332,7 +332,8 @@ def test_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
 
 def test_command_trains_on_synthetic_pictures_alone(tmp_path):
     out = tmp_path / "new" / "tiny.pth"
-    values = {"small-steps": 1, "steps": 0, "full-steps": 0, "crops": 1, "prompts": 4, "seed": 5}
+    values = {"small-steps": 1, "steps": 0, "full-steps": 0, "rounds": 1}
+    values |= {"crops": 1, "prompts": 4, "seed": 5}
     arguments = [f"--{name}={value}" for name, value in values.items()]
     main(["--out", str(out), *arguments])
     assert load_model("tiny", out).state_dict()
