@@ -56,7 +56,7 @@ class Submission:
         self.samples.append([job for job in jobs if job["JobState"] == "RUNNING"])
         self.jobs |= {job["JobId"]: job for job in jobs}
 
-    def follow(self, step: Callable[[], bool] = lambda: False, seconds: float = 900) -> None:
+    def follow(self, step: Callable[[], bool] = lambda: False, seconds: float = 1800) -> None:
         """Take samples until the run ends or `step`, called in between, is true."""
         end = time.monotonic() + seconds
         while not step() and self.process.poll() is None:
