@@ -11,14 +11,14 @@ _BINS = 64  # of a colour histogram, along each channel
 _NOISE_PERCENTILE, _NOISE_SIGMAS = 20, 0.253
 _SIGMAS = 3.0
 _LEAST_CONTRAST = 2.0  # of 255: what JPEG adds to a flat background
+_MOST_CONTRAST = 40.0  # of 255: where objects would have to differ by more, no background is clear
 
 
 class Foreground:
     """Tells which points of a picture have anything near them that differs from the background.
 
-    The background is the most frequent colour, whatever the look-up table. A picture whose most
-    frequent colour is brighter than the picture on average (inverted, or full of objects) has
-    foreground everywhere.
+    The background is the most frequent colour, whatever the look-up table. A picture without a
+    clear background (inverted, full of objects, or very noisy) has foreground everywhere.
 
     Args:
         rgb: (height, width, 3) uint8.
@@ -60,6 +60,8 @@ def _foreground(rgb: np.ndarray) -> np.ndarray:
         return np.ones(rgb.shape[:2], np.uint8)
     contrast = np.abs(rgb - background).max(axis=2)
     noise = np.percentile(contrast, _NOISE_PERCENTILE) / _NOISE_SIGMAS
+    if _SIGMAS * noise > _MOST_CONTRAST:
+        return np.ones(rgb.shape[:2], np.uint8)
     return (contrast > max(_LEAST_CONTRAST, _SIGMAS * noise)).astype(np.uint8)
 
 
