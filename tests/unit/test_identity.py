@@ -39,6 +39,7 @@ OTHER_VALUES = {
     "sam.crop_overlap_ratio": 0.5,
     "sam.crop_n_points_downscale_factor": 2,
     "sam.min_mask_region_area": 50,
+    "sam.skip_background": True,
 }
 """Keys that can change a candidate, with a value that is not the default."""
 
