@@ -17,9 +17,9 @@ from samfleet.mask_generator.foreground import Foreground
 def kept_prompts(rgb: np.ndarray, points_per_side: int, longest_side: int) -> np.ndarray:
     """Rows and columns of all prompts' pixels, and whether each is kept: (3, n) int."""
     height, width = rgb.shape[:2]
-    points = build_point_grid(points_per_side) * [width, height]
-    reach = (width / points_per_side / 2, height / points_per_side / 2)
-    kept = Foreground(rgb, longest_side).is_near(points, reach)
+    grid = build_point_grid(points_per_side)
+    kept = Foreground(rgb, longest_side).is_in_cells(grid, [0, 0, width, height])
+    points = grid * [width, height]
     return np.array([points[:, 1], points[:, 0], kept]).astype(int)
 
 

@@ -33,7 +33,20 @@ class Foreground:
             rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
         self._counts = cv2.integral(_foreground(cv2.GaussianBlur(rgb, (0, 0), 1)))
 
-    def is_near(self, points: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
+    def is_in_cells(self, grid: np.ndarray, crop_box: list[int]) -> np.ndarray:
+        """Whether each prompt of a crop has foreground in its cell of the prompt grid.
+
+        Args:
+            grid: (n, 2), x and y from 0 to 1, a square grid over the crop.
+            crop_box: x0, y0, x1, y1 of the crop in the picture.
+
+        Returns:
+            (n,) bool.
+        """
+        corner, end = np.reshape(crop_box, (2, 2))
+        return self.is_near(grid * (end - corner) + corner, (end - corner) / (2 * len(grid) ** 0.5))
+
+    def is_near(self, points: np.ndarray, reach: tuple[float, float] | np.ndarray) -> np.ndarray:
         """Whether each point has foreground within reach.
 
         Args:

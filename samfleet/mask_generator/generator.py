@@ -229,13 +229,12 @@ class MaskGenerator:
         if self.skip_background:
             longest_side = self.sam.image_encoder.img_size << self.crop_n_layers
             foreground = Foreground(rgb, longest_side)
-        for (x0, y0, x1, y1), layer in zip(crop_boxes, layers, strict=True):
+        for crop_box, layer in zip(crop_boxes, layers, strict=True):
+            x0, y0, x1, y1 = crop_box
             grid = self.point_grids[layer]
             points = grid * np.array([[x1 - x0, y1 - y0]])
             if self.skip_background:
-                cells = 2 * len(grid) ** 0.5
-                reach = ((x1 - x0) / cells, (y1 - y0) / cells)
-                points = points[foreground.is_near(points + np.array([x0, y0]), reach)]
+                points = points[foreground.is_in_cells(grid, crop_box)]
             yield points
 
     def _crop_candidates(

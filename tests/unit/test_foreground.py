@@ -15,9 +15,8 @@ SIDE = 16  # of the prompt grid
 def kept_cells(rgb: np.ndarray, longest_side: int = 512) -> np.ndarray:
     """(SIDE, SIDE) bool: the cells of the grid with foreground."""
     height, width = rgb.shape[:2]
-    points = build_point_grid(SIDE) * [width, height]
-    reach = (width / SIDE / 2, height / SIDE / 2)
-    return Foreground(rgb, longest_side).is_near(points, reach).reshape(SIDE, SIDE)
+    cells = Foreground(rgb, longest_side).is_in_cells(build_point_grid(SIDE), [0, 0, width, height])
+    return cells.reshape(SIDE, SIDE)
 
 
 def disc(height: int, width: int, centre: tuple[int, int], radius: float) -> np.ndarray:
