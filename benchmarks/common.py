@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import yaml
 from pycocotools import mask as coco
 
 from benchmarks.synthetic import SyntheticDecoder
@@ -30,6 +31,8 @@ PARAMETERS = {
 """Parameters of generators that can be given on the command line, with their defaults."""
 
 WARM_UP_PROMPTS = 8
+
+DEMO = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
 
 
 def generator_parser(description: str, **defaults: float) -> argparse.ArgumentParser:
@@ -53,6 +56,12 @@ def generator_parser(description: str, **defaults: float) -> argparse.ArgumentPa
 def generator_parameters(arguments: argparse.Namespace) -> dict[str, float]:
     """The ``PARAMETERS`` of a command line."""
     return {name: getattr(arguments, name) for name in PARAMETERS}
+
+
+def demo_parameters() -> dict[str, float]:
+    """Parameters of generators as the demo's configuration has them, but for all prompts."""
+    settings = yaml.safe_load(DEMO.read_text())["sam"]
+    return {name: settings[name] for name in settings.keys() - {"model", "skip_background"}}
 
 
 def use_one_thread() -> None:

@@ -17,6 +17,7 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
 from benchmarks.common import (
+    demo_parameters,
     differing_fields,
     fluorescence,
     matched,
@@ -109,10 +110,8 @@ def real_cases(sam: Sam, arguments: argparse.Namespace) -> list[dict]:
     ):
         rgb = read_rgb(path)
         case = {"picture": path.name, "size": "x".join(map(str, rgb.shape[:2]))}
-        parameters = {
+        parameters = demo_parameters() | {
             "points_per_side": arguments.points_per_side,
-            "pred_iou_thresh": 0.45,
-            "stability_score_thresh": 0.5,
             "min_mask_region_area": area,
         }
         cases.append(compare(sam, rgb, case | {"min_mask_region_area": area}, parameters))

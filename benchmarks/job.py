@@ -24,7 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.common import matched, report
+from benchmarks.common import demo_parameters, matched, report
 from samfleet.config import complete_config
 from samfleet.picture import PictureError, read_picture
 from samfleet.plan.manifest import collection_root
@@ -33,15 +33,6 @@ from samfleet.plan.planning import make_plan
 from samfleet.plan.record import shard_file, store_folder
 from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import read_segment
-
-SETTINGS = {
-    "model": "tiny",
-    "points_per_side": 32,
-    "pred_iou_thresh": 0.45,
-    "stability_score_thresh": 0.5,
-    "min_mask_region_area": 20,
-}
-"""As in the demo's configuration, but with all prompts, as the origin has them."""
 
 
 def write_pictures(source: Path, target: Path, count: int) -> None:
@@ -143,7 +134,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fast")
     arguments = parser.parse_args()
     source = arguments.folder or collection_root("demo")
-    sam = SETTINGS | {"precision": arguments.precision}
+    sam = {"model": "tiny", "precision": arguments.precision} | demo_parameters()
     common = {"sam": sam, "device": "cpu", "shard": {"min_seconds": 1e9}}
 
     with tempfile.TemporaryDirectory() as name:

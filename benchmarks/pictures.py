@@ -9,20 +9,17 @@ Wall-clock time: run it on a machine that does nothing else.
 import argparse
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from segment_anything import SamAutomaticMaskGenerator
 
-from benchmarks.common import report
+from benchmarks.common import demo_parameters, report
 from samfleet.mask_generator import MaskGenerator
 from samfleet.models import load_model
 from samfleet.synthetic import FieldSettings, draw_field, single_hue
 
 SIZES = ((256, 256), (520, 696), (1040, 1388))
-DEMO = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
 
 
 def field(height: int, width: int) -> np.ndarray:
@@ -49,10 +46,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    parameters = yaml.safe_load(DEMO.read_text())["sam"]
-    sam = load_model(parameters.pop("model"))
-    skip_background = parameters.pop("skip_background")
-    ours = MaskGenerator(sam, "fast", skip_background=skip_background, **parameters)
+    parameters = demo_parameters()
+    sam = load_model("tiny")
+    ours = MaskGenerator(sam, "fast", skip_background=True, **parameters)
     all_prompts = MaskGenerator(sam, "fast", **parameters)
     theirs = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **parameters)
     ours.generate(field(64, 64))  # the first call of a kernel prepares it
