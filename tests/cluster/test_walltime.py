@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.test_profiles import cluster_command
 from tests.workflow.conftest import Workspace
 
-IMAGES = 12
+IMAGES = 6
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_a_job_whose_time_is_over_goes_on_within_its_shard(tmp_path, pbs, grace,
     for number in range(IMAGES):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"threads": 1, "flush_seconds": 0}
-    workspace.config["sam"]["points_per_side"] = 16
+    workspace.config["sam"]["points_per_side"] = 8
     arguments = ["--resources", "gpu=1", "--seconds-between-status-checks", "1"]
     with workspace.output.open("w") as output:
         snakemake = psutil.Popen(

@@ -20,7 +20,7 @@ def table_bytes(workspace) -> dict[str, bytes]:
 
 
 def test_tables_are_the_same_for_one_device_and_for_three(workspace, tmp_path):
-    for number in range(4):
+    for number in range(3):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"min_seconds": 0}
     workspace.run()
@@ -165,11 +165,18 @@ def test_nothing_pending_starts_no_gpu_job_and_imports_no_heavy_library(workspac
     workspace.add_image("a.png", 1)
     workspace.run()
     environment = workspace.environment() | {"PYTHONPROFILEIMPORTTIME": "1"}
-    process = subprocess.run(
-        workspace.command(), env=environment, capture_output=True, text=True, check=True
-    )
-    assert "Nothing to be done" in process.stdout + process.stderr
-    imported = {line.split("|")[-1].strip() for line in process.stderr.splitlines() if "|" in line}
+
+    def imported_by(command: list[str]) -> set[str]:
+        process = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert "Nothing to be done" in process.stdout + process.stderr
+        lines = [line for line in process.stderr.splitlines() if "|" in line]
+        return {line.split("|")[-1].strip() for line in lines}
+
+    empty = workspace.folder / "Snakefile"
+    empty.touch()
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(empty), "--cores", "1"]
+    # what Snakemake's own plugins import, of which some clusters' import pandas, is not ours
+    imported = imported_by(workspace.command()) - imported_by(snakemake)
     assert "samfleet.plan.staleness" in imported
     assert not imported & {"torch", "pyarrow", "pandas", "cv2"}
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from test_leases import detect_processes
 
-IMAGES = 12
+IMAGES = 6
 PATIENCE = 1800
 """Seconds after which something hangs, also on a busy machine."""
 
