@@ -75,7 +75,7 @@ def run_side(side: str, config: dict, folder: Path, threads: int) -> dict:
     command = [sys.executable, "-m", "benchmarks.job_sides", side, json.dumps(config), results]
     command += [shard_file(results, plan.id, plan.shards[0].name), threads]
     used, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
-    done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
+    done = subprocess.run([*map(str, command)], check=True, stdout=subprocess.PIPE, text=True)
     ended = time.time()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     printed = json.loads(done.stdout.splitlines()[-1])

@@ -58,13 +58,10 @@ def vanilla(
     sam = config["sam"]
     model = load_model(sam["model"], configured_weights(config))
     note_load()
-    named = {"model", "checkpoint", "cache_folder", "precision", "points_per_batch"}
-    generator = SamAutomaticMaskGenerator(
-        model,
-        points_per_batch=sam["points_per_batch"] or 64,
-        output_mode="coco_rle",
-        **{name: value for name, value in sam.items() if name not in named},
-    )
+    ours_alone = {"model", "checkpoint", "cache_folder", "precision", "skip_background"}
+    parameters = {name: value for name, value in sam.items() if name not in ours_alone}
+    parameters["points_per_batch"] = sam["points_per_batch"] or 64
+    generator = SamAutomaticMaskGenerator(model, output_mode="coco_rle", **parameters)
     plan = plan_of_shard(shard_list)
     recorder = Recorder(
         results, store_folder(results, plan.model_key), plan.id, shard_list.stem, 1e9
