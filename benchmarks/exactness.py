@@ -4,7 +4,9 @@ Random weights and synthetic pictures, with the threshold on predicted IoU at a 
 model predicts, so that masks pass and masks are rejected; boxes are compared with and without
 suppression. At the end no mask passes, and one covers everything.
 
-With a folder of pictures: the model's standard weights, and thresholds as in the demo.
+Such masks fill the frame, and so those of crops are rejected as cut off by the crops' edges. A folder
+of pictures is done with the model's standard weights and thresholds as in the demo, and there
+``records_from_crops`` are many.
 """
 
 import argparse
@@ -37,9 +39,11 @@ def compare(sam: Sam, rgb: np.ndarray, case: dict, parameters: dict) -> dict:
     theirs = generator.generate(rgb)
     ours = MaskGenerator(sam, "exact", **parameters).generate(rgb)
     fast = MaskGenerator(sam, "fast", **parameters).generate(rgb)
+    whole_image = [0, 0, rgb.shape[1], rgb.shape[0]]
     return case | {
         "records": len(theirs),
         "distinct_masks": len({r["segmentation"]["counts"] for r in theirs}),
+        "records_from_crops": sum(r["crop_box"] != whole_image for r in theirs),
         "differing_fields": differing_fields(ours, theirs),
         "fast": {
             "records": len(fast),
@@ -104,17 +108,18 @@ def extreme_cases(model: str) -> list[dict]:
 
 def real_cases(sam: Sam, arguments: argparse.Namespace) -> list[dict]:
     cases = []
-    for path, area in itertools.product(
+    for path, layers, area in itertools.product(
         sorted(path for path in arguments.folder.rglob("*") if path.is_file()),
+        arguments.crop_n_layers,
         arguments.min_mask_region_area,
     ):
         rgb = read_rgb(path)
         case = {"picture": path.name, "size": "x".join(map(str, rgb.shape[:2]))}
-        parameters = demo_parameters() | {
-            "points_per_side": arguments.points_per_side,
-            "min_mask_region_area": area,
-        }
-        cases.append(compare(sam, rgb, case | {"min_mask_region_area": area}, parameters))
+        varied = {"crop_n_layers": layers, "min_mask_region_area": area}
+        parameters = demo_parameters() | varied
+        parameters["points_per_side"] = arguments.points_per_side
+        parameters["crop_n_points_downscale_factor"] = 2
+        cases.append(compare(sam, rgb, case | varied, parameters))
     return cases
 
 
