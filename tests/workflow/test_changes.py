@@ -167,7 +167,9 @@ def test_nothing_pending_starts_no_gpu_job_and_imports_no_heavy_library(workspac
     environment = workspace.environment() | {"PYTHONPROFILEIMPORTTIME": "1"}
 
     def imported_by(command: list[str]) -> set[str]:
-        process = subprocess.run(command, env=environment, capture_output=True, text=True)
+        process = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        )
         assert "Nothing to be done" in process.stdout + process.stderr
         lines = [line for line in process.stderr.splitlines() if "|" in line]
         return {line.split("|")[-1].strip() for line in lines}
