@@ -2,7 +2,8 @@
 
 Every prompt is upscaled unless ``--pred-iou-thresh`` is given. With ``--outputs synthetic`` encoder
 and decoder run, and then the decoder's outputs are replaced by nuclei, since those of random
-weights would make the post-processing unreal.
+weights would make the post-processing unreal. A detection job on a CPU keeps memory that is freed;
+``--keep-freed-memory`` has both sides do so.
 """
 
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmarks.common import (
     use_one_thread,
 )
 from benchmarks.synthetic import SyntheticOutputs, synthetic_decoder
+from samfleet.detection.allocation import keep_freed_memory
 from samfleet.mask_generator import MaskGenerator
 from samfleet.models import build_model, load_model
 
@@ -30,10 +32,12 @@ def main() -> None:
     parser.add_argument("--weights", choices=("random", "standard"), default="random")
     parser.add_argument("--outputs", choices=("real", "synthetic"), default="real")
     parser.add_argument("--picture", type=Path, help="a file in place of a synthetic picture")
+    parser.add_argument("--keep-freed-memory", action="store_true", help="as a detection job does")
     arguments = parser.parse_args()
     parameters = generator_parameters(arguments)
     use_one_thread()
     torch.manual_seed(0)
+    kept = arguments.keep_freed_memory and keep_freed_memory()
 
     if arguments.weights == "random":
         sam = build_model(arguments.model).eval()
@@ -60,6 +64,7 @@ def main() -> None:
         image_size=rgb.shape[:2],
         prompts=sum(map(len, theirs.point_grids)),
         parameters=parameters,
+        freed_memory_is_kept=kept,
         wall_seconds_by_stage={name: generator.seconds for name, generator in ours.items()},
         **compared,
     )
