@@ -110,6 +110,7 @@ def test_a_second_run_on_the_same_results_is_refused(busy):
 
 
 def test_damaged_and_foreign_segments_are_set_aside_and_their_pictures_detected_again(busy):
+    busy.config["sam"]["points_per_side"] = 2  # nothing interferes with its jobs
     busy.run()
     (segment,) = busy.results.glob("store/*/*.parquet")
     data = segment.read_bytes()
@@ -157,6 +158,7 @@ def test_a_full_disk_is_named_and_loses_nothing_that_is_finished(small_disk):
 
 
 def test_results_that_cannot_be_written_are_named(small_disk):
+    small_disk.config["sam"]["points_per_side"] = 2  # nothing interferes with its jobs
     remount(small_disk.results, "size=20m")
     small_disk.run()
     small_disk.add_image("0.png", 100)
