@@ -14,7 +14,7 @@ from segment_anything.modeling import Sam
 from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
 from torch import nn
 
-# What fits a core's caches, and even (see ``Decoder._parts``); a GPU takes the whole batch.
+# What fits a core's caches; even, as ``Decoder._upscaled_at_once`` needs it. A GPU takes all.
 PROMPTS_AT_ONCE = 2
 
 
@@ -56,6 +56,20 @@ class Decoder:
         image = embedding[0].flatten(1).T + self.prompt_encoder.no_mask_embed.weight
         self.image = image.contiguous()
         self.position = self.prompt_encoder.get_dense_pe()[0].flatten(1).T.contiguous()
+        layer = self.decoder.transformer.layers[0]
+        read, write = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
+        keyed = self.image + self.position
+        # The first layer's projections of the image, which all prompts share: (pixels, channels).
+        self.shared = {
+            read.k_proj: self._project_shared(read.k_proj, keyed),
+            read.v_proj: self._project_shared(read.v_proj, self.image),
+            write.q_proj: self._project_shared(write.q_proj, keyed),
+        }
+
+    @staticmethod
+    def _project_shared(projection: nn.Linear, image: torch.Tensor) -> torch.Tensor:
+        """As the library projects images that lie in memory with channels first: bias last."""
+        return (image @ projection.weight.T).add_(projection.bias)
 
     def decode(self, points: torch.Tensor, pred_iou_thresh: float) -> Decoded:
         """Decodes one batch of foreground points.
@@ -94,45 +108,66 @@ class Decoder:
                 for values in (self.image, self.position)
             )
             return transformer(image, position, embedded)
-        image, position = self.image.expand(prompts, -1, -1), self.position.expand(prompts, -1, -1)
-        tokens, image = self._first_layer(transformer.layers[0], embedded, image, position)
-        for layer in transformer.layers[1:]:
-            tokens, image = layer(tokens, image, embedded, position)
-        keys = image + position
-        tokens = tokens + transformer.final_attn_token_to_image(tokens + embedded, keys, image)
+        tokens, image = embedded, None
+        for layer in transformer.layers:
+            tokens, image = self._layer(layer, tokens, embedded, image)
+        attention = transformer.final_attn_token_to_image
+        tokens = tokens + self._read(attention, tokens + embedded, image)
         return transformer.norm_final_attn(tokens), image
 
-    def _first_layer(
+    def _layer(
         self,
         layer: TwoWayAttentionBlock,
+        tokens: torch.Tensor,
         embedded: torch.Tensor,
-        image: torch.Tensor,
-        position: torch.Tensor,
+        image: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The transformer's first layer, whose images lie in memory with channels first.
+        """One layer, in which tokens and images attend to each other.
 
-        There the library copies them for every projection, and adds the bias afterwards.
+        Tokens pass through it as one batch, since kernels are chosen by the number of their rows.
+        Images have many rows each, and pass through it a few at a time.
+
+        Args:
+            image: (prompts, pixels, channels); None while it is the same for all prompts.
         """
-        tokens = layer.norm1(layer.self_attn(embedded, embedded, embedded))
-        keys = (image + position).contiguous()
-        image = image.contiguous()
-        attention = layer.cross_attn_token_to_image
-        read = _attend(
-            attention,
-            attention.q_proj(tokens + embedded),
-            _project(attention.k_proj, keys),
-            _project(attention.v_proj, image),
-        )
+        if layer.skip_first_layer_pe:
+            tokens = layer.self_attn(tokens, tokens, tokens)
+        else:
+            queries = tokens + embedded
+            tokens = tokens + layer.self_attn(queries, queries, tokens)
+        tokens = layer.norm1(tokens)
+        read = self._read(layer.cross_attn_token_to_image, tokens + embedded, image)
         tokens = layer.norm2(tokens + read)
         tokens = layer.norm3(tokens + layer.mlp(tokens))
         attention = layer.cross_attn_image_to_token
-        written = _attend(
-            attention,
-            _project(attention.q_proj, keys),
-            attention.k_proj(tokens + embedded),
-            attention.v_proj(tokens),
-        )
-        return tokens, layer.norm4(image + written)
+        keys, values = attention.k_proj(tokens + embedded), attention.v_proj(tokens)
+        updated = torch.empty(len(tokens), *self.image.shape)
+        for part in _parts(len(tokens)):
+            queries = self._project(attention.q_proj, image, part, with_position=True)
+            written = attention.out_proj(_attend(attention, queries, keys[part], values[part]))
+            before = self.image if image is None else image[part]
+            updated[part] = layer.norm4(before + written)
+        return tokens, updated
+
+    def _read(
+        self, attention: Attention, queries: torch.Tensor, image: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Tokens attend to images: (prompts, tokens, channels)."""
+        queries = attention.q_proj(queries)
+        read = []
+        for part in _parts(len(queries)):
+            keys = self._project(attention.k_proj, image, part, with_position=True)
+            values = self._project(attention.v_proj, image, part, with_position=False)
+            read.append(_attend(attention, queries[part], keys, values))
+        return attention.out_proj(torch.cat(read))
+
+    def _project(
+        self, projection: nn.Linear, image: torch.Tensor | None, part: slice, with_position: bool
+    ) -> torch.Tensor:
+        """A projection of some prompts' images, (prompts, pixels, projected channels)."""
+        if image is None:
+            return self.shared[projection].expand(part.stop - part.start, -1, -1)
+        return projection(image[part] + self.position if with_position else image[part])
 
     def _upscale(
         self, tokens: torch.Tensor, image: torch.Tensor, prompts: torch.Tensor
@@ -147,14 +182,14 @@ class Decoder:
         weights = [network(tokens[:, i]) for i, network in enumerate(networks)]
         weights = torch.stack(weights, dim=1)
         masks = []
-        for part in self._parts(prompts, len(image)):
+        for part in self._upscaled_at_once(prompts, len(image)):
             upscaled = image[part].transpose(1, 2).unflatten(2, self.size)
             upscaled = self.decoder.output_upscaling(upscaled)
             masks.append((weights[part] @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]))
         masks = torch.cat(masks)[:, 1:]
         return masks[: len(prompts)] if image.device.type == "cpu" else masks[prompts]
 
-    def _parts(self, prompts: torch.Tensor, batch: int) -> tuple[torch.Tensor, ...]:
+    def _upscaled_at_once(self, prompts: torch.Tensor, batch: int) -> tuple[torch.Tensor, ...]:
         """Prompts to upscale at once, so that each comes out as it would in the whole batch."""
         if prompts.device.type != "cpu":
             # Kernels are chosen by batch size there.
@@ -165,15 +200,17 @@ class Decoder:
         return prompts.split(PROMPTS_AT_ONCE)
 
 
-def _project(projection: nn.Linear, values: torch.Tensor) -> torch.Tensor:
-    """As ``projection`` of values that do not lie in order: the bias is added afterwards."""
-    return (values @ projection.weight.T).add_(projection.bias)
+def _parts(prompts: int) -> list[slice]:
+    """Prompts to work on at once: at least two, unless there is but one."""
+    starts = range(0, max(1, prompts - 1), PROMPTS_AT_ONCE)
+    stops = [*starts[1:], prompts]
+    return [slice(*part) for part in zip(starts, stops, strict=True)]
 
 
 def _attend(
     attention: Attention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
 ) -> torch.Tensor:
-    """``attention`` of projected queries, keys and values, (prompts, n, heads × channels)."""
+    """What queries read, of projected queries, keys and values: (prompts, n, heads × channels)."""
     q, k, v = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
     weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
-    return attention.out_proj((weights @ v).transpose(1, 2).flatten(2))
+    return (weights @ v).transpose(1, 2).flatten(2)

@@ -26,14 +26,9 @@ BYTES_AT_ONCE = 16 << 20
 class FastDecoder(Decoder):
     """As ``Decoder``, but for rounding; see the module."""
 
-    def set_image(self, embedding: torch.Tensor) -> None:
-        super().set_image(embedding)
-        layer = self.decoder.transformer.layers[0]
-        keyed = self.image + self.position
-        read, write = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
-        self.shared_keys = _split_heads(read.k_proj(keyed), read)
-        self.shared_values = _split_heads(read.v_proj(self.image), read)
-        self.shared_queries = _split_heads(write.q_proj(keyed), write)
+    @staticmethod
+    def _project_shared(projection: nn.Linear, image: torch.Tensor) -> torch.Tensor:
+        return projection(image)
 
     def decode(self, points: torch.Tensor, pred_iou_thresh: float) -> Decoded:
         step = len(points)
@@ -77,15 +72,18 @@ class FastDecoder(Decoder):
         """Tokens attend to the image that all prompts share: (prompts, tokens, channels)."""
         prompts = len(queries)
         queries = _split_heads(attention.q_proj(queries).flatten(0, 1), attention)
-        scores = (_scale(queries) @ self.shared_keys.transpose(1, 2)).softmax(-1)
-        values = (scores @ self.shared_values).unflatten(1, (prompts, -1))
+        shared_keys = _split_heads(self.shared[attention.k_proj], attention)
+        shared_values = _split_heads(self.shared[attention.v_proj], attention)
+        scores = (_scale(queries) @ shared_keys.transpose(1, 2)).softmax(-1)
+        values = (scores @ shared_values).unflatten(1, (prompts, -1))
         return attention.out_proj(values.permute(1, 2, 0, 3).flatten(2))
 
     def _scores_shared(self, attention: Attention, keys: torch.Tensor) -> torch.Tensor:
         """How the shared image attends to tokens: (prompts, heads, tokens, pixels)."""
         prompts = len(keys)
         keys = _split_heads(attention.k_proj(keys).flatten(0, 1), attention)
-        scores = _scale(keys) @ self.shared_queries.transpose(1, 2)
+        shared_queries = _split_heads(self.shared[attention.q_proj], attention)
+        scores = _scale(keys) @ shared_queries.transpose(1, 2)
         return scores.unflatten(1, (prompts, -1)).transpose(0, 1).softmax(2)
 
     def _upscale(
