@@ -243,7 +243,6 @@ def _load_generator(config: dict, device: Device, threads: int) -> "MaskGenerato
     from samfleet.mask_generator import MaskGenerator
     from samfleet.models import load_model
 
-    torch.set_num_threads(threads)
     target = "cpu"
     if device is not _CPU and not device.pretended:
         if not torch.cuda.is_available():
@@ -254,6 +253,10 @@ def _load_generator(config: dict, device: Device, threads: int) -> "MaskGenerato
         target = "cuda"
     else:
         keep_freed_memory()
+        if config["sam"]["precision"] == "exact":
+            # Among other numbers of threads a product is split where its last bits change.
+            threads = 1 << (threads.bit_length() - 1)
+    torch.set_num_threads(threads)
     sam = config["sam"]
     try:
         model = load_model(sam["model"], configured_weights(config), target)

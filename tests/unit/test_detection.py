@@ -432,3 +432,16 @@ def test_a_signal_keeps_what_is_finished(job, caplog):
     assert "stopped by SIGTERM" in caplog.text
     assert len(job.detect().shown) == 3 - finished
     assert set(job.stored().values()) == {"ok"}
+
+
+@pytest.mark.parametrize(("precision", "threads"), [("exact", 2), ("fast", 3)])
+def test_exact_masks_take_a_power_of_two_of_the_threads(monkeypatch, precision, threads):
+    monkeypatch.setattr(detection, "keep_freed_memory", lambda: None)
+    sam = {"model": "tiny", "precision": precision}
+    config = make_config(sam=sam)
+    before = torch.get_num_threads()
+    try:
+        detection._load_generator(config, detection._CPU, 3)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -211,8 +211,9 @@ def test_exact_holds_at_any_batch(spotted, points_per_batch):
     assert generator.generate(rgb, points_per_batch=points_per_batch) == theirs
 
 
-def test_exact_holds_with_several_threads(spotted):
-    torch.set_num_threads(2)
+@pytest.mark.parametrize("threads", [2, 4])
+def test_exact_holds_with_several_threads(spotted, threads):
+    torch.set_num_threads(threads)
     rgb = picture(90, 70)
     theirs = vanilla(spotted, rgb, **SOME)
     assert len(theirs) >= 5
