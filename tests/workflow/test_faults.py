@@ -101,7 +101,10 @@ def test_sigterm_to_snakemake_lets_running_jobs_finish(busy):
 def test_a_second_run_on_the_same_results_is_refused(busy):
     snakemake = busy.start()
     wait_for_first_result(busy, snakemake)
+    (job,) = detect_processes(snakemake)
+    job.suspend()  # so that it cannot end before the second run has begun
     second = busy.run(fails=True)
+    job.resume()
     assert "lock" in second.output.lower()
     assert second.detections <= IMAGES
     assert snakemake.wait(timeout=PATIENCE) == 0
