@@ -130,12 +130,7 @@ class Decoder:
         Args:
             image: (prompts, pixels, channels); None while it is the same for all prompts.
         """
-        if layer.skip_first_layer_pe:
-            tokens = layer.self_attn(tokens, tokens, tokens)
-        else:
-            queries = tokens + embedded
-            tokens = tokens + layer.self_attn(queries, queries, tokens)
-        tokens = layer.norm1(tokens)
+        tokens = attend_among_tokens(layer, tokens, embedded)
         read = self._read(layer.cross_attn_token_to_image, tokens + embedded, image)
         tokens = layer.norm2(tokens + read)
         tokens = layer.norm3(tokens + layer.mlp(tokens))
@@ -198,6 +193,18 @@ class Decoder:
             # And here between one image and several.
             prompts = torch.cat([prompts, prompts[-1:]])
         return prompts.split(PROMPTS_AT_ONCE)
+
+
+def attend_among_tokens(
+    layer: TwoWayAttentionBlock, tokens: torch.Tensor, embedded: torch.Tensor
+) -> torch.Tensor:
+    """A layer's first step, in which images take no part: (prompts, tokens, channels)."""
+    if layer.skip_first_layer_pe:
+        tokens = layer.self_attn(tokens, tokens, tokens)
+    else:
+        queries = tokens + embedded
+        tokens = tokens + layer.self_attn(queries, queries, tokens)
+    return layer.norm1(tokens)
 
 
 def _parts(prompts: int) -> list[slice]:

@@ -16,7 +16,7 @@ from segment_anything.modeling.transformer import Attention
 from torch import nn
 from torch.nn import functional
 
-from samfleet.mask_generator.decoder import Decoded, Decoder
+from samfleet.mask_generator.decoder import Decoded, Decoder, attend_among_tokens
 
 # Of prompts' images that a CPU works on at once: small enough for caches, and enough prompts that
 # calling a kernel costs little beside it.
@@ -45,12 +45,7 @@ class FastDecoder(Decoder):
         transformer = self.decoder.transformer
         tokens, image = embedded, self.image.expand(len(embedded), -1, -1)
         for number, layer in enumerate(transformer.layers):
-            if layer.skip_first_layer_pe:
-                tokens = layer.self_attn(tokens, tokens, tokens)
-            else:
-                queries = tokens + embedded
-                tokens = tokens + layer.self_attn(queries, queries, tokens)
-            tokens = layer.norm1(tokens)
+            tokens = attend_among_tokens(layer, tokens, embedded)
             read, write = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
             if number == 0:
                 tokens = tokens + self._read_shared(read, tokens + embedded)
