@@ -8,18 +8,17 @@ import argparse
 import multiprocessing
 import resource
 
-from segment_anything import SamAutomaticMaskGenerator
-
 from benchmarks.common import (
+    add_model_arguments,
+    chosen_model,
     fluorescence,
     generator_parameters,
     generator_parser,
+    make_generator,
     report,
     use_one_thread,
 )
 from samfleet.detection.allocation import keep_freed_memory
-from samfleet.mask_generator import MaskGenerator
-from samfleet.models import build_model, load_model
 
 
 def usage_of_a_picture(
@@ -29,15 +28,7 @@ def usage_of_a_picture(
     use_one_thread()
     if kept and not keep_freed_memory():
         raise SystemExit("this C library cannot be told to keep memory that is freed")
-    if arguments.weights == "random":
-        sam = build_model(arguments.model).eval()
-    else:
-        sam = load_model(arguments.model)
-    parameters = generator_parameters(arguments)
-    if precision == "vanilla":
-        generator = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **parameters)
-    else:
-        generator = MaskGenerator(sam, precision, **parameters)
+    generator = make_generator(chosen_model(arguments), precision, generator_parameters(arguments))
     rgb = fluorescence(arguments.height, arguments.width)
     generator.generate(rgb)
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -54,8 +45,7 @@ def usage_of_a_picture(
 
 def main() -> None:
     parser = generator_parser(__doc__, precisions=["vanilla", "exact", "fast"])
-    parser.add_argument("--model", default="vit_b")
-    parser.add_argument("--weights", choices=("random", "standard"), default="random")
+    add_model_arguments(parser)
     arguments = parser.parse_args()
     use_one_thread()
     runs = {}

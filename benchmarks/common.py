@@ -14,10 +14,14 @@ import numpy as np
 import torch
 import yaml
 from pycocotools import mask as coco
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
 
 from benchmarks.synthetic import SyntheticDecoder
 from samfleet.config import complete_config
 from samfleet.detection.reading import Failure, read_image
+from samfleet.mask_generator import MaskGenerator
+from samfleet.models import build_model, load_model
 
 PARAMETERS = {
     "points_per_side": 32,
@@ -56,6 +60,28 @@ def generator_parser(description: str, **defaults: float) -> argparse.ArgumentPa
 def generator_parameters(arguments: argparse.Namespace) -> dict[str, float]:
     """The ``PARAMETERS`` of a command line."""
     return {name: getattr(arguments, name) for name in PARAMETERS}
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what ``chosen_model`` reads."""
+    parser.add_argument("--model", default="vit_b")
+    parser.add_argument("--weights", choices=("random", "standard"), default="random")
+
+
+def chosen_model(arguments: argparse.Namespace) -> Sam:
+    """The model of a command line, in evaluation mode on the CPU."""
+    if arguments.weights == "random":
+        return build_model(arguments.model).eval()
+    return load_model(arguments.model)
+
+
+def make_generator(
+    sam: Sam, precision: str, parameters: dict[str, float]
+) -> MaskGenerator | SamAutomaticMaskGenerator:
+    """Our generator of a precision, or the library's for ``vanilla``."""
+    if precision == "vanilla":
+        return SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **parameters)
+    return MaskGenerator(sam, precision, **parameters)
 
 
 def demo_parameters() -> dict[str, float]:

@@ -8,17 +8,16 @@ batch takes the decoder the same memory, so that it need not run for all.
 import resource
 
 import torch
-from segment_anything import SamAutomaticMaskGenerator
 
 from benchmarks.common import (
     fluorescence,
     generator_parameters,
     generator_parser,
+    make_generator,
     report,
     use_one_thread,
 )
 from benchmarks.synthetic import SyntheticOutputs, synthetic_decoder
-from samfleet.mask_generator import MaskGenerator
 from samfleet.models import build_model
 
 
@@ -41,10 +40,7 @@ def main() -> None:
     torch.manual_seed(0)
 
     sam = build_model(arguments.model).eval()
-    if precision == "vanilla":
-        generator = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **parameters)
-    else:
-        generator = MaskGenerator(sam, precision, **parameters)
+    generator = make_generator(sam, precision, parameters)
     if arguments.batches:
         count = arguments.batches * arguments.points_per_batch
         generator.point_grids = [generator.point_grids[0][:count]]
