@@ -83,7 +83,7 @@ class MaskGenerator:
     ``output_mode="coco_rle"`` at the same ``points_per_batch``: the same bits with ``exact``, the
     same but for float32 rounding with ``fast``. ``tf32`` and ``bf16`` compute matrix products in
     these formats, on CUDA devices only. On a CPU, ``exact`` wants one torch thread or a power of
-    two: with other numbers the library's own logits change in their last bits.
+    two: with three, the library's own logits change in their last bits.
 
     Args:
         sam: the model, in evaluation mode, on the device to use.
