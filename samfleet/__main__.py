@@ -1,13 +1,14 @@
-"""Commands beside the workflow: tables of an unfinished run, pictures with outlines."""
+"""Commands beside the workflow: tables of an unfinished run, images with outlines."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from samfleet.config import read_config
+from samfleet.config.schema import read_config
 from samfleet.errors import UserError
 from samfleet.logs import configure_logging
-from samfleet.plan.record import is_complete, last_plan_file, read_plan, store_folder
+from samfleet.plan.record import is_complete, read_plan
+from samfleet.results import last_plan_file, store_folder
 
 
 def main() -> int:
@@ -33,10 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument(
         "--partial",
         action="store_true",
-        help="also while shards of the plan are missing; their pictures get the status `pending`",
+        help="also while shards of the plan are missing; their images get the status `pending`",
     )
     summary.set_defaults(run=_summary)
-    overlays = commands.add_parser("overlays", help="write pictures with the objects' outlines")
+    overlays = commands.add_parser("overlays", help="write images with the objects' outlines")
     overlays.add_argument("folder", type=Path, help="where to write them")
     overlays.add_argument("images", nargs="*", help="as in the tables; all, if none is named")
     overlays.set_defaults(run=_overlays)
@@ -59,10 +60,10 @@ def _summary(config: dict, arguments: argparse.Namespace) -> None:
 
 
 def _overlays(config: dict, arguments: argparse.Namespace) -> None:
-    from samfleet.overlays import write_overlays
+    from samfleet.exports.overlays import write_overlays
 
     count = write_overlays(config, arguments.results, arguments.folder, arguments.images)
-    print(f"{count} pictures in {arguments.folder}")
+    print(f"{count} images in {arguments.folder}")
 
 
 if __name__ == "__main__":
