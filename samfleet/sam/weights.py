@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
+from samfleet.config.settings import SamSettings
 from samfleet.errors import UserError
 from samfleet.resources import TINY_WEIGHTS
 
@@ -103,7 +104,6 @@ def weights_path(
     return folder / OFFICIAL_WEIGHTS[model].file_name
 
 
-def configured_weights(config: dict) -> Path:
+def configured_weights(sam: SamSettings) -> Path:
     """The weights file that a configuration means."""
-    sam = config["sam"]
-    return weights_path(sam["model"], sam["checkpoint"], sam["cache_folder"] or None)
+    return weights_path(sam.model, sam.checkpoint, sam.cache_folder or None)

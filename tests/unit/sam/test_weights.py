@@ -180,6 +180,6 @@ def test_module_needs_the_standard_library_alone():
         "new = {m.split('.')[0] for m in set(sys.modules) - before} - {'samfleet'};"
         "print(sorted(new - set(sys.stdlib_module_names)))"
     )
-    root = Path(weights.__file__).parents[1]
+    root = Path(weights.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
