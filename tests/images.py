@@ -1,7 +1,5 @@
 """Images of every kind as bytes, and what reading them must give."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib
@@ -11,7 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from samfleet.images.formats import ImageError, decode_image
+from samfleet.images.formats.decoding import decode_image
+from samfleet.images.formats.image import ImageError
 
 RNG = np.random.default_rng(4)
 GREY8 = RNG.integers(0, 256, (23, 37), np.uint8)

@@ -30,7 +30,7 @@ from samfleet.devices.use import DeviceUse
 from samfleet.devices.visible import Device, gpu_exists, visible_devices
 from samfleet.errors import UserError
 from samfleet.files import TableError, escape_name, write_atomic
-from samfleet.images.formats import ImageError
+from samfleet.images.formats.image import ImageError
 from samfleet.images.reading import Failure, ReadImage, path_of, read_image
 from samfleet.plan.record import plan_of_shard
 from samfleet.plan.shards import ShardImage, read_shard

@@ -1,7 +1,5 @@
 """decode_image: JPEG of several kinds, exact or refused when its data end early."""
 
-from __future__ import annotations
-
 import struct
 
 import cv2
@@ -9,7 +7,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from samfleet.images.formats import decode_image
+from samfleet.images.formats.decoding import decode_image
 from tests.images import GREY16, JPEGS, SMOOTH8, check, decoded_by_opencv, exif, refused, turned
 
 

@@ -1,13 +1,11 @@
 """decode_image: the samples of a TIFF, in every layout, depth and colour model."""
 
-from __future__ import annotations
-
 import struct
 
 import numpy as np
 import pytest
 
-from samfleet.images.formats import decode_image
+from samfleet.images.formats.decoding import decode_image
 from tests.images import (
     GREY8,
     GREY16,

@@ -1,7 +1,5 @@
 """decode_image: TIFFs that are cut off or damaged are refused."""
 
-from __future__ import annotations
-
 import io
 import struct
 

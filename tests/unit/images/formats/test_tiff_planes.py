@@ -1,7 +1,5 @@
 """decode_image: which plane and channels of a TIFF are read."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import struct
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from samfleet.images.formats import decode_image
+from samfleet.images.formats.decoding import decode_image
 from tests.images import (
     GREY8,
     GREY16,
