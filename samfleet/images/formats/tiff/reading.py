@@ -13,7 +13,7 @@ from samfleet.images.formats.tiff.planes import find_plane
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # fmt: skip
 # The tags of the layout, the colours, and the metadata about planes and channels.
-_REQUIRED_TAGS = {*range(254, 280), 284, 317, *range(320, 326), 330, 338, 339, 347, 530, 532, 32997, 32998, 33628, 33629, 34412}  # fmt: skip
+_RELEVANT_TAGS = {*range(254, 280), 284, 317, *range(320, 326), 330, 338, 339, 347, 530, 532, 32997, 32998, 33628, 33629, 34412}  # fmt: skip
 _MOST_TAGS = 4096  # tifffile considers more to be damage
 _MOST_PAGES = 1_000_000
 
@@ -39,7 +39,7 @@ def _with_finite_page_list(data: bytes) -> bytes:
     """The same bytes, but a list of pages that loops ends where it would begin again.
 
     tifffile follows long loops forever, and ignores a tag whose value lies beyond the end of the
-    file. So this raises ImageError if the list or a required tag leads out of the file.
+    file. So this raises ImageError if the list or a relevant tag leads out of the file.
     """
     order = "<" if data.startswith(b"II") else ">"
     big = b"+" in data[2:4]
@@ -66,10 +66,10 @@ def _with_finite_page_list(data: bytes) -> bytes:
 
 
 def _check_tag(tag: tuple[int, int, int, int], inline: int, end: int) -> None:
-    """Raise ImageError if a required tag (code, type, count, place) has its value beyond the end."""
+    """Raise ImageError if a relevant tag (code, type, count, place) has its value beyond the end."""
     code, kind, count, place = tag
     size = count * _TYPE_SIZES.get(kind, 0)
-    if size > inline and place + size > end and code in _REQUIRED_TAGS:
+    if size > inline and place + size > end and code in _RELEVANT_TAGS:
         raise unreadable("the TIFF is truncated: part of its header lies beyond its end")
 
 

@@ -1,4 +1,4 @@
-"""decode_image: the given files, by their statistics or the reason of their refusal."""
+"""decode_image: the shared test files, by their statistics or the reason why they are refused."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.images import refused
 
 GIVEN_DATA = ROOT.parent / "shared" / "data"
 
-# File: shape, dtype, smallest, largest, mean, colour, words of the plane.
+# File: shape, dtype, smallest, largest, mean, is_color, plane.
 # fmt: off
 NASTY = {
     "  leading space;semi&amp'quote.png": ((150, 162, 3), 'uint8', 0, 255, 14.477874, True, ''),

@@ -1,4 +1,4 @@
-"""decode_image: JPEG of several kinds, exact or refused when its data end early."""
+"""decode_image: JPEG of several kinds, exact, or refused if its data end early."""
 
 import struct
 

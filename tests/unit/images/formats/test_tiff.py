@@ -105,7 +105,7 @@ def test_tiff_orientation(pixels, orientation):
 
 
 def with_palette(index: np.ndarray, bits: int, palette: np.ndarray) -> bytes:
-    """A palette TIFF of 1 to 8 bits; tifffile writes only those of 8 and 16."""
+    """Build a palette TIFF of 1 to 8 bits; tifffile only writes 8 and 16 bits."""
     stored, options = (index.astype(bool), {}) if bits == 1 else (index, {"bitspersample": bits})
     tag = (320, 3, palette.size, palette.ravel().tolist(), True)
     data = tiff(stored, photometric="minisblack", extratags=[tag], **options)

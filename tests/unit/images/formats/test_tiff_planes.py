@@ -91,7 +91,7 @@ def test_hyperstack_gives_all_channels_of_one_plane(axes, options):
 
 
 @pytest.mark.parametrize("options", [{"ome": True}, {"imagej": True}])
-def test_three_channels_are_no_color_unless_they_are_stored_as_rgb(options):
+def test_three_channels_are_not_color_unless_they_are_stored_as_rgb(options):
     channels = np.moveaxis(RGB8, 2, 0)
     data = tiff(channels, photometric="minisblack", metadata={"axes": "CYX"}, **options)
     check(data, RGB8)
