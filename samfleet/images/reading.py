@@ -1,4 +1,4 @@
-"""An image from its file to what the device needs; runs in a worker process."""
+"""Read an image file and prepare what the device needs. This runs in a worker process."""
 
 import os
 import time
@@ -10,21 +10,22 @@ import numpy as np
 from samfleet.config.settings import DisplaySettings, ImageSettings
 from samfleet.digests import image_id
 from samfleet.images.display import to_rgb
-from samfleet.images.formats import ImageError, decode_image
+from samfleet.images.formats.decoding import decode_image
+from samfleet.images.formats.image import ImageError
 from samfleet.statuses import Status
 
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """What was read of an image.
+    """An image that was read.
 
     Attributes:
-        image_id: of the bytes that were decoded.
-        pixels: (height, width, channels) as stored.
+        image_id: identifies the bytes that were decoded.
+        pixels: (height, width, channels), as stored.
         rgb: (height, width, 3) uint8, what SAM sees.
         is_color: whether the channels are red, green and blue.
-        plane: which part of a multi-page file it is, in words.
-        seconds: for reading and decoding.
+        plane: which of several pages or planes was read, in words.
+        seconds: how long reading and decoding took.
     """
 
     image_id: str
@@ -40,11 +41,11 @@ class Failure:
     """Why an image has no candidates.
 
     Attributes:
-        status: as in `samfleet.statuses`.
-        reason: in words.
-        transient: whether another try may succeed.
-        image_id: of the bytes that were read, empty if there were none.
-        seconds: for reading.
+        status: one of `samfleet.statuses`.
+        reason: a sentence for the user.
+        transient: whether another attempt may succeed.
+        image_id: identifies the bytes that were read; empty if none were.
+        seconds: how long the attempt took.
     """
 
     status: str
@@ -55,12 +56,12 @@ class Failure:
 
 
 def read_image(path: Path, image: ImageSettings, display: DisplaySettings) -> ReadImage | Failure:
-    """Read a file once, identify its bytes, decode them and make SAM's view of them.
+    """Read a file once, identify its bytes, decode them and turn them into what SAM sees.
 
     Args:
         path: the file.
-        image: the section of the configuration.
-        display: the section of the configuration.
+        image: the section `image` of the configuration.
+        display: the section `display` of the configuration.
     """
     start = time.perf_counter()
     identity = ""
@@ -76,7 +77,12 @@ def read_image(path: Path, image: ImageSettings, display: DisplaySettings) -> Re
         )
     except (ImageError, OSError, MemoryError) as error:
         seconds = time.perf_counter() - start
-        return failure_of(error, identity, no_memory="no memory to decode it", seconds=seconds)
+        return failure_of(
+            error,
+            identity,
+            no_memory="there is not enough memory to decode the image",
+            seconds=seconds,
+        )
     seconds = time.perf_counter() - start
     return ReadImage(identity, decoded.pixels, rgb, decoded.is_color, decoded.plane, seconds)
 
@@ -104,5 +110,5 @@ def failure_of(
 
 
 def path_of(root: Path, name: str) -> Path:
-    """The file of a manifest's path; absolute names stay as they are."""
+    """The file that a path of the manifest means; `root` does not matter if it is absolute."""
     return Path(os.path.join(root, name))

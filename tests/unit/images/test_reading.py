@@ -1,4 +1,4 @@
-"""Reading an image for detection: the bytes that are decoded are those that are identified."""
+"""read_image: the bytes that are decoded are the bytes that are identified."""
 
 import cv2
 import numpy as np

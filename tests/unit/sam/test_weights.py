@@ -146,7 +146,7 @@ def test_no_network_says_what_to_do(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_told_before_the_transfer(server, tmp_path):
     with pytest.raises(
-        FetchError, match=r"bytes free and the file needs 1,000,000,000,000,000,000"
+        FetchError, match=r"bytes free, but the file needs 1,000,000,000,000,000,000"
     ):
         _fetch(server, tmp_path / "weights.pth", _small(size=10**18))
     assert server.requests == 0
