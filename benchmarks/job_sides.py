@@ -12,17 +12,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pycocotools import mask as coco
+
 from samfleet.detection import job as detection
-from samfleet.detection.measurement import measure_candidates
+from samfleet.detection.measurement import measure_masks
 from samfleet.detection.recording import Recorder
+from samfleet.detection.row import ImageRow, image_rows
 from samfleet.images.reading import path_of, read_image
 from samfleet.plan.collection import collection_root
 from samfleet.plan.record import plan_of_shard
 from samfleet.plan.shards import read_shard
 from samfleet.results import store_folder
+from samfleet.sam.masks.bitmask import BitMask
+from samfleet.sam.masks.records import SurvivingMask
 from samfleet.sam.weights import configured_weights
-from samfleet.statuses import OK
-from samfleet.store.segments import image_rows
 
 
 def ours(config: dict, results: Path, shard_list: Path, threads: int, note_load: Callable) -> None:
@@ -70,13 +73,31 @@ def vanilla(
     for planned in read_shard(shard_list):
         path = path_of(collection_root(config["images"]), planned.path)
         read = read_image(path, config["image"], config["display"])
-        records = generator.generate(read.rgb)
-        image, candidates = measure_candidates(read.pixels, read.is_color, records)
-        image |= {"image_id": read.image_id, "status": OK, "reason": "", "transient": False}
-        image |= {"dtype": str(read.pixels.dtype), "is_color": read.is_color, "plane": read.plane}
+        masks = [_decode(record) for record in generator.generate(read.rgb)]
+        columns, candidates = measure_masks(read.pixels, read.is_color, masks)
+        image = ImageRow(
+            image_id=read.image_id,
+            dtype=str(read.pixels.dtype),
+            is_color=read.is_color,
+            plane=read.plane,
+            **columns,
+        )
         recorder.add(image_rows(image, candidates), {})
         recorder.flush()
     recorder.finish()
+
+
+def _decode(record: dict) -> SurvivingMask:
+    """A record of the library as we measure it."""
+    return SurvivingMask(
+        pixels=BitMask.of(coco.decode(record["segmentation"]).view(bool), (0, 0)),
+        rle=record["segmentation"]["counts"],
+        bbox=record["bbox"],
+        predicted_iou=record["predicted_iou"],
+        stability=record["stability_score"],
+        point=record["point_coords"][0],
+        crop_box=record["crop_box"],
+    )
 
 
 def main() -> None:

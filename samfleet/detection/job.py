@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 from samfleet.detection.malloc import keep_freed_memory
 from samfleet.detection.measurement import measure_found
 from samfleet.detection.recording import Recorder
+from samfleet.detection.row import CandidateRow, ImageRow, image_rows
 from samfleet.detection.stopping import Stopped, StopSignals
 from samfleet.detection.workers import Task, WorkerCrash, Workers
 from samfleet.devices.lease import lease_device, lease_folder
@@ -38,7 +39,7 @@ from samfleet.sam.masks.records import FoundMasks
 from samfleet.sam.model_key import present_model_key
 from samfleet.sam.weights import configured_weights
 from samfleet.statuses import CHANGED, ERROR, OK, OUT_OF_MEMORY, UNREADABLE, UNSUPPORTED
-from samfleet.store.segments import image_rows, reason_text, stored_images
+from samfleet.store.segments import reason_text, stored_images
 
 if TYPE_CHECKING:
     from samfleet.sam.generator import MaskGenerator
@@ -67,14 +68,14 @@ class Detection:
         planned: what the shard asks for.
         read: what came of reading it, or the failure of any stage.
         found: the masks that SAM found.
-        measured: columns of the image and of its candidates, as in `samfleet.store.segments`.
+        measured: the measured columns of the image, and a row for each of its candidates.
         ledger: the ledger's columns that this image fills.
     """
 
     planned: ShardImage
     read: ReadImage | Failure
     found: FoundMasks | None = None
-    measured: tuple[dict, list[dict]] = ({}, ())
+    measured: tuple[dict, list[CandidateRow]] = ({}, ())
     ledger: dict[str, object] = field(default_factory=dict)
 
 
@@ -395,26 +396,25 @@ def _record(detection: Detection, recorder: Recorder, recorded: set[str], device
     if identity not in recorded:
         recorded.add(identity)
         if isinstance(read, Failure):
-            image = {"status": read.status, "transient": read.transient}
-            image["reason"] = reason_text(read.reason)
-            logger.warning("%s: %s: %s", escape_name(planned.path), read.status, image["reason"])
-            rows = image_rows({"image_id": identity, **image}, [])
+            reason = reason_text(read.reason)
+            logger.warning("%s: %s: %s", escape_name(planned.path), read.status, reason)
+            image = ImageRow(
+                image_id=identity, status=read.status, reason=reason, transient=read.transient
+            )
+            rows = image_rows(image, [])
         else:
-            image, candidates = detection.measured
-            image = {
-                "image_id": identity,
-                "status": OK,
-                "reason": "",
-                "transient": False,
-                "dtype": str(read.pixels.dtype),
-                "is_color": read.is_color,
-                "plane": read.plane,
-                **image,
-            }
+            columns, candidates = detection.measured
+            image = ImageRow(
+                image_id=identity,
+                dtype=str(read.pixels.dtype),
+                is_color=read.is_color,
+                plane=read.plane,
+                **columns,
+            )
             rows = image_rows(image, candidates)
         recorder.add(rows, ledger)
     if identity != planned.image_id:
         reason = f"its content changed after planning; {identity} was detected instead"
         logger.warning("%s: %s", escape_name(planned.path), reason)
-        row = {"image_id": planned.image_id, "status": CHANGED, "reason": reason, "transient": True}
-        recorder.add(image_rows(row, []), ledger)
+        image = ImageRow(image_id=planned.image_id, status=CHANGED, reason=reason, transient=True)
+        recorder.add(image_rows(image, []), ledger)
