@@ -207,23 +207,26 @@ def _intensity_columns(pixels: np.ndarray, region: np.ndarray, is_color: bool) -
         pixels: (height, width, channels).
         region: (height, width) bool, the pixels that count.
     """
-    # picking single values is much faster than picking rows of one
-    under = pixels[:, :, 0][region][:, None] if pixels.shape[2] == 1 else pixels[region]
-    values = np.array([*distinct_planes(under, is_color)], np.float64)
-    if not values.shape[1]:
-        values = np.zeros((len(values), 1))
-    total = values.sum(axis=1)
-    mean = total / values.shape[1]
-    deviation = values - mean[:, None]
-    deviation *= deviation
-    std = np.sqrt(deviation.sum(axis=1) / values.shape[1])
+    # numpy picks single values many times faster than the channels of a pixel together
+    under = np.stack([channel[region] for channel in np.moveaxis(pixels, 2, 0)], axis=1)
+    if not len(under):
+        under = np.zeros((1, pixels.shape[2]), pixels.dtype)
+    statistics = [_statistics(plane) for plane in distinct_planes(under, is_color)]
     numbers = plane_numbers(pixels.shape[2], is_color)
-    return {
-        "intensity_sum": total[numbers].tolist(),
-        "intensity_mean": mean[numbers].tolist(),
-        "intensity_maximum": values.max(axis=1)[numbers].tolist(),
-        "intensity_std": std[numbers].tolist(),
-    }
+    names = ("sum", "mean", "maximum", "std")
+    columns = zip(*(statistics[number] for number in numbers), strict=True)
+    return {f"intensity_{n}": list(column) for n, column in zip(names, columns, strict=True)}
+
+
+def _statistics(plane: np.ndarray) -> tuple[float, float, float, float]:
+    """Sum, mean, maximum and standard deviation of (n,) values, as numpy has them of float64."""
+    values = plane.astype(np.float64)
+    total = values.sum()
+    mean = total / len(values)
+    values -= mean
+    values *= values
+    std = np.sqrt(values.sum() / len(values))
+    return float(total), float(mean), float(plane.max()), float(std)
 
 
 def _background(plane: np.ndarray, free: np.ndarray) -> float:
