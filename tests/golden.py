@@ -19,7 +19,7 @@ def find() -> dict:
     import torch
 
     from samfleet.config.schema import complete_config
-    from samfleet.detection.measurement import measure_candidates
+    from samfleet.detection.measurement import measure_found
     from samfleet.images.reading import read_image
     from samfleet.sam.generator import MaskGenerator
     from samfleet.sam.model import load_model
@@ -36,14 +36,15 @@ def find() -> dict:
         stability_score_thresh=0.5,
         min_mask_region_area=20,
     )
-    image, candidates = measure_candidates(read.pixels, read.is_color, generator.generate(read.rgb))
+    found = generator.find(read.rgb)
+    (image, candidates), _ = measure_found(read.pixels, read.is_color, found)
     return {
         "algorithm_version": ALGORITHM_VERSION,
         "weights": hashlib.sha256(TINY_WEIGHTS.read_bytes()).hexdigest(),
         "height": image["height"],
         "width": image["width"],
         "background": image["background"],
-        "candidates": [{name: found[name] for name in _KEPT} for found in candidates],
+        "candidates": [{name: getattr(row, name) for name in _KEPT} for row in candidates],
     }
 
 
