@@ -3,9 +3,7 @@
 import sys
 from contextlib import contextmanager
 from functools import cache
-
-if str(CLONE) not in sys.path:
-    sys.path.insert(0, str(CLONE))
+from pathlib import Path
 
 from samfleet.plan import staleness
 from samfleet.config import complete_config
@@ -17,7 +15,8 @@ from samfleet.plan.record import plan_file, plan_of_shard, read_plan, shard_file
 from samfleet.weights import OFFICIAL_WEIGHTS
 from snakemake.logging import logger
 
-RESULTS = Path("results")
+# Snakemake puts a module's prefix before every path of a rule; here it is put before ours
+RESULTS = Path(workflow.modifier.path_modifier.replace_prefix("results/"))
 
 
 @contextmanager
@@ -79,7 +78,7 @@ def plan_stamp():
             if reasons:
                 logger.info(f"samfleet: {staleness.outlook(config, RESULTS, collection, key)}")
                 logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
-    return str(staleness.plan_stamp_file(RESULTS))
+    return "results/plan/plan.stamp"
 
 
 def summary_input(wildcards):
@@ -89,7 +88,7 @@ def summary_input(wildcards):
         staleness.refresh_summary_stamp(config, RESULTS, scanned_collection())
     plan = read_plan(plan_file(RESULTS))
     return {
-        "stamp": str(staleness.summary_stamp_file(RESULTS)),
+        "stamp": "results/plan/summary.stamp",
         "done": [f"results/plan/{plan.id}/{shard.name}.done" for shard in plan.shards],
     }
 
@@ -100,7 +99,7 @@ def evaluation_stamp():
     if workflow.is_main_process:
         with plain_errors():
             staleness.refresh_evaluation_stamp(config, RESULTS)
-    return str(staleness.evaluation_stamp_file(RESULTS))
+    return "results/plan/evaluation.stamp"
 
 
 def detect_input(wildcards):

@@ -9,16 +9,17 @@ from samfleet.plan.record import plan_of_shard, store_folder
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
+    results = Path(snakemake.output.done).parents[2]
     shard = Path(snakemake.input.shard)
     try:
         with kept_if_it_fails(snakemake.log[0]):
             detect_shard(
                 snakemake.config,
-                Path("results"),
+                results,
                 root=collection_root(snakemake.config["images"]),
                 shard_list=shard,
                 done=Path(snakemake.output.done),
-                store=store_folder("results", plan_of_shard(shard).model_key),
+                store=store_folder(results, plan_of_shard(shard).model_key),
                 threads=snakemake.threads,
             )
     except Stopped as stopped:

@@ -7,4 +7,5 @@ from samfleet.plan.manifest import labels_folder
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     settings = snakemake.config["evaluation"]
-    write_evaluation(Path("results"), labels_folder(settings["labels"]), settings["sparse"])
+    labels = labels_folder(settings["labels"])
+    write_evaluation(Path(snakemake.output.images).parent, labels, settings["sparse"])

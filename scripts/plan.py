@@ -7,4 +7,5 @@ from samfleet.plan.staleness import read_stamp
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     stamp = read_stamp(snakemake.input.stamp)
-    make_plan(snakemake.config, Path("results"), stamp["model_key"], stamp["gpus"])
+    results = Path(snakemake.output.plan).parents[1]
+    make_plan(snakemake.config, results, stamp["model_key"], stamp["gpus"])

@@ -6,5 +6,6 @@ from samfleet.summary.tables import write_summary
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
-    plan = read_plan(plan_file("results"))
-    write_summary(snakemake.config, Path("results"), store_folder("results", plan.model_key))
+    results = Path(snakemake.output.summary).parent
+    plan = read_plan(plan_file(results))
+    write_summary(snakemake.config, results, store_folder(results, plan.model_key))
