@@ -16,11 +16,12 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from samfleet.errors import UserError
+from samfleet.home import HOME
 
 _MAXIMUM_VALUES = 10_000
 _MAXIMUM_DEPTH = 20
 
-SCHEMA_FILE = Path(__file__).resolve().parent.parent / "config" / "config.schema.yaml"
+SCHEMA_FILE = HOME / "config" / "config.schema.yaml"
 
 
 class ConfigError(UserError):

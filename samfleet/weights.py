@@ -6,11 +6,12 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from samfleet.errors import UserError
+from samfleet.home import HOME
 
 MODEL_NAMES = ("tiny", "vit_b", "vit_l", "vit_h")
 """Every value that `sam.model` may take, from the smallest model to the largest."""
 
-TINY_WEIGHTS = Path(__file__).resolve().parent.parent / "resources" / "tiny" / "sam_tiny.pth"
+TINY_WEIGHTS = HOME / "resources" / "tiny" / "sam_tiny.pth"
 """The weights of `tiny` that come with the repository."""
 
 OFFICIAL_BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything/"

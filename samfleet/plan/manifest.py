@@ -16,12 +16,13 @@ from pathlib import Path
 
 from samfleet.errors import UserError
 from samfleet.files import TableError, escape_name, read_rows, unescape_name, write_rows
+from samfleet.home import HOME
 from samfleet.identity import digest_of, digest_of_rows, image_id_of_file
 
 HEADER = ("path", "image_id", "bytes", "mtime_ns", "problem")
 """Columns of results/manifest.tsv; `image_id` is empty where `problem` says why."""
 
-_DEMO = Path(__file__).resolve().parents[2] / "resources" / "demo"
+_DEMO = HOME / "resources" / "demo"
 
 
 class ManifestError(UserError):
