@@ -140,10 +140,10 @@ class Workspace:
                     each.kill()
                 process.wait()
 
-    def command_line(self, *arguments: str, fails: bool = False) -> str:
-        """Run `python -m samfleet` on this folder's configuration and return what it said."""
+    def command_line(self, command: str, *arguments: str, fails: bool = False) -> str:
+        """Run a command of `samfleet` on this folder's configuration and return what it said."""
         process = subprocess.run(
-            [sys.executable, "-m", "samfleet", "--configfile", "config.yaml", *arguments],
+            [sys.executable, "-m", "samfleet", command, "config.yaml", *arguments],
             cwd=self.folder,
             env=self.environment() | {"PYTHONPATH": str(CLONE)},
             stdout=subprocess.PIPE,

@@ -153,7 +153,7 @@ def test_outlines_can_be_looked_at(workspace):
     workspace.add_image("wells/a.png", 1)
     workspace.run()
     said = workspace.command_line("overlays", "outlines")
-    assert "1 pictures in outlines" in said
+    assert "1 images in outlines" in said
     drawn = cv2.imread(str(workspace.folder / "outlines" / "wells" / "a.png.png"))
     assert drawn.shape == (48, 64, 3)
 

@@ -1,0 +1,37 @@
+"""`samfleet overlays`: images with the outlines of their objects, to look at."""
+
+import argparse
+from pathlib import Path
+
+from samfleet.config import read_config
+from samfleet.errors import UserError
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Describe the command."""
+    text = "write images with the outlines of their objects"
+    parser = commands.add_parser("overlays", help=text, description=f"{text.capitalize()}.")
+    parser.add_argument("config", metavar="CONFIG", type=Path, help="the configuration, YAML")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write them")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="*", help="named as in the tables; all, if none is named"
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
+    parser.set_defaults(carry_out=draw)
+
+
+def draw(arguments: argparse.Namespace) -> None:
+    """Write a PNG for every image that is asked for.
+
+    Raises:
+        UserError: there are no tables yet, or an image is not in them.
+    """
+    from samfleet.overlays import write_overlays
+
+    config, results = read_config(arguments.config), arguments.results
+    if not (results / "objects.parquet").is_file():
+        raise UserError(
+            f"{results}: there are no tables; `samfleet run {arguments.config}` makes them"
+        )
+    count = write_overlays(config, results, arguments.folder, arguments.images)
+    print(f"{count} images in {arguments.folder}")
