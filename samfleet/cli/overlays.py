@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from samfleet.cli.arguments import add_config, add_results, existing_config
 from samfleet.config import read_config
 from samfleet.errors import UserError
 
@@ -11,12 +12,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
     text = "write images with the outlines of their objects"
     parser = commands.add_parser("overlays", help=text, description=f"{text.capitalize()}.")
-    parser.add_argument("config", metavar="CONFIG", type=Path, help="the configuration, YAML")
+    add_config(parser)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write them")
     parser.add_argument(
         "images", metavar="IMAGE", nargs="*", help="named as in the tables; all, if none is named"
     )
-    parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
+    add_results(parser)
     parser.set_defaults(carry_out=draw)
 
 
@@ -28,7 +29,7 @@ def draw(arguments: argparse.Namespace) -> None:
     """
     from samfleet.overlays import write_overlays
 
-    config, results = read_config(arguments.config), arguments.results
+    config, results = read_config(existing_config(arguments.config)), arguments.results
     if not (results / "objects.parquet").is_file():
         raise UserError(
             f"{results}: there are no tables; `samfleet run {arguments.config}` makes them"

@@ -3,9 +3,8 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
-from samfleet.errors import UserError
+from samfleet.cli.arguments import add_config, existing_config
 from samfleet.home import HOME
 
 
@@ -18,13 +17,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         usage="samfleet run [-h] [--gpus N] [--cores N] [--directory DIR] [-n] CONFIG [-- ...]",
         epilog="What follows `--` is handed on to Snakemake: `-- --workflow-profile slurm`.",
     )
-    parser.add_argument("config", metavar="CONFIG", type=Path, help="the configuration, YAML")
+    add_config(parser)
     parser.add_argument(
         "--gpus", metavar="N", type=_count, help="GPUs at a time; default: all here"
     )
-    parser.add_argument(
-        "--cores", metavar="N", type=_count, default="all", help="default: all here"
-    )
+    parser.add_argument("--cores", metavar="N", type=_count, help="default: all here")
     parser.add_argument(
         "--directory", metavar="DIR", help="where results/ is written; default: here"
     )
@@ -44,8 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: there is no such configuration.
     """
-    if not arguments.config.is_file():
-        raise UserError(f"{arguments.config}: no such file; `samfleet init FOLDER` writes one")
+    existing_config(arguments.config)
     command = snakemake_command(arguments)
     sys.stdout.flush()
     os.execv(command[0], command)
@@ -62,4 +58,4 @@ def snakemake_command(arguments: argparse.Namespace) -> list[str]:
     if arguments.dry_run:
         command += ["--dry-run"]
     # last, since --configfile and --resources would take the names of targets that follow
-    return [*command, "--cores", str(arguments.cores), *arguments.snakemake_options]
+    return [*command, "--cores", str(arguments.cores or "all"), *arguments.snakemake_options]

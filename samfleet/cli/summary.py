@@ -1,8 +1,8 @@
 """`samfleet summary`: the tables from what is stored, without running the workflow."""
 
 import argparse
-from pathlib import Path
 
+from samfleet.cli.arguments import add_config, add_results, existing_config
 from samfleet.config import read_config
 from samfleet.errors import UserError
 from samfleet.plan.record import is_complete, last_plan_file, read_plan, store_folder
@@ -12,8 +12,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
     text = "write the tables from what is stored, without running the workflow"
     parser = commands.add_parser("summary", help=text, description=f"{text.capitalize()}.")
-    parser.add_argument("config", metavar="CONFIG", type=Path, help="the configuration, YAML")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
+    add_config(parser)
+    add_results(parser)
     parser.add_argument(
         "--partial",
         action="store_true",
@@ -30,7 +30,7 @@ def summarize(arguments: argparse.Namespace) -> None:
     """
     from samfleet.summary.tables import write_summary
 
-    config, results = read_config(arguments.config), arguments.results
+    config, results = read_config(existing_config(arguments.config)), arguments.results
     plan = read_plan(last_plan_file(results))
     if plan is None:
         raise UserError(f"{results}: there is no plan; `samfleet run {arguments.config}` makes one")
