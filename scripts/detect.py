@@ -8,6 +8,8 @@ from samfleet.plan.manifest import collection_root
 from samfleet.plan.record import plan_of_shard, store_folder
 
 if __name__ == "__main__":
+    # workers would import it as their main module, and a script from an address is no file
+    del __file__
     configure_logging(snakemake.log[0])
     results = Path(snakemake.output.done).parents[2]
     shard = Path(snakemake.input.shard)
