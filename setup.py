@@ -1,4 +1,4 @@
-"""Lets a wheel carry the workflow: what a clone has beside the package goes into samfleet/_workflow."""
+"""Lets a wheel carry the workflow, which a clone has beside the package, in samfleet/_workflow."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ CARRIED = ("config", "envs", "profiles", "resources", "rules", "scripts", "workf
 
 
 class BuildWithWorkflow(build_py):
-    """Copies the workflow's files as well, unless the installation is editable and uses the clone's."""
+    """Copies the workflow's files as well; an editable installation uses the clone's."""
 
     def run(self) -> None:
         """Build the package."""

@@ -121,6 +121,6 @@ def _white(survey: Survey) -> Iterator[str]:
     brightest = max(look.brightest for look in survey.readable)
     bits = white.bit_length()
     dtype = survey.readable[0].dtype
-    yield f"  # {bits} bits of {dtype} seem to be in use: the brightest pixel looked at is {brightest:.0f};"
+    yield f"  # {bits} bits of {dtype} seem to be in use: {brightest:.0f} is the brightest pixel seen;"
     yield "  # if your camera has more, set its largest value"
     yield f"  white: {white}"

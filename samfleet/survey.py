@@ -122,17 +122,17 @@ def _sample(files: list[ScannedFile], suffixes: Iterable[str]) -> list[ScannedFi
 def _look(root: Path, file: ScannedFile, max_pixels: int) -> Look:
     name = escape_name(file.path)
     try:
-        picture = read_picture((root / file.path).read_bytes(), max_pixels=max_pixels)
+        image = read_picture((root / file.path).read_bytes(), max_pixels=max_pixels)
     except (OSError, PictureError) as error:
         return Look(name, problem=str(getattr(error, "strerror", None) or error))
-    height, width, channels = picture.pixels.shape
+    height, width, channels = image.pixels.shape
     return Look(
         path=name,
         width=width,
         height=height,
         channels=channels,
-        dtype=str(picture.pixels.dtype),
-        is_color=picture.is_color,
-        plane=picture.plane,
-        brightest=float(np.nanmax(picture.pixels)),
+        dtype=str(image.pixels.dtype),
+        is_color=image.is_color,
+        plane=image.plane,
+        brightest=float(np.nanmax(image.pixels)),
     )
