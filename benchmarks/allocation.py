@@ -1,7 +1,7 @@
-"""What ``samfleet.detection.allocation`` saves: memory that is freed goes back to the system or not.
+"""What ``samfleet.detection.malloc`` saves: memory that is freed goes back to the system or not.
 
 Each run has a process of its own, since the C library cannot be told to begin anew, and processes
-a picture twice, of which the second counts. ``--precisions vanilla`` is the library's generator.
+an image twice, of which the second counts. ``--precisions vanilla`` is the library's generator.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from benchmarks.common import (
     report,
     use_one_thread,
 )
-from samfleet.detection.allocation import keep_freed_memory
+from samfleet.detection.malloc import keep_freed_memory
 
 
-def usage_of_a_picture(
+def usage_of_an_image(
     arguments: argparse.Namespace, precision: str, kept: bool
 ) -> dict[str, float]:
-    """Processor seconds and page faults of a picture, and the process's peak memory in MiB."""
+    """Processor seconds and page faults of an image, and the process's peak memory in MiB."""
     use_one_thread()
     if kept and not keep_freed_memory():
         raise SystemExit("this C library cannot be told to keep memory that is freed")
@@ -52,7 +52,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for precision in arguments.precisions:
             returned, kept = (
-                pool.apply(usage_of_a_picture, (arguments, precision, kept))
+                pool.apply(usage_of_an_image, (arguments, precision, kept))
                 for kept in (False, True)
             )
             ratio = returned["seconds"] / kept["seconds"]

@@ -10,8 +10,8 @@ import numpy as np
 from segment_anything.utils.amg import build_point_grid
 
 from benchmarks.common import read_rgb, report
-from samfleet.evaluation import find_label_image, read_label_image
-from samfleet.mask_generator.foreground import Foreground
+from samfleet.evaluation.labels import find_label_image, read_label_image
+from samfleet.sam.generator.foreground import Foreground
 
 
 def kept_prompts(rgb: np.ndarray, points_per_side: int, longest_side: int) -> np.ndarray:
@@ -25,12 +25,12 @@ def kept_prompts(rgb: np.ndarray, points_per_side: int, longest_side: int) -> np
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", type=Path, help="a folder of pictures")
+    parser.add_argument("images", type=Path, help="a folder of images")
     parser.add_argument("labels", type=Path, help="a folder of their label images")
     parser.add_argument("--points-per-side", type=int, default=32)
     parser.add_argument("--longest-side", type=int, default=512, help="the model's input")
     arguments = parser.parse_args()
-    pictures = {}
+    images = {}
     for path in sorted(p for p in arguments.images.rglob("*") if p.is_file()):
         name = str(path.relative_to(arguments.images))
         label_image = find_label_image(name, arguments.labels)
@@ -40,21 +40,21 @@ def main() -> None:
         y, x, kept = kept_prompts(read_rgb(path), arguments.points_per_side, arguments.longest_side)
         on = labels[y, x]
         prompted, still = (np.unique(found[found > 0]) for found in (on, on[kept == 1]))
-        pictures[name] = {
+        images[name] = {
             "left_out": round(1 - kept.mean(), 3),
             "prompted_objects": len(prompted),
             "lost_objects": len(prompted) - len(still),
         }
-    if not pictures:
-        parser.error(f"no picture in {arguments.images} has a label image in {arguments.labels}")
-    rows = list(pictures.values())
+    if not images:
+        parser.error(f"no image in {arguments.images} has a label image in {arguments.labels}")
+    rows = list(images.values())
     report(
         claim="prompts on the background",
         points_per_side=arguments.points_per_side,
         left_out=round(float(np.mean([row["left_out"] for row in rows])), 3),
         prompted_objects=sum(row["prompted_objects"] for row in rows),
         lost_objects=sum(row["lost_objects"] for row in rows),
-        pictures=pictures,
+        images=images,
     )
 
 

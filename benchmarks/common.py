@@ -18,10 +18,10 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
 from benchmarks.synthetic import SyntheticDecoder
-from samfleet.config import complete_config
-from samfleet.detection.reading import Failure, read_image
-from samfleet.mask_generator import MaskGenerator
-from samfleet.models import build_model, load_model
+from samfleet.config.schema import complete_config
+from samfleet.images.reading import Failure, read_image
+from samfleet.sam.generator import MaskGenerator
+from samfleet.sam.model import build_model, load_model
 
 PARAMETERS = {
     "points_per_side": 32,
@@ -40,7 +40,7 @@ DEMO = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
 
 
 def generator_parser(description: str, **defaults: float) -> argparse.ArgumentParser:
-    """A command line for generators: ``PARAMETERS``, the picture's size, precisions, repeats.
+    """A command line for generators: ``PARAMETERS``, the image's size, precisions, repeats.
 
     Args:
         description: of the command.
@@ -126,7 +126,7 @@ def compare_generators(
     repeats: int,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, object]:
-    """Runs generators in turn on one picture, after a warm-up with a few prompts each.
+    """Runs generators in turn on one image, after a warm-up with a few prompts each.
 
     Args:
         ours: generators by precision.

@@ -5,9 +5,9 @@ import argparse
 import torch
 
 from benchmarks.common import interleave, report, use_one_thread
-from samfleet.mask_generator.decoder import Decoder
-from samfleet.mask_generator.fast_decoder import FastDecoder
-from samfleet.models import build_model
+from samfleet.sam.generator.decoder import Decoder
+from samfleet.sam.generator.fast_decoder import FastDecoder
+from samfleet.sam.model import build_model
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 """How many fields of the records differ between ``exact`` and segment_anything, and how ``fast`` does.
 
-Random weights and synthetic pictures, with the threshold on predicted IoU at a quantile of what the
+Random weights and synthetic images, with the threshold on predicted IoU at a quantile of what the
 model predicts, so that masks pass and masks are rejected; boxes are compared with and without
 suppression. At the end no mask passes, and one covers everything.
 
 Such masks fill the frame, and so those of crops are rejected as cut off by the crops' edges. A folder
-of pictures is done with the model's standard weights and thresholds as in the demo, and there
+of images is done with the model's standard weights and thresholds as in the demo, and there
 ``records_from_crops`` are many.
 """
 
@@ -27,14 +27,14 @@ from benchmarks.common import (
     report,
     use_one_thread,
 )
-from samfleet.mask_generator import MaskGenerator
-from samfleet.models import build_model, load_model
+from samfleet.sam.generator import MaskGenerator
+from samfleet.sam.model import build_model, load_model
 
 SIZES = ("512x512", "1024x1024", "512x700", "1040x1388", "2048x2048", "333x517")
 
 
 def compare(sam: Sam, rgb: np.ndarray, case: dict, parameters: dict) -> dict:
-    """Runs both generators, and ``fast``, on one picture."""
+    """Runs both generators, and ``fast``, on one image."""
     generator = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **parameters)
     theirs = generator.generate(rgb)
     ours = MaskGenerator(sam, "exact", **parameters).generate(rgb)
@@ -114,7 +114,7 @@ def real_cases(sam: Sam, arguments: argparse.Namespace) -> list[dict]:
         arguments.min_mask_region_area,
     ):
         rgb = read_rgb(path)
-        case = {"picture": path.name, "size": "x".join(map(str, rgb.shape[:2]))}
+        case = {"image": path.name, "size": "x".join(map(str, rgb.shape[:2]))}
         varied = {"crop_n_layers": layers, "min_mask_region_area": area}
         parameters = demo_parameters() | varied
         parameters["points_per_side"] = arguments.points_per_side
@@ -125,7 +125,7 @@ def real_cases(sam: Sam, arguments: argparse.Namespace) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, help="of pictures that can be read")
+    parser.add_argument("folder", nargs="?", type=Path, help="of images that can be read")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="HEIGHTxWIDTH")
     parser.add_argument("--crop-n-layers", nargs="+", type=int, default=[0, 1, 2])

@@ -1,7 +1,7 @@
 """Whole generators on a GPU, every precision against segment_anything's, at the origin's setting.
 
 Encoder and decoder of random weights run, and then the decoder's outputs are replaced by nuclei
-that were made up beforehand, so that as many masks survive as on real pictures.
+that were made up beforehand, so that as many masks survive as on real images.
 
 On a machine without a GPU this runs at a small size with ``--device cpu --model tiny --height 256
 --width 256 --points-per-side 8``, which says nothing about a GPU.
@@ -22,12 +22,12 @@ from benchmarks.common import (
     report,
 )
 from benchmarks.synthetic import SyntheticOutputs, synthetic_decoder
-from samfleet.mask_generator import PRECISIONS, MaskGenerator
-from samfleet.models import build_model
+from samfleet.sam.generator import PRECISIONS, MaskGenerator
+from samfleet.sam.model import build_model
 
 ENCODER_FLOP = {"vit_b": 0.97e12, "vit_l": 2.99e12, "vit_h": 5.96e12}
 DECODER_FLOP = 3.62e9
-"""Floating-point operations of segment_anything, two a multiply-add: a picture's, and a prompt's."""
+"""Floating-point operations of segment_anything, two a multiply-add: an image's, and a prompt's."""
 
 PEAK = {"exact": 67e12, "fast": 67e12, "tf32": 494.7e12, "bf16": 989.4e12}
 """Operations a second, dense, of an H100 or H200 SXM by NVIDIA's data sheets."""

@@ -1,10 +1,10 @@
-"""The whole job against the origin's way, on many pictures, from start to end of a process.
+"""The whole job against the origin's way, on many images, from start to end of a process.
 
-The origin's way is one process that reads a picture, runs segment_anything's own generator,
+The origin's way is one process that reads an image, runs segment_anything's own generator,
 measures the masks and writes them, in turn, with the same weights, settings, prompts and torch
 threads. Ours is the workflow's detection job. A third process shows a short job of ours.
 
-Pictures are those of a folder, or of the demo. Where there are not enough of them, copies are made
+Images are those of a folder, or of the demo. Where there are not enough of them, copies are made
 that are turned and a little brighter.
 """
 
@@ -25,24 +25,24 @@ import cv2
 import numpy as np
 
 from benchmarks.common import demo_parameters, matched, report
-from samfleet.config import complete_config
-from samfleet.picture import PictureError, read_picture
-from samfleet.plan.manifest import collection_root
-from samfleet.plan.model_key import configured_model_key
+from samfleet.config.schema import complete_config
+from samfleet.images.formats import ImageError, decode_image
+from samfleet.plan.collection import collection_root
 from samfleet.plan.planning import make_plan
-from samfleet.plan.record import shard_file, store_folder
+from samfleet.results import shard_file, store_folder
+from samfleet.sam.model_key import configured_model_key
 from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import read_segment
 
 
-def write_pictures(source: Path, target: Path, count: int) -> None:
-    """Writes as many different pictures: those of a folder that can be read, then copies."""
+def write_images(source: Path, target: Path, count: int) -> None:
+    """Writes as many different images: those of a folder that can be read, then copies."""
     target.mkdir()
     originals = []
     for path in sorted(source.rglob("*")):
         try:
-            pixels = read_picture(path.read_bytes()).pixels if path.is_file() else None
-        except PictureError:
+            pixels = decode_image(path.read_bytes()).pixels if path.is_file() else None
+        except ImageError:
             continue
         if (
             pixels is not None
@@ -51,7 +51,7 @@ def write_pictures(source: Path, target: Path, count: int) -> None:
         ):
             originals.append(pixels)
     if not originals:
-        raise SystemExit(f"{source}: no picture of 8 or 16 bits with one or three channels")
+        raise SystemExit(f"{source}: no image of 8 or 16 bits with one or three channels")
     variants = itertools.product(range(count), originals)
     for number, (variant, pixels) in enumerate(itertools.islice(variants, count)):
         top = np.iinfo(pixels.dtype).max
@@ -61,12 +61,12 @@ def write_pictures(source: Path, target: Path, count: int) -> None:
 
 
 def run_side(side: str, config: dict, folder: Path, threads: int) -> dict:
-    """Plans all pictures of a configuration as one shard and runs one side on it.
+    """Plans all images of a configuration as one shard and runs one side on it.
 
     Returns:
         Seconds: ``wall`` and ``cpu`` of the process and its workers, ``load`` from its start until
-        the model is loaded, ``steady`` a picture between the first and the last one's record; and
-        ``loads`` of a model, ``statuses``, rows of the ``ledger``, and ``records`` by picture.
+        the model is loaded, ``steady`` an image between the first and the last one's record; and
+        ``loads`` of a model, ``statuses``, rows of the ``ledger``, and ``records`` by image.
     """
     results = folder / f"results-{side}-{Path(config['images']).name}"
     plan = make_plan(config, results, configured_model_key(config, results), 1)
@@ -96,7 +96,7 @@ def run_side(side: str, config: dict, folder: Path, threads: int) -> dict:
 
 
 def stored_records(store: Path) -> dict[str, list[dict]]:
-    """For every picture of a store its masks as COCO RLE."""
+    """For every image of a store its masks as COCO RLE."""
     records: dict[str, list[dict]] = {}
     for path in store.glob("*.parquet"):
         for group in read_segment(path):
@@ -108,13 +108,13 @@ def stored_records(store: Path) -> dict[str, list[dict]]:
     return records
 
 
-def cpu_a_picture(side: dict) -> float:
+def cpu_an_image(side: dict) -> float:
     """Seconds of processor time, start and model included."""
     return side["cpu"] / len(side["ledger"])
 
 
 def stage_seconds(ledger: list[dict]) -> dict[str, float]:
-    """Mean seconds a picture by stage."""
+    """Mean seconds an image by stage."""
     stages = [name for name in ledger[0] if name.startswith("seconds_")]
     return {
         name.removeprefix("seconds_"): float(np.mean([float(row[name] or 0) for row in ledger]))
@@ -124,9 +124,9 @@ def stage_seconds(ledger: list[dict]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, help="of pictures; the demo's without it")
+    parser.add_argument("folder", nargs="?", type=Path, help="of images; the demo's without it")
     parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--short", type=int, default=64, help="pictures of the short job")
+    parser.add_argument("--short", type=int, default=64, help="images of the short job")
     parser.add_argument(
         "--vanilla-images", type=int, help="the origin's way on so many only, the rest reckoned"
     )
@@ -139,7 +139,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_pictures(source, folder / "all", arguments.images)
+        write_images(source, folder / "all", arguments.images)
         configs = {"all": complete_config({"images": str(folder / "all"), **common})}
         counts = {"short": arguments.short, "vanilla": arguments.vanilla_images or arguments.images}
         for part, count in counts.items():
@@ -151,7 +151,7 @@ def main() -> None:
         ours = run_side("ours", configs["all"], folder, arguments.threads)
         vanilla = run_side("vanilla", configs["vanilla"], folder, arguments.threads)
     sides = {"ours": ours, "vanilla": vanilla}
-    # Of all pictures, also where the origin's way was run on some of them.
+    # Of all images, also where the origin's way was run on some of them.
     vanilla_wall = vanilla["wall"] + (len(ours["ledger"]) - counts["vanilla"]) * vanilla["steady"]
     expected = short["load"] + len(short["ledger"]) * ours["steady"]
     report(
@@ -166,11 +166,11 @@ def main() -> None:
         ratio={
             "wall": vanilla_wall / ours["wall"],
             "steady state, wall": vanilla["steady"] / ours["steady"],
-            "processor time a picture": cpu_a_picture(vanilla) / cpu_a_picture(ours),
+            "processor time an image": cpu_an_image(vanilla) / cpu_an_image(ours),
         },
         load_seconds={name: side["load"] for name, side in sides.items()},
-        steady_seconds_a_picture={name: side["steady"] for name, side in sides.items()},
-        stage_seconds_a_picture=stage_seconds(ours["ledger"]),
+        steady_seconds_an_image={name: side["steady"] for name, side in sides.items()},
+        stage_seconds_an_image=stage_seconds(ours["ledger"]),
         short_job={
             "images": len(short["ledger"]),
             "wall_seconds": short["wall"],

@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from samfleet.detection import shard as detection
+from samfleet.detection import job as detection
 from samfleet.detection.measurement import measure_candidates
-from samfleet.detection.reading import path_of, read_image
 from samfleet.detection.recording import Recorder
-from samfleet.plan.manifest import collection_root
-from samfleet.plan.model_key import configured_weights
-from samfleet.plan.record import plan_of_shard, store_folder
+from samfleet.images.reading import path_of, read_image
+from samfleet.plan.collection import collection_root
+from samfleet.plan.record import plan_of_shard
 from samfleet.plan.shards import read_shard
+from samfleet.results import store_folder
+from samfleet.sam.weights import configured_weights
 from samfleet.statuses import OK
 from samfleet.store.segments import image_rows
 
@@ -48,11 +49,11 @@ def ours(config: dict, results: Path, shard_list: Path, threads: int, note_load:
 def vanilla(
     config: dict, results: Path, shard_list: Path, threads: int, note_load: Callable
 ) -> None:
-    """The origin's way: each step of each picture in turn, with segment_anything's generator."""
+    """The origin's way: each step of each image in turn, with segment_anything's generator."""
     import torch
     from segment_anything import SamAutomaticMaskGenerator
 
-    from samfleet.models import load_model
+    from samfleet.sam.model import load_model
 
     torch.set_num_threads(threads)
     sam = config["sam"]

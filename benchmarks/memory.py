@@ -18,7 +18,7 @@ from benchmarks.common import (
     use_one_thread,
 )
 from benchmarks.synthetic import SyntheticOutputs, synthetic_decoder
-from samfleet.models import build_model
+from samfleet.sam.model import build_model
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ from benchmarks.common import (
     use_one_thread,
 )
 from benchmarks.synthetic import NoEncoder, SyntheticOutputs, synthetic_decoder
-from samfleet.mask_generator import MaskGenerator
-from samfleet.models import build_model
+from samfleet.sam.generator import MaskGenerator
+from samfleet.sam.model import build_model
 
 
 def main() -> None:

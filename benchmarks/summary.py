@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/summary.py --images 100000 --candidates 20
 
-Fills a store with plausible candidates in a temporary folder, without pictures, and writes the
+Fills a store with plausible candidates in a temporary folder, without images, and writes the
 tables from it twice: with the filters of the example and with stricter ones. Prints JSON.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from samfleet.config import complete_config
+from samfleet.config.schema import complete_config
 from samfleet.plan.manifest import ManifestRow, write_manifest
 from samfleet.store.segments import SCHEMA
 from samfleet.summary.tables import write_summary
@@ -27,7 +27,7 @@ _IMAGES_PER_GROUP = 50
 
 
 def fill_store(folder: Path, images: int, candidates: int) -> None:
-    """Write one segment in row groups of 50 pictures, as a job's flushes are merged."""
+    """Write one segment in row groups of 50 images, as a job's flushes are merged."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     with pq.ParquetWriter(folder / "benchmark.parquet", SCHEMA) as writer:
@@ -84,7 +84,7 @@ def main() -> None:
     """Parse the command line, measure, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--candidates", type=int, default=20, help="of each picture, even")
+    parser.add_argument("--candidates", type=int, default=20, help="of each image, even")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)

@@ -15,7 +15,7 @@ from segment_anything.modeling import Sam
 from torch import nn
 from torch.nn import functional
 
-from samfleet.mask_generator.decoder import Decoded, Decoder
+from samfleet.sam.generator.decoder import Decoded, Decoder
 
 STEEPNESS = 1.5
 """Logits per low-resolution pixel across an outline."""

@@ -1,4 +1,4 @@
-"""Whole generators, ours against segment_anything's, on one picture.
+"""Whole generators, ours against segment_anything's, on one image.
 
 Every prompt is upscaled unless ``--pred-iou-thresh`` is given. With ``--outputs synthetic`` encoder
 and decoder run, and then the decoder's outputs are replaced by nuclei, since those of random
@@ -28,7 +28,7 @@ def main() -> None:
     parser = generator_parser(__doc__)
     add_model_arguments(parser)
     parser.add_argument("--outputs", choices=("real", "synthetic"), default="real")
-    parser.add_argument("--picture", type=Path, help="a file in place of a synthetic picture")
+    parser.add_argument("--image", type=Path, help="a file in place of a synthetic image")
     arguments = parser.parse_args()
     parameters = generator_parameters(arguments)
     use_one_thread()
@@ -43,8 +43,8 @@ def main() -> None:
         sam.mask_decoder = synthetic
         for generator in ours.values():
             generator._decoder = SyntheticOutputs(synthetic, real=generator._decoder)
-    if arguments.picture:
-        rgb = read_rgb(arguments.picture)
+    if arguments.image:
+        rgb = read_rgb(arguments.image)
     else:
         rgb = fluorescence(arguments.height, arguments.width)
     compared = compare_generators(ours, theirs, rgb, synthetic=synthetic, repeats=arguments.repeats)

@@ -1,18 +1,22 @@
-# Needs the configuration and the pictures. Leaves `config` completed, the number of GPUs, and the
+# Needs the configuration and the images. Leaves `config` completed, the number of GPUs, and the
 # stamps by which Snakemake sees what is out of date; all work is the package's.
 import sys
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from samfleet.plan import staleness
-from samfleet.config import complete_config
-from samfleet.devices import visible_devices
+from samfleet.config.schema import complete_config
+from samfleet.devices.visible import visible_devices
 from samfleet.errors import UserError
-from samfleet.plan.manifest import scan_collection
-from samfleet.plan.model_key import configured_model_key
-from samfleet.plan.record import plan_file, plan_of_shard, read_plan, shard_file
-from samfleet.weights import OFFICIAL_WEIGHTS
+from samfleet.evaluation.stamp import refresh_evaluation_stamp
+from samfleet.plan.collection import scan_collection
+from samfleet.plan.outlook import outlook
+from samfleet.plan.record import plan_of_shard, read_plan
+from samfleet.plan.stamp import refresh_plan_stamp
+from samfleet.results import plan_file, shard_file
+from samfleet.sam.model_key import configured_model_key
+from samfleet.sam.weights import OFFICIAL_WEIGHTS
+from samfleet.summary.stamp import refresh_summary_stamp
 from snakemake.logging import logger
 
 # Snakemake puts a module's prefix before every path of a rule; here it is put before ours
@@ -48,7 +52,7 @@ def final_results():
 
 @cache
 def scanned_collection():
-    """The pictures, looked for once in a run."""
+    """The images, looked for once in a run."""
     return scan_collection(config["images"], config["image"]["suffixes"], RESULTS)
 
 
@@ -69,14 +73,14 @@ if workflow.is_main_process and workflow.global_resources.get("gpu").value is No
 
 @cache
 def plan_stamp():
-    """The input of the plan: newer than it when pictures, model or store ask for another plan."""
+    """The input of the plan: newer than it when images, model or store ask for another plan."""
     if workflow.is_main_process:
         with plain_errors():
             collection = scanned_collection()
             key = configured_model_key(config, RESULTS)
-            reasons = staleness.refresh_plan_stamp(config, RESULTS, collection, key, gpu_count())
+            reasons = refresh_plan_stamp(config, RESULTS, collection, key, gpu_count())
             if reasons:
-                logger.info(f"samfleet: {staleness.outlook(config, RESULTS, collection, key)}")
+                logger.info(f"samfleet: {outlook(config, RESULTS, collection, key)}")
                 logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
     return "results/plan/plan.stamp"
 
@@ -85,7 +89,7 @@ def summary_input(wildcards):
     """The summary's stamp and the record of every shard of the plan."""
     checkpoints.plan.get()
     if workflow.is_main_process:
-        staleness.refresh_summary_stamp(config, RESULTS, scanned_collection())
+        refresh_summary_stamp(config, RESULTS, scanned_collection())
     plan = read_plan(plan_file(RESULTS))
     return {
         "stamp": "results/plan/summary.stamp",
@@ -98,7 +102,7 @@ def evaluation_stamp():
     """The input of the evaluation that is newer than it when label images changed."""
     if workflow.is_main_process:
         with plain_errors():
-            staleness.refresh_evaluation_stamp(config, RESULTS)
+            refresh_evaluation_stamp(config, RESULTS)
     return "results/plan/evaluation.stamp"
 
 

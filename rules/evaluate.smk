@@ -1,5 +1,5 @@
 # Needs the tables of the summary and label images (`evaluation.labels`); in the DAG only with them.
-# Leaves scores for each picture and over all.
+# Leaves scores for each image and over all.
 rule evaluate:
     input:
         stamp=lambda wildcards: evaluation_stamp(),

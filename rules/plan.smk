@@ -1,4 +1,4 @@
-# Needs the pictures. Leaves results/manifest.tsv and, in results/plan/, the shard lists of what the
+# Needs the images. Leaves results/manifest.tsv and, in results/plan/, the shard lists of what the
 # store does not hold yet. The stamp says when all this is out of date.
 checkpoint plan:
     input:

@@ -1,7 +1,8 @@
-"""Atomic writing, tab-separated tables and reversible file names; standard library only."""
+"""Atomic writing, stamps, tab-separated tables and reversible file names; standard library only."""
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import tempfile
@@ -129,3 +130,18 @@ def read_rows(
                     raise TableError(path, f"line {number} is damaged")
         except UnicodeDecodeError as error:
             raise TableError(path, f"damaged, {error.reason}") from error
+
+
+def read_stamp(path: str | Path) -> dict:
+    """The content of a stamp; empty where there is none that can be read."""
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_stamp(path: Path, content: dict) -> None:
+    """Write a stamp unless it has this content already, so that its file stays as old as that is."""
+    if read_stamp(path) != content:
+        write_atomic(path, json.dumps(content, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The statuses of a picture and which of them are results; standard library only."""
+"""The statuses of an image and which of them are results; standard library only."""
 
 OK = "ok"
 EMPTY = "empty"
@@ -11,4 +11,4 @@ OUT_OF_MEMORY = "out_of_memory"
 ERROR = "error"
 
 MAXIMUM_ATTEMPTS = 3
-"""In how many runs a picture with a transient failure is tried."""
+"""In how many runs an image with a transient failure is tried."""

@@ -1,11 +1,12 @@
 import sys
 from pathlib import Path
 
-from samfleet.detection.shard import detect_shard
+from samfleet.detection.job import detect_shard
 from samfleet.detection.stopping import Stopped
 from samfleet.logs import configure_logging, kept_if_it_fails
-from samfleet.plan.manifest import collection_root
-from samfleet.plan.record import plan_of_shard, store_folder
+from samfleet.plan.collection import collection_root
+from samfleet.plan.record import plan_of_shard
+from samfleet.results import store_folder
 
 if __name__ == "__main__":
     # workers would import it as their main module, and a script from an address is no file

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from samfleet.evaluation import write_evaluation
+from samfleet.evaluation.evaluation import write_evaluation
+from samfleet.evaluation.stamp import labels_folder
 from samfleet.logs import configure_logging
-from samfleet.plan.manifest import labels_folder
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])

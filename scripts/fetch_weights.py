@@ -1,7 +1,7 @@
-from samfleet.fetching import fetch_weights
 from samfleet.files import write_atomic
 from samfleet.logs import configure_logging
-from samfleet.plan.model_key import configured_weights
+from samfleet.sam.fetching import fetch_weights
+from samfleet.sam.weights import configured_weights
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])

@@ -1,8 +1,8 @@
 from pathlib import Path
 
+from samfleet.files import read_stamp
 from samfleet.logs import configure_logging
 from samfleet.plan.planning import make_plan
-from samfleet.plan.staleness import read_stamp
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])

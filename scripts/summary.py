@@ -1,7 +1,8 @@
 from pathlib import Path
 
 from samfleet.logs import configure_logging
-from samfleet.plan.record import plan_file, read_plan, store_folder
+from samfleet.plan.record import read_plan
+from samfleet.results import plan_file, store_folder
 from samfleet.summary.tables import write_summary
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""What many tests are made of: configurations, pictures' files, masks and stores by hand."""
+"""What many tests are made of: configurations, images' files, masks and stores by hand."""
 
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco
 
-from samfleet.config import complete_config, schema
-from samfleet.masks.packed import PackedMask, Tiling
-from samfleet.masks.records import FoundMasks
-from samfleet.plan.record import Plan, done_file, shard_file, store_folder
+from samfleet.config.schema import complete_config, schema
+from samfleet.plan.record import Plan
 from samfleet.plan.shards import ShardImage, read_shard
+from samfleet.results import done_file, shard_file, store_folder
+from samfleet.sam.masks.packed import PackedMask, Tiling
+from samfleet.sam.masks.records import FoundMasks
 from samfleet.statuses import OK
 from samfleet.store.segments import SegmentWriter, image_rows
 
@@ -72,12 +73,12 @@ def found_masks(
     crop: tuple[int, int, int, int] | None = None,
     min_mask_region_area: int = 0,
 ) -> FoundMasks:
-    """Masks of whole pictures as the generator finds them, from the better to the worse.
+    """Masks of whole images as the generator finds them, from the better to the worse.
 
     Args:
         masks: (height, width) bool each.
         size: (height, width), needed if there are no masks.
-        crop: x0 y0 x1 y1 that all were found in; the whole picture if it is not given.
+        crop: x0 y0 x1 y1 that all were found in; the whole image if it is not given.
         min_mask_region_area: islands and holes of fewer pixels are to be removed.
     """
     height, width = size or masks[0].shape
@@ -125,7 +126,7 @@ def _pack(mask: np.ndarray, tiling: Tiling) -> PackedMask:
 
 
 def stored_candidate(number: int, **columns) -> dict:
-    """A candidate that passes the default filters of an 8-bit picture with one channel."""
+    """A candidate that passes the default filters of an 8-bit image with one channel."""
     area = columns.get("area", 2000)
     mean = columns.get("intensity_mean", [100.0] * 3)
     return {
@@ -154,7 +155,7 @@ def stored_candidate(number: int, **columns) -> dict:
 
 
 def stored_rows(image_id: str, candidates: list[dict] | int = 1, **image) -> list[dict]:
-    """The store's rows of a detected 8-bit picture, or with a `status` of one that failed."""
+    """The store's rows of a detected 8-bit image, or with a `status` of one that failed."""
     if isinstance(candidates, int):
         candidates = [stored_candidate(number) for number in range(candidates)]
     columns = {"image_id": image_id, "plan": PLAN, "status": OK, "reason": "", "transient": False}
@@ -166,10 +167,10 @@ def stored_rows(image_id: str, candidates: list[dict] | int = 1, **image) -> lis
     return image_rows(columns | image, candidates)
 
 
-def write_segment(folder: Path, name: str, *pictures: list[dict], flush_every: int = 0) -> None:
-    """A segment of these pictures; with `flush_every` one that was flushed on the way."""
+def write_segment(folder: Path, name: str, *images: list[dict], flush_every: int = 0) -> None:
+    """A segment of these images; with `flush_every` one that was flushed on the way."""
     writer = SegmentWriter(folder, name)
-    for number, rows in enumerate(pictures, start=1):
+    for number, rows in enumerate(images, start=1):
         writer.add(rows)
         if flush_every and number % flush_every == 0:
             writer.flush()
@@ -188,7 +189,7 @@ def shard_images(results: Path, plan: Plan) -> list[ShardImage]:
 def carry_out(
     results: Path, plan: Plan, outcomes: dict[str, dict] | None = None, done: bool = True
 ) -> None:
-    """Do the work of a plan's jobs: store a result for every picture that its shards ask for.
+    """Do the work of a plan's jobs: store a result for every image that its shards ask for.
 
     Args:
         outcomes: by path the columns of a result that is not simply detected.

@@ -1,4 +1,4 @@
-"""Golden masks: what the embedded model finds in one picture of the demo.
+"""Golden masks: what the embedded model finds in one image of the demo.
 
 `python -m tests.golden` writes tests/data/golden_masks.json anew. Do so after replacing the
 embedded weights. Where the code changed what is found or measured, also raise ALGORITHM_VERSION in
@@ -18,13 +18,13 @@ def find() -> dict:
     """The algorithm's version, the weights' digest, and the candidates as they are stored."""
     import torch
 
-    from samfleet.config import complete_config
+    from samfleet.config.schema import complete_config
     from samfleet.detection.measurement import measure_candidates
-    from samfleet.detection.reading import read_image
-    from samfleet.mask_generator import MaskGenerator
-    from samfleet.models import load_model
-    from samfleet.plan.model_key import ALGORITHM_VERSION
-    from samfleet.weights import TINY_WEIGHTS
+    from samfleet.images.reading import read_image
+    from samfleet.sam.generator import MaskGenerator
+    from samfleet.sam.model import load_model
+    from samfleet.sam.model_key import ALGORITHM_VERSION
+    from samfleet.sam.weights import TINY_WEIGHTS
 
     torch.set_num_threads(1)
     config = complete_config({"images": "demo"})

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from samfleet.config import complete_config
+from samfleet.config.schema import complete_config
 from samfleet.errors import UserError
-from samfleet.plan.manifest import scan_collection
+from samfleet.plan.collection import scan_collection
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -29,8 +29,8 @@ def write_configuration(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: there are no images, or the file exists or cannot be written.
     """
-    from samfleet.suggestion import suggest
-    from samfleet.survey import look_at
+    from samfleet.survey.sample import look_at
+    from samfleet.survey.suggestion import suggest
 
     output = arguments.output
     if output.exists():

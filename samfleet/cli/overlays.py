@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from samfleet.cli.arguments import add_config, add_results, existing_config
-from samfleet.config import read_config
+from samfleet.config.schema import read_config
 from samfleet.errors import UserError
 
 
@@ -27,7 +27,7 @@ def draw(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: there are no tables yet, or an image is not in them.
     """
-    from samfleet.overlays import write_overlays
+    from samfleet.exports.overlays import write_overlays
 
     config, results = read_config(existing_config(arguments.config)), arguments.results
     if not (results / "objects.parquet").is_file():

@@ -5,7 +5,7 @@ import os
 import sys
 
 from samfleet.cli.arguments import add_config, existing_config
-from samfleet.home import HOME
+from samfleet.resources import ROOT
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def snakemake_command(arguments: argparse.Namespace) -> list[str]:
     """The command line of Snakemake, in the interpreter that runs this."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(HOME / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--configfile", str(arguments.config.absolute())]
     if arguments.gpus:
         command += ["--resources", f"gpu={arguments.gpus}"]

@@ -3,9 +3,10 @@
 import argparse
 
 from samfleet.cli.arguments import add_config, add_results, existing_config
-from samfleet.config import read_config
+from samfleet.config.schema import read_config
 from samfleet.errors import UserError
-from samfleet.plan.record import is_complete, last_plan_file, read_plan, store_folder
+from samfleet.plan.record import is_complete, read_plan
+from samfleet.results import last_plan_file, store_folder
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

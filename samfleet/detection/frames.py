@@ -1,4 +1,4 @@
-"""Which pictures SAM can be shown."""
+"""Which images SAM can be shown."""
 
 from segment_anything.utils.amg import generate_crop_boxes
 from segment_anything.utils.transforms import ResizeLongestSide
@@ -7,11 +7,11 @@ from segment_anything.utils.transforms import ResizeLongestSide
 def why_not_shown(
     height: int, width: int, input_size: int, crop_n_layers: int, crop_overlap_ratio: float
 ) -> str:
-    """Why SAM cannot be shown a picture, in words; empty when it can.
+    """Why SAM cannot be shown an image, in words; empty when it can.
 
     Args:
-        height, width: of the picture in pixels.
-        input_size: pixels to which SAM scales the longer side of the picture and of its crops.
+        height, width: of the image in pixels.
+        input_size: pixels to which SAM scales the longer side of the image and of its crops.
         crop_n_layers, crop_overlap_ratio: as in the configuration's `sam`.
     """
     size = f"{width} x {height} pixels are too"

@@ -14,7 +14,7 @@ import numpy as np
 from pycocotools import mask as coco
 from skimage.measure import perimeter_crofton
 
-from samfleet.masks.records import FoundMasks, make_records
+from samfleet.sam.masks.records import FoundMasks, make_records
 
 LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
 """Red, green, blue: ITU-R BT.601-7, section 2.5.1."""
@@ -23,14 +23,14 @@ _FALLBACK_PERCENTILE = 5.0
 
 
 def measured_planes(pixels: np.ndarray, is_color: bool) -> Iterator[np.ndarray]:
-    """What is measured of pixels, one plane at a time, since a large picture has no room for all.
+    """What is measured of pixels, one plane at a time, since a large image has no room for all.
 
     Args:
         pixels: (..., channels), any real dtype.
         is_color: whether the channels are red, green and blue.
 
     Yields:
-        (...) float64 in raw units: the maximum of the channels, the luminance (for pictures that
+        (...) float64 in raw units: the maximum of the channels, the luminance (for images that
         are not colour the same as the maximum), then every channel. Pixels that are not finite
         count as 0.
     """
@@ -61,7 +61,7 @@ def measure_found(
 def measure_candidates(
     pixels: np.ndarray, is_color: bool, records: list[dict]
 ) -> tuple[dict, list[dict]]:
-    """Measure the masks that SAM found in a picture.
+    """Measure the masks that SAM found in an image.
 
     Args:
         pixels: (height, width, channels), as read.
@@ -69,8 +69,8 @@ def measure_candidates(
         records: as SamAutomaticMaskGenerator gives them, with COCO run-length encodings.
 
     Returns:
-        Columns of the picture and of every candidate as in `samfleet.store.segments`. The background of a
-        plane is the median of its pixels under no candidate smaller than half the picture, or
+        Columns of the image and of every candidate as in `samfleet.store.segments`. The background of a
+        plane is the median of its pixels under no candidate smaller than half the image, or
         its 5th percentile when candidates cover everything.
     """
     height, width = pixels.shape[:2]
@@ -97,7 +97,7 @@ def measure_candidates(
 
 def _plane_columns(pixels: np.ndarray, is_color: bool, free: np.ndarray) -> dict:
     """Background and maximum of every plane; `free` are the pixels under no candidate."""
-    # the three planes of a picture with one channel are the same
+    # the three planes of an image with one channel are the same
     planes = itertools.islice(
         measured_planes(pixels, is_color), 1 if pixels.shape[2] == 1 else None
     )

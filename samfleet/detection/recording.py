@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 from samfleet.errors import UserError
+from samfleet.results import job_ledger
 from samfleet.statuses import OK
-from samfleet.store.ledger import append_rows, job_ledger
+from samfleet.store.ledger import append_rows
 from samfleet.store.segments import SegmentWriter
 
 _FLUSH_IMAGES = 50
@@ -19,18 +20,18 @@ class RecordingError(UserError):
 
 
 class Recorder:
-    """Records the pictures of one job.
+    """Records the images of one job.
 
     Args:
         results: the folder of the results.
         store: the store's folder of the model key.
         plan: the plan's id.
         shard: the shard's name.
-        flush_seconds: results reach the disk at least this often, and every 50 pictures.
+        flush_seconds: results reach the disk at least this often, and every 50 images.
 
     Attributes:
-        detected: number of pictures recorded as detected.
-        failed: number of pictures recorded with another status.
+        detected: number of images recorded as detected.
+        failed: number of images recorded with another status.
     """
 
     def __init__(self, results: Path, store: Path, plan: str, shard: str, flush_seconds: float):
@@ -44,7 +45,7 @@ class Recorder:
         self._flushed = time.monotonic()
 
     def add(self, rows: list[dict], ledger: dict) -> None:
-        """Record a picture: its rows of the store, and the ledger's columns that vary."""
+        """Record an image: its rows of the store, and the ledger's columns that vary."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         status = rows[0]["status"]
         self.detected += status == OK
@@ -84,7 +85,7 @@ class Recorder:
         self._segments.finish()
 
     def _append_ledger(self, seconds: float) -> None:
-        """Append the pending rows; the time of a flush is shared among its pictures."""
+        """Append the pending rows; the time of a flush is shared among its images."""
         share = round(seconds / len(self._ledger_rows), 4)
         append_rows(self._ledger, ({**row, "seconds_writing": share} for row in self._ledger_rows))
         self._ledger_rows = []

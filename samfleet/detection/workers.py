@@ -1,7 +1,7 @@
-"""Processes that read and measure pictures beside the one that drives the device.
+"""Processes that read and measure images beside the one that drives the device.
 
 They are spawned, never forked: a forked one would keep the device's lease when its parent dies.
-Each ends with its parent. A picture that crashes a decoder costs nothing but itself.
+Each ends with its parent. An image that crashes a decoder costs nothing but itself.
 """
 
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Which pictures there are, which are pending, and how they are cut into shards.
+"""Which images there are, which are pending, and how they are cut into shards.
 
 Everything but `planning` uses the standard library alone: the Snakefile imports it.
 """

@@ -1,259 +1,33 @@
-"""Which pictures there are: scanning a folder or a table, and the manifest of a plan.
+"""Which images there are: scanning a folder or a table, and the manifest of a plan.
 
 Standard library only: the Snakefile imports this.
 """
 
-import csv
 import errno
-import heapq
 import os
 import stat
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from samfleet.errors import UserError
+from samfleet.digests import image_id_of_file
 from samfleet.files import TableError, escape_name, read_rows, unescape_name, write_rows
-from samfleet.home import HOME
-from samfleet.identity import digest_of, digest_of_rows, image_id_of_file
+from samfleet.plan.collection import Collection, ScannedFile
 
 HEADER = ("path", "image_id", "bytes", "mtime_ns", "problem")
 """Columns of results/manifest.tsv; `image_id` is empty where `problem` says why."""
 
-_DEMO = HOME / "resources" / "demo"
-
-
-class ManifestError(UserError):
-    """The images cannot be listed; the message names the file or key and says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedFile:
-    """A picture file as the file system shows it; `path` is relative to the collection's root."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    mode: int
-
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """A picture file with its content's identity, or with the problem that prevented one."""
+    """An image file with its content's identity, or with the problem that prevented one."""
 
     path: str
     image_id: str
     size: int
     mtime_ns: int
     problem: str = ""
-
-
-@dataclass
-class Collection:
-    """The pictures that the configuration's `images` names.
-
-    Attributes:
-        root: the folder that the paths are relative to.
-        files: one for each picture, sorted by path.
-        ignored: number of other files by suffix.
-        columns: names of the user's further columns.
-        values: for each path the values of these columns.
-    """
-
-    root: Path
-    files: list[ScannedFile]
-    ignored: Counter = field(default_factory=Counter)
-    columns: list[str] = field(default_factory=list)
-    values: dict[str, list[str]] = field(default_factory=dict)
-
-    def fingerprint(self) -> str:
-        """A digest that changes whenever a file is added, removed, renamed or touched."""
-        return digest_of_rows(
-            (escape_name(f.path), f.size, f.mtime_ns, f.mode & 0o777) for f in self.files
-        )
-
-    def columns_digest(self) -> str:
-        """A digest of the user's own columns."""
-        rows = sorted((escape_name(path), values) for path, values in self.values.items())
-        return digest_of([self.columns, rows])
-
-
-def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -> Collection:
-    """List the pictures of a folder (recursively) or of a CSV or TSV table.
-
-    Args:
-        images: a folder, a table with a column `image`, or "demo" for the embedded pictures.
-        suffixes: what counts as a picture in a folder, as in ".tif"; case does not matter.
-        results: the folder that samfleet writes to, left out of the scan.
-
-    Raises:
-        ManifestError: it does not exist, is empty, or the table is faulty.
-    """
-    source = _source(images)
-    if os.path.isdir(source):  # unlike is_dir it raises nothing, whatever the path
-        collection = _scan_folder(source, tuple(s.lower() for s in suffixes), Path(results))
-    elif os.path.isfile(source):
-        collection = _read_table(source)
-    else:
-        raise ManifestError(f"images: {images} is neither a folder nor a table; check the path")
-    if not collection.files:
-        raise ManifestError(
-            f"images: no picture in {images} (image.suffixes: {' '.join(suffixes)}); "
-            f"{sum(collection.ignored.values())} other files"
-        )
-    collection.files.sort(key=lambda file: os.fsencode(file.path))
-    return collection
-
-
-def _source(images: str) -> Path:
-    return _DEMO / "images" if images == "demo" else Path(os.path.expanduser(images))
-
-
-def collection_root(images: str) -> Path:
-    """The folder that the manifest's paths are relative to."""
-    source = _source(images)
-    return source if os.path.isdir(source) else source.parent
-
-
-def labels_folder(labels: str) -> Path:
-    """The folder that `evaluation.labels` names."""
-    return _DEMO / "labels" if labels == "demo" else Path(os.path.expanduser(labels))
-
-
-def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
-    """The user's further columns and their values by path; none unless `images` is a table."""
-    if not os.path.isfile(_source(images)):
-        return [], {}
-    table = _read_table(_source(images), must_exist=False)
-    return table.columns, table.values
-
-
-def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collection:
-    collection = Collection(root, [])
-    visited = {_inode(results)} - {None}
-    folders, links = [""], []
-    while folders or links:
-        # links come last and in order, so that the same path to a picture is found everywhere
-        folder = folders.pop() if folders else heapq.heappop(links)
-        inode = _inode(root / folder)
-        if inode in visited:  # links may form a loop
-            continue
-        visited.add(inode)
-        try:
-            entries = list(os.scandir(root / folder))
-        except OSError as error:
-            raise ManifestError(
-                f"images: {root / folder}: {error.strerror}; make it readable or move it away"
-            ) from error
-        for entry in entries:
-            path = os.path.join(folder, entry.name)
-            if entry.name.startswith("."):
-                continue
-            if _is_folder(entry) and entry.is_symlink():
-                heapq.heappush(links, path)
-            elif _is_folder(entry):
-                folders.append(path)
-            elif entry.name.lower().endswith(suffixes):
-                collection.files.append(_scanned(path, entry.path))
-            else:
-                suffix = os.path.splitext(entry.name)[1].lower()
-                collection.ignored[escape_name(suffix) or "no suffix"] += 1
-    return collection
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _inode(path: str | Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _scanned(path: str, full_path: str | Path) -> ScannedFile:
-    """A file's stat; zeros for one that cannot be looked at (a dangling link), named by the plan."""
-    try:
-        found = os.stat(full_path)
-    except OSError:
-        return ScannedFile(path, 0, 0, 0)
-    return ScannedFile(path, found.st_size, found.st_mtime_ns, found.st_mode)
-
-
-RESERVED_COLUMNS = (
-    "image",
-    "image_id",
-    "status",
-    "reason",
-    "width",
-    "height",
-    "n_candidates",
-    "n_objects",
-    "object_area",
-    "area_fraction",
-    "mean_intensity",
-    "integrated_intensity",
-    "background",
-)
-"""Columns of results/summary.csv, in order; the user's own follow."""
-
-
-def _read_table(table: Path, must_exist: bool = True) -> Collection:
-    delimiter = "\t" if table.suffix.lower() in (".tsv", ".tab") else ","
-    try:
-        with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = next(reader, [])
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (OSError, csv.Error) as error:
-        raise ManifestError(f"images: {table}: cannot be read as a table: {error}") from error
-    _check_header(table, header)
-    position = header.index("image")
-    collection = Collection(table.parent, [], columns=[c for c in header if c != "image"])
-    lines: dict[str, int] = {}
-    faults = []
-    for line, row in rows:
-        if len(row) != len(header):
-            faults.append(f"line {line}: {len(row)} fields instead of {len(header)}")
-            continue
-        path = row[position]
-        values = row[:position] + row[position + 1 :]
-        if not path:
-            faults.append(f"line {line}: no image is named")
-        elif os.path.normpath(path) in lines:
-            first = lines[os.path.normpath(path)]
-            faults.append(f"line {line}: {escape_name(path)} is already in line {first}")
-        elif must_exist and not os.path.isfile(table.parent / path):
-            faults.append(f"line {line}: there is no file {escape_name(path)}")
-        else:
-            lines[os.path.normpath(path)] = line
-            collection.files.append(_scanned(path, table.parent / path))
-            collection.values[path] = values
-    if faults:
-        shown = "\n  ".join(faults[:20])
-        more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
-        raise ManifestError(f"images: {table} has {len(faults)} faulty rows:\n  {shown}{more}")
-    return collection
-
-
-def _check_header(table: Path, header: list[str]) -> None:
-    if "image" not in header:
-        found = ", ".join(header) or "nothing"
-        raise ManifestError(f"images: {table} has no column `image` in its first line ({found})")
-    twice = sorted({column for column in header if header.count(column) > 1})
-    taken = sorted(set(header) & set(RESERVED_COLUMNS) - {"image"})
-    if twice or taken:
-        raise ManifestError(
-            f"images: {table}: rename the column {', '.join(twice or taken)}; "
-            + ("it is there twice" if twice else "the summary has one of that name")
-        )
 
 
 def read_manifest(path: str | Path, journal: bool = False) -> Iterator[ManifestRow]:
@@ -286,7 +60,7 @@ def _fields(row: ManifestRow) -> tuple:
 def identify(
     collection: Collection, known: dict[tuple[str, int, int], str], journal: str | Path
 ) -> list[ManifestRow]:
-    """Give every picture its image id, hashing only those whose stat is not in `known`.
+    """Give every image its image id, hashing only those whose stat is not in `known`.
 
     Args:
         known: image id by (path, size, mtime_ns).

@@ -1,6 +1,5 @@
 """The work of the rule `plan`: find what is pending and pack it into shards."""
 
-import csv
 import logging
 import secrets
 import shutil
@@ -8,39 +7,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from samfleet.digests import digest_of, digest_of_rows
 from samfleet.files import escape_name, remove_leftovers, write_atomic
-from samfleet.identity import digest_of, digest_of_rows
-from samfleet.plan.manifest import (
-    Collection,
-    ManifestRow,
-    identify,
-    read_manifest,
-    scan_collection,
-    write_manifest,
-)
-from samfleet.plan.record import (
-    Plan,
-    PlannedShard,
+from samfleet.plan.collection import Collection, scan_collection
+from samfleet.plan.cost import MODEL_LOAD_SECONDS, expected_cost
+from samfleet.plan.manifest import ManifestRow, identify, read_manifest, write_manifest
+from samfleet.plan.record import Plan, PlannedShard, is_complete, read_plan
+from samfleet.plan.shards import MODEL_LOADS_PER_SHARD, ShardImage, pack_shards, write_shard
+from samfleet.results import (
     done_file,
-    is_complete,
     kept_plan_file,
     last_plan_file,
     plan_file,
-    read_plan,
     shard_file,
     store_folder,
 )
-from samfleet.plan.shards import (
-    MODEL_LOAD_SECONDS,
-    MODEL_LOADS_PER_SHARD,
-    CostModel,
-    ShardImage,
-    fit_cost,
-    guess_cost,
-    pack_shards,
-    write_shard,
-)
-from samfleet.statuses import CHANGED, OK, TOO_LARGE
+from samfleet.statuses import CHANGED, TOO_LARGE
 from samfleet.store.index import StoredImage, read_stored_images
 from samfleet.store.segments import rebuild_index
 
@@ -117,7 +99,7 @@ def _identify(
         for table in [*manifest, journal]:
             for row in read_manifest(table, journal=table == journal):
                 image = stored.get(row.image_id)
-                # a picture that was not what its stat promised is not trusted again
+                # an image that was not what its stat promised is not trusted again
                 if row.image_id and not (image and image.status == CHANGED):
                     known[row.path, row.size, row.mtime_ns] = row.image_id
     return identify(collection, known, journal)
@@ -129,7 +111,7 @@ def _pending(
     retry_failed: bool,
     retry_large: bool,
 ) -> Iterator[ShardImage]:
-    """One picture for every content that has no result yet, in the order of the paths."""
+    """One image for every content that has no result yet, in the order of the paths."""
     seen = set()
     for row in rows:
         if not row.image_id or row.image_id in seen:
@@ -152,7 +134,7 @@ def _new_plan(
 ) -> Plan:
     plan_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     model = config["sam"]["model"]
-    cost = _cost(results, model, model_key, rows)
+    cost = expected_cost(results, model, model_key, rows)
     minimum = config["shard"]["min_seconds"]
     if minimum is None:
         minimum = MODEL_LOADS_PER_SHARD * MODEL_LOAD_SECONDS[model]
@@ -176,23 +158,6 @@ def _new_plan(
     return plan
 
 
-def _cost(results: Path, model: str, model_key: str, rows: list[ManifestRow]) -> CostModel:
-    """The cost of a picture, from the ledger's seconds under this model key where there are any."""
-    sizes = {row.image_id: row.size for row in rows}
-    measured = []
-    try:
-        with (results / "ledger.csv").open(newline="") as file:
-            for row in csv.DictReader(file):
-                detected = row["status"] == OK and row["model_key"] == model_key
-                if detected and row["image_id"] in sizes:
-                    fixed = float(row["seconds_encoding"]) + float(row["seconds_decoding"])
-                    growing = float(row["seconds_postprocessing"])
-                    measured.append((fixed, growing, sizes[row["image_id"]]))
-    except (OSError, KeyError, TypeError, ValueError, csv.Error):
-        pass
-    return fit_cost(measured, guess_cost(model))
-
-
 def _remove_old_plans(results: Path, current: Plan) -> None:
     """Remove shard lists that no job can need: carried out, or abandoned for 30 days."""
     for folder in (results / "plan").iterdir():
@@ -213,4 +178,4 @@ def _report(
     for row in rows:
         if row.problem:
             logger.warning("%s %s", escape_name(row.path), row.problem)
-    logger.info("%d pictures, %d to detect in %d shards", len(rows), len(pending), len(plan.shards))
+    logger.info("%d images, %d to detect in %d shards", len(rows), len(pending), len(plan.shards))

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from samfleet.results import done_file, shard_file
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedShard:
@@ -14,7 +16,7 @@ class PlannedShard:
 
     Attributes:
         name: its number, four digits or more.
-        images: number of pictures.
+        images: number of images.
         seconds: expected seconds on one device.
     """
 
@@ -33,8 +35,8 @@ class Plan:
         model_key: the store's folder for its results.
         content: digest of all paths with their image ids.
         max_pixels: the limit that it was made under.
-        images: number of picture files.
-        pending: number of different pictures to detect.
+        images: number of image files.
+        pending: number of different images to detect.
         shards: largest first; none when nothing is pending.
     """
 
@@ -62,21 +64,6 @@ def read_plan(path: str | Path) -> Plan | None:
         return None
 
 
-def plan_file(results: str | Path) -> Path:
-    """The declared output of the rule `plan`."""
-    return Path(results) / "plan" / "plan.json"
-
-
-def last_plan_file(results: str | Path) -> Path:
-    """A copy of plan.json that survives when Snakemake deletes it before the rule runs."""
-    return Path(results) / "plan" / "last.json"
-
-
-def kept_plan_file(results: str | Path, plan_id: str) -> Path:
-    """A copy of the plan beside its shard lists, for the jobs that carry it out."""
-    return Path(results) / "plan" / plan_id / "plan.json"
-
-
 def plan_of_shard(shard_list: str | Path) -> Plan:
     """The plan that a shard list belongs to.
 
@@ -88,21 +75,6 @@ def plan_of_shard(shard_list: str | Path) -> Plan:
     if plan is None:
         raise FileNotFoundError(f"{path}: the plan of this shard is gone; run snakemake again")
     return plan
-
-
-def shard_file(results: str | Path, plan_id: str, shard: str) -> Path:
-    """The list of a shard's pictures."""
-    return Path(results) / "plan" / plan_id / f"{shard}.tsv"
-
-
-def done_file(results: str | Path, plan_id: str, shard: str) -> Path:
-    """The record that a shard has been carried out."""
-    return Path(results) / "plan" / plan_id / f"{shard}.done"
-
-
-def store_folder(results: str | Path, model_key: str) -> Path:
-    """The folder of the segments of one model key."""
-    return Path(results) / "store" / model_key
 
 
 def is_complete(results: str | Path, plan: Plan) -> bool:

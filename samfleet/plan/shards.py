@@ -1,10 +1,11 @@
-"""Packing pending pictures into shards for the GPUs; standard library only."""
+"""Packing pending images into shards for the GPUs; standard library only."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from samfleet.files import TableError, escape_name, read_rows, unescape_name, write_rows
+from samfleet.plan.cost import CostModel
 
 HEADER = ("image_id", "bytes", "path")
 
@@ -16,70 +17,29 @@ device cannot hold the last large shard."""
 MODEL_LOADS_PER_SHARD = 20
 """A shard lasts at least this many model loads, so that loading costs 5 % at most."""
 
-MODEL_LOAD_SECONDS = {"tiny": 0.5, "vit_b": 4.0, "vit_l": 8.0, "vit_h": 12.0}
-"""Guesses that only shape the shards: reading the weights and moving them to a device."""
-
-_IMAGE_SECONDS = {"tiny": 0.1, "vit_b": 1.0, "vit_l": 1.3, "vit_h": 1.6}
-_SECONDS_PER_BYTE = 1e-7
-
 
 @dataclass(frozen=True, slots=True)
 class ShardImage:
-    """A picture that a shard asks for."""
+    """An image that a shard asks for."""
 
     image_id: str
     size: int
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class CostModel:
-    """Expected seconds of a picture: a constant plus post-processing that grows with its size.
-
-    Encoder and decoder do not depend on a picture's size, since SAM scales every picture.
-    """
-
-    constant: float
-    per_byte: float
-
-    def seconds(self, size: int) -> float:
-        """Expected seconds of a picture whose file has `size` bytes."""
-        return self.constant + self.per_byte * size
-
-
-def guess_cost(model: str) -> CostModel:
-    """The cost model before anything was measured."""
-    return CostModel(_IMAGE_SECONDS[model], _SECONDS_PER_BYTE)
-
-
-def fit_cost(measured: Iterable[tuple[float, float, int]], guess: CostModel) -> CostModel:
-    """The cost model from a ledger.
-
-    Args:
-        measured: (seconds that do not depend on size, seconds that do, bytes) of detections.
-        guess: what to use when there is none.
-    """
-    rows = list(measured)
-    if not rows:
-        return guess
-    constant = sum(row[0] for row in rows) / len(rows)
-    size = sum(row[2] for row in rows)
-    return CostModel(constant, sum(row[1] for row in rows) / size if size else guess.per_byte)
-
-
 def pack_shards(
     images: list[ShardImage], gpus: int, cost: CostModel, minimum_seconds: float
 ) -> list[list[ShardImage]]:
-    """Split pictures into shards of decreasing cost, the largest first.
+    """Split images into shards of decreasing cost, the largest first.
 
     Each shard takes the remaining cost ÷ (1.5 × GPUs), at least `minimum_seconds`, at least one
-    picture; what would remain below the minimum joins the last shard. The order of the pictures
+    image; what would remain below the minimum joins the last shard. The order of the images
     is kept, so neighbours in a folder are read by one job.
 
     Args:
-        images: the pending pictures.
+        images: the pending images.
         gpus: number of GPUs, at least 1.
-        cost: expected seconds of a picture.
+        cost: expected seconds of an image.
         minimum_seconds: expected seconds of the shortest shard.
     """
     if gpus < 1:
@@ -111,7 +71,7 @@ def write_shard(path: str | Path, images: Iterable[ShardImage]) -> None:
 
 
 def read_shard(path: str | Path) -> Iterator[ShardImage]:
-    """The pictures of a shard list.
+    """The images of a shard list.
 
     Raises:
         TableError: the list is damaged.

@@ -1,4 +1,4 @@
-"""What the store holds, readable without Parquet: segments by name and size, pictures by status.
+"""What the store holds, readable without Parquet: segments by name and size, images by status.
 
 Standard library only: the Snakefile imports this. `samfleet.store.segments` rebuilds the two files.
 """
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from samfleet.digests import digest_of, image_id_of_file
 from samfleet.files import read_rows, write_atomic, write_rows
-from samfleet.identity import digest_of, image_id_of_file
 from samfleet.statuses import CHANGED, MAXIMUM_ATTEMPTS, OK
 
 _HEADER = ("image_id", "status", "transient", "failed_in")
@@ -17,7 +17,7 @@ _HEADER = ("image_id", "status", "transient", "failed_in")
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """The best result that the store holds for a picture.
+    """The best result that the store holds for an image.
 
     Attributes:
         status: `ok` (detected), `changed` or a failure.
@@ -30,7 +30,7 @@ class StoredImage:
     failed_in: tuple[str, ...] = ()
 
     def is_pending(self, retry_failed: bool) -> bool:
-        """Whether the picture is to be detected (again)."""
+        """Whether the image is to be detected (again)."""
         if self.status == OK:
             return False
         if self.status == CHANGED or retry_failed:
@@ -44,8 +44,8 @@ class Index:
 
     Attributes:
         segments: size in bytes of every segment by name.
-        retryable: number of pictures with a transient failure that is tried again.
-        failed: number of pictures whose best result is a failure.
+        retryable: number of images with a transient failure that is tried again.
+        failed: number of images whose best result is a failure.
     """
 
     segments: dict[str, int]
@@ -77,7 +77,7 @@ def read_index(folder: str | Path) -> Index | None:
 
 
 def read_stored_images(folder: str | Path) -> dict[str, StoredImage]:
-    """Every picture that the index knows, by image id; none where there is no index."""
+    """Every image that the index knows, by image id; none where there is no index."""
     if read_index(folder) is None:
         return {}
     return {

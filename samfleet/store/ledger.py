@@ -33,13 +33,8 @@ COLUMNS = (
 `when` is UTC in ISO 8601. Encoding, decoding and post-processing follow each other in the process
 that drives the device; reading and measuring (small regions, run-length encoding, fluorescence)
 happen in worker processes meanwhile. `seconds_waiting` is how long the device's process waited for
-this picture to be read, or for it to be measured so that there was room for the next one.
+this image to be read, or for it to be measured so that there was room for the next one.
 """
-
-
-def job_ledger(results: Path, name: str) -> Path:
-    """The ledger of one job, to which nobody else writes."""
-    return results / "ledger" / f"{name}.csv"
 
 
 def append_rows(path: Path, rows: Iterable[dict]) -> None:

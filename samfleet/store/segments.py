@@ -44,7 +44,7 @@ IMAGE_FIELDS = (
     ("background", _NUMBERS),
     ("image_maximum", _NUMBERS),
 )
-"""Columns of a picture, the same in each of its rows.
+"""Columns of an image, the same in each of its rows.
 
 `background` and `image_maximum` are in raw units, in the order of `samfleet.detection.measurement`: the
 maximum of the channels, the luminance, then every channel.
@@ -78,7 +78,7 @@ CANDIDATE_FIELDS = (
     ("intensity_maximum", _NUMBERS),
     ("intensity_std", _NUMBERS),
 )
-"""Columns of a candidate, null in the one row of a picture that has none or that failed.
+"""Columns of a candidate, null in the one row of an image that has none or that failed.
 
 `rle` is the `counts` of a COCO run-length encoding whose size is (height, width); `overlapping`
 and `shared_pixels` pair the number of every candidate that shares pixels with their count.
@@ -102,7 +102,7 @@ class SegmentError(UserError):
 
 
 def image_rows(image: dict, candidates: list[dict]) -> list[dict]:
-    """The store's rows of a picture: one for each candidate, or one without candidate fields."""
+    """The store's rows of an image: one for each candidate, or one without candidate fields."""
     common = {"n_candidates": len(candidates), **image}
     return [{**common, **candidate} for candidate in candidates] or [common]
 
@@ -122,7 +122,7 @@ class SegmentWriter:
         self._flushes: list[Path] = []
 
     def add(self, rows: list[dict]) -> None:
-        """Add the rows of one picture."""
+        """Add the rows of one image."""
         self._rows.extend(rows)
 
     def flush(self) -> None:
@@ -151,7 +151,7 @@ class SegmentWriter:
 
 def _write_segment(path: Path, table: pa.Table) -> None:
     with atomic_path(path) as temporary, _writer(temporary) as writer:
-        # one row group: a picture's rows must not be torn apart
+        # one row group: an image's rows must not be torn apart
         writer.write_table(table, row_group_size=table.num_rows)
 
 
@@ -160,7 +160,7 @@ def _writer(path: Path) -> pq.ParquetWriter:
 
 
 def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a segment, in which the rows of a picture stand together.
+    """The row groups of a segment, in which the rows of an image stand together.
 
     Raises:
         SegmentError: the file is damaged or was not written by this version of samfleet.
@@ -189,7 +189,7 @@ def rebuild_index(folder: Path) -> Index:
     """Bring the index of a store's folder up to date with the segments that are there.
 
     A damaged or foreign file among the segments is set aside, with a warning: it is renamed to
-    end in `.damaged`, and its pictures count as pending again.
+    end in `.damaged`, and its images count as pending again.
     """
     index = read_index(folder)
     if index is not None and index.segments == segments_on_disk(folder):
@@ -200,20 +200,20 @@ def rebuild_index(folder: Path) -> Index:
 
 
 def stored_images(folder: Path) -> dict[str, StoredImage]:
-    """Every picture that the store holds at this moment, by image id; nothing is written."""
+    """Every image that the store holds at this moment, by image id; nothing is written."""
     return _take_stock(folder, lambda error: logger.warning("%s; left out", error))[1]
 
 
 def set_aside(error: SegmentError) -> None:
     """Rename a damaged or foreign file to end in `.damaged`, with a warning."""
-    logger.warning("%s; set aside, its pictures are detected again", error)
+    logger.warning("%s; set aside, its images are detected again", error)
     os.replace(error.path, error.path.with_name(f"{error.path.name}.damaged"))
 
 
 def _take_stock(
     folder: Path, damaged: Callable[[SegmentError], None]
 ) -> tuple[dict[str, int], dict[str, StoredImage]]:
-    """Segments and pictures; only segments that the index does not know are read."""
+    """Segments and images; only segments that the index does not know are read."""
     segments = segments_on_disk(folder)
     index = read_index(folder)
     images: dict[str, StoredImage] = {}
@@ -237,7 +237,7 @@ def _take_stock(
 
 
 def _segment_images(path: Path) -> set[tuple[str, str, bool, str]]:
-    """(image id, status, transient, plan) of every picture of a segment."""
+    """(image id, status, transient, plan) of every image of a segment."""
     images = set()
     for group in read_segment(path, _INDEX_COLUMNS):
         distinct = group.group_by(_INDEX_COLUMNS).aggregate([])
@@ -266,9 +266,9 @@ def _best(results: list[tuple[str, bool, str]], known: StoredImage | None) -> St
 
 
 def best_results(folder: Path) -> dict[str, tuple[str, str]]:
-    """For every picture the segment that holds its best result, and that result's status.
+    """For every image the segment that holds its best result, and that result's status.
 
-    Names break ties. A segment may hold a picture twice, as `changed` and as found elsewhere.
+    Names break ties. A segment may hold an image twice, as `changed` and as found elsewhere.
 
     Args:
         folder: a store's folder, whose index is up to date.

@@ -1,4 +1,4 @@
-"""The store's candidates as arrays: whole pictures at a time, on the plane that is measured."""
+"""The store's candidates as arrays: whole images at a time, on the plane that is measured."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from samfleet.summary.scale import Scale
 def stored_groups(
     store: Path, best: dict[str, tuple[str, str]], columns: list[str] | None = None
 ) -> Iterator[pa.Table]:
-    """Tables of whole pictures, each picture from its best result alone."""
+    """Tables of whole images, each image from its best result alone."""
     segments: dict[str, dict[str, str]] = {}
     for identity, (name, status) in best.items():
         segments.setdefault(name, {})[identity] = status
@@ -48,7 +48,7 @@ def _plane_values(column: pa.ChunkedArray, planes: np.ndarray) -> np.ndarray:
 
 
 def image_starts(group: pa.Table) -> np.ndarray:
-    """The first row of every picture of a table in which its rows stand together, int64."""
+    """The first row of every image of a table in which its rows stand together, int64."""
     codes = group["image_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     return np.flatnonzero(np.diff(codes, prepend=-1))
 
@@ -91,11 +91,11 @@ class MeasuredCandidates:
 
 
 def overlapping_pairs(group: pa.Table, starts: np.ndarray) -> OverlappingPairs:
-    """The rows of a table that share pixels; a picture's candidates are in the order of their numbers.
+    """The rows of a table that share pixels; an image's candidates are in the order of their numbers.
 
     Args:
-        group: candidates of whole pictures.
-        starts: the first row of every picture.
+        group: candidates of whole images.
+        starts: the first row of every image.
     """
     lists = group["overlapping"].combine_chunks()
     counts = np.diff(lists.offsets.to_numpy())

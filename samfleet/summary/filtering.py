@@ -17,10 +17,10 @@ FILTERS = (
 
 @dataclass(frozen=True)
 class Candidates:
-    """Columns of the candidates of one or more pictures, numpy arrays of equal length.
+    """Columns of the candidates of one or more images, numpy arrays of equal length.
 
     Attributes:
-        number: of the candidate in its picture.
+        number: of the candidate in its image.
         predicted_iou, stability_score: SAM's scores.
         area: pixels.
         mean_intensity: 0 to 255.
@@ -55,7 +55,7 @@ def first_failed(candidates: Candidates, fluorescence: dict) -> np.ndarray:
     """For every candidate the index in FILTERS of the first that drops it, except overlap.
 
     Args:
-        candidates: of any number of pictures.
+        candidates: of any number of images.
         fluorescence: the configuration's `fluorescence`.
 
     Returns:
@@ -80,14 +80,14 @@ def _below(scores: np.ndarray, minimum: float | None) -> np.ndarray:
 def suppress_overlaps(
     candidates: Candidates, passed: np.ndarray, pairs: OverlappingPairs, max_overlap: float
 ) -> np.ndarray:
-    """Greedy suppression: the better of two overlapping candidates of a picture stays.
+    """Greedy suppression: the better of two overlapping candidates of an image stays.
 
     Better is the higher predicted IoU, then the higher stability score, then the lower number. A
     candidate goes when it shares more than `max_overlap` of the smaller one's area with a better
     one that stays.
 
     Args:
-        candidates: of any number of pictures.
+        candidates: of any number of images.
         passed: bool array, those that passed the other filters.
         pairs: all candidates that share pixels, each pair in both directions.
         max_overlap: 0 to 1.

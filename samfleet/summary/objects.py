@@ -1,4 +1,4 @@
-"""results/objects.parquet: one row for each kept object, sorted by picture, in bounded memory."""
+"""results/objects.parquet: one row for each kept object, sorted by image, in bounded memory."""
 
 import tempfile
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ OBJECT_SCHEMA = pa.schema(
 """Columns of results/objects.parquet.
 
 Intensities are on the scale of 0 to 255, those that begin with `raw_` in the units of the pixels.
-`object` counts from 1 in each picture; `rle` is the `counts` of a COCO run-length encoding of
+`object` counts from 1 in each image; `rle` is the `counts` of a COCO run-length encoding of
 (height, width).
 """
 
@@ -61,9 +61,9 @@ _RANKED = pa.schema([("rank", _WHOLE), *list(OBJECT_SCHEMA)[1:]])
 
 
 class ObjectSorter:
-    """Takes objects in any order and writes them in the order of their pictures.
+    """Takes objects in any order and writes them in the order of their images.
 
-    Objects wait on disk in blocks of consecutive pictures; one block at a time is sorted in
+    Objects wait on disk in blocks of consecutive images; one block at a time is sorted in
     memory. To be used as a context manager.
 
     Args:
@@ -89,7 +89,7 @@ class ObjectSorter:
 
         Args:
             objects: columns of OBJECT_SCHEMA but `image`.
-            ranks: int64, the position of each object's picture among all.
+            ranks: int64, the position of each object's image among all.
         """
         table = objects.add_column(0, "rank", pa.array(ranks, _WHOLE)).select(_RANKED.names)
         table = table.cast(_RANKED)
@@ -104,7 +104,7 @@ class ObjectSorter:
         """Write all objects to `path` atomically.
 
         Args:
-            images: the printable name of the picture of every rank.
+            images: the printable name of the image of every rank.
 
         Returns:
             The number of objects.

@@ -16,12 +16,12 @@ def white_level(dtype: str, brightest: float) -> float:
     """The raw value that counts as 255 unless `fluorescence.white` says so.
 
     The largest value of an integer type, signed or not. For floating point the first of 1, 255,
-    65535 and 4294967295 that is not below `brightest`, else `brightest`: most such pictures are
+    65535 and 4294967295 that is not below `brightest`, else `brightest`: most such images are
     converted integers or lie between 0 and 1.
 
     Args:
         dtype: name of the pixels' type.
-        brightest: the brightest finite pixel of all pictures of this type, so that they share
+        brightest: the brightest finite pixel of all images of this type, so that they share
             one scale.
     """
     kind = np.dtype(dtype)
@@ -31,11 +31,11 @@ def white_level(dtype: str, brightest: float) -> float:
 
 
 class Scale:
-    """Which plane of a picture is measured, and what counts as white.
+    """Which plane of an image is measured, and what counts as white.
 
     Args:
         fluorescence: the configuration's `fluorescence`.
-        brightest: the brightest pixel of all pictures by the name of their dtype.
+        brightest: the brightest pixel of all images by the name of their dtype.
     """
 
     def __init__(self, fluorescence: dict, brightest: dict[str, float]):
@@ -43,7 +43,7 @@ class Scale:
         self._brightest = brightest
 
     def plane(self, channels: int) -> int | None:
-        """Index among the measured planes; None if the picture has no such channel."""
+        """Index among the measured planes; None if the image has no such channel."""
         channel = self.fluorescence["channel"]
         if channels == 1 and channel in ("red", "green", "blue"):
             channel = 0  # grey is as much red as green and blue
@@ -56,7 +56,7 @@ class Scale:
         return 255.0 / white if white > 0 else 0.0
 
     def warn_if_dark(self) -> None:
-        """Say so when the brightest of all pictures of an integer type is far below white."""
+        """Say so when the brightest of all images of an integer type is far below white."""
         for dtype, brightest in self._brightest.items():
             if np.dtype(dtype).kind == "f" or not 0 < brightest * self.factor(dtype) < _DARK:
                 continue

@@ -1,7 +1,7 @@
 """The work of the rule `summary`: from the store's candidates to the tables of a run.
 
 No mask is decoded and no pixel is read. Memory holds one row group of the store, one block of
-objects and a few numbers for every picture, however large the collection is.
+objects and a few numbers for every image, however large the collection is.
 """
 
 import logging
@@ -15,12 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samfleet.files import atomic_path, escape_name
-from samfleet.plan.manifest import (
-    RESERVED_COLUMNS,
-    ManifestRow,
-    collection_columns,
-    read_manifest,
-)
+from samfleet.plan.collection import collection_columns
+from samfleet.plan.manifest import ManifestRow, read_manifest
+from samfleet.results import RESERVED_COLUMNS
 from samfleet.statuses import EMPTY, OK, PENDING, UNREADABLE, UNSUPPORTED
 from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import SegmentError, best_results, rebuild_index, set_aside
@@ -42,7 +39,7 @@ _FLOAT_FORMAT = "%.10g"
 
 @dataclass
 class ImageSummary:
-    """What the summary says of a picture's content; intensities are on the scale of 0 to 255."""
+    """What the summary says of an image's content; intensities are on the scale of 0 to 255."""
 
     status: str
     reason: str = ""
@@ -59,7 +56,7 @@ class ImageSummary:
 
 @dataclass
 class Counts:
-    """How a summary came out, counted over picture files.
+    """How a summary came out, counted over image files.
 
     Attributes:
         statuses: number of files by status.
@@ -74,7 +71,7 @@ class Counts:
     objects: int = 0
 
     def add(self, failed: np.ndarray, kept: int, files: int) -> None:
-        """Count a picture's candidates, once for each of its files.
+        """Count an image's candidates, once for each of its files.
 
         Args:
             failed: index in FILTERS for each candidate; overlap for those that pass the others.
@@ -88,17 +85,17 @@ class Counts:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{n} {status}" for status, n in self.statuses.most_common())
-        return f"{self.statuses.total()} pictures ({parts}), {self.objects} objects"
+        return f"{self.statuses.total()} images ({parts}), {self.objects} objects"
 
 
 def write_summary(config: dict, results: Path, store: Path) -> Counts:
     """Write summary.csv, objects.parquet, filtering.csv and ledger.csv.
 
-    A picture without a result gets the status `pending`, so this also serves an unfinished run.
+    An image without a result gets the status `pending`, so this also serves an unfinished run.
 
     Args:
         config: the completed configuration.
-        results: the folder of the results; its manifest names the pictures.
+        results: the folder of the results; its manifest names the images.
         store: the store's folder of the model key.
 
     Raises:
@@ -143,7 +140,7 @@ def _summarize_group(
     counts: Counts,
     sorter: ObjectSorter,
 ) -> None:
-    """Filter the candidates of a table of whole pictures and add what comes of it to the rest."""
+    """Filter the candidates of a table of whole images and add what comes of it to the rest."""
     measurable = []
     for first in group.take(image_starts(group)).select(_IMAGE_COLUMNS).to_pylist():
         image = images[first["image_id"]] = _without_objects(first, scale)
@@ -194,7 +191,7 @@ _IMAGE_COLUMNS = [
 
 
 def _without_objects(first: dict, scale: Scale) -> ImageSummary:
-    """What is said of a picture none of whose candidates is kept."""
+    """What is said of an image none of whose candidates is kept."""
     size = {"width": first["width"], "height": first["height"]}
     if first["status"] != OK:
         return ImageSummary(first["status"], first["reason"] or "", **size)
@@ -217,7 +214,7 @@ def _without_objects(first: dict, scale: Scale) -> ImageSummary:
 
 
 def _add_objects(image: ImageSummary, measured: MeasuredCandidates, kept: np.ndarray) -> None:
-    """Complete a picture's summary with the objects in the rows `kept`."""
+    """Complete an image's summary with the objects in the rows `kept`."""
     if not len(kept):
         return
     area = int(measured.filtered.area[kept].sum())

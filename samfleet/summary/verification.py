@@ -1,4 +1,4 @@
-"""The work of the rule `verify`: an error when any picture failed, for `on_error: fail`."""
+"""The work of the rule `verify`: an error when any image failed, for `on_error: fail`."""
 
 import csv
 from pathlib import Path
@@ -10,14 +10,14 @@ _SHOWN = 20
 
 
 class FailedImages(UserError):
-    """Pictures failed; the message names them with their reasons."""
+    """Images failed; the message names them with their reasons."""
 
 
 def verify_summary(summary: str | Path) -> str:
-    """Check that every picture of a summary was detected.
+    """Check that every image of a summary was detected.
 
     Returns:
-        One line that says how many pictures were.
+        One line that says how many images were.
 
     Raises:
         FailedImages: some were not.
@@ -29,7 +29,7 @@ def verify_summary(summary: str | Path) -> str:
         lines = [f"{row['image']}: {row['status']}: {row['reason']}" for row in failed[:_SHOWN]]
         more = f"\n  and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
         raise FailedImages(
-            f"on_error: fail: {len(failed)} of {len(rows)} pictures failed; everything else is "
+            f"on_error: fail: {len(failed)} of {len(rows)} images failed; everything else is "
             f"done, see {summary}:\n  " + "\n  ".join(lines) + more
         )
-    return f"{len(rows)} pictures, none failed"
+    return f"{len(rows)} images, none failed"

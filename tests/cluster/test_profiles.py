@@ -32,7 +32,7 @@ def cluster_command(workspace: Workspace, profile: str, *arguments: str) -> list
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory) -> Workspace:
-    """Three pictures that are planned and not detected."""
+    """Three images that are planned and not detected."""
     workspace = Workspace(tmp_path_factory.mktemp("profiles") / "work")
     for number in range(3):
         workspace.add_image(f"{number}.png", number)

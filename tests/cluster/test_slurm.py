@@ -19,9 +19,9 @@ import pytest
 from tests.cluster.testbed import TestBed
 from tests.workflow.conftest import CLONE, Workspace
 
-_MEM_MB = 1450  # more than a detection of small pictures takes, less than one of the large picture
+_MEM_MB = 1450  # more than a detection of small images takes, less than one of the large image
 _LARGE = "p30.png"
-_PENDING = re.compile(r"(\d+) pictures, (\d+) to detect")
+_PENDING = re.compile(r"(\d+) images, (\d+) to detect")
 
 
 class Submission:
@@ -99,13 +99,13 @@ def ledgers(workspace: Workspace) -> dict[str, list[dict[str, str]]]:
 
 
 def detections(workspace: Workspace) -> Counter:
-    """How often each picture's content was detected."""
+    """How often each image's content was detected."""
     rows = [row for rows in ledgers(workspace).values() for row in rows]
     return Counter(row["image_id"] for row in rows if row["status"] == "ok")
 
 
 def begun(workspace: Workspace) -> set[str]:
-    """The shards of which some picture is recorded."""
+    """The shards of which some image is recorded."""
     return {row["shard"] for rows in ledgers(workspace).values() for row in rows}
 
 
@@ -130,18 +130,18 @@ def freeze(job: str) -> list[psutil.Process]:
     return processes
 
 
-def large_picture(path: Path) -> None:
-    """A picture whose masks take more memory than a job asks for at first."""
+def large_image(path: Path) -> None:
+    """An image whose masks take more memory than a job asks for at first."""
     pixels = np.zeros((3500, 3500), np.uint8)
     for number in range(3):
         cv2.circle(pixels, (900 * (number + 1), 1700), 300, 200, -1)
     cv2.imwrite(str(path), pixels)
 
 
-def prepared(folder: Path, pictures: int, shard: dict) -> Workspace:
+def prepared(folder: Path, images: int, shard: dict) -> Workspace:
     """A workspace whose devices the scheduler hands out."""
     workspace = Workspace(folder)
-    for number in range(pictures):
+    for number in range(images):
         workspace.add_image(f"p{number:02d}.png", number)
     workspace.config["devices"] = ["0", "1", "2", "3"]
     workspace.config["shard"] = {"threads": 2, "mem_mb": 3000, "flush_seconds": 0} | shard
@@ -151,7 +151,7 @@ def prepared(folder: Path, pictures: int, shard: dict) -> Workspace:
 @dataclass
 class Faults:
     """Breaks jobs in mid-shard: one is cancelled, one hangs until its time is over, one loses its
-    node. The large picture lets another exceed its memory.
+    node. The large image lets another exceed its memory.
 
     Attributes:
         victims: the number of the job by what happened to it.
@@ -198,17 +198,17 @@ class Faults:
 
 @pytest.fixture(scope="module")
 def faulty(cluster, tmp_path_factory) -> Faults:
-    """A run of nine shards of four pictures on eight GPUs, in which jobs meet faults."""
+    """A run of nine shards of four images on eight GPUs, in which jobs meet faults."""
     shard = {"min_seconds": 0.4, "mem_mb": _MEM_MB}
     workspace = prepared(tmp_path_factory.mktemp("faulty") / "work", 36, shard)
-    large_picture(workspace.images / _LARGE)
+    large_image(workspace.images / _LARGE)
     faults = Faults(Submission(cluster, workspace))
     faults.submission.follow(faults.step)
     assert faults.submission.succeeded(), faults.submission.output.read_text()
     return faults
 
 
-def test_the_faults_happened_and_every_picture_is_in_the_summary_once(faulty):
+def test_the_faults_happened_and_every_image_is_in_the_summary_once(faulty):
     workspace, jobs = faulty.submission.workspace, faulty.submission.jobs
     assert jobs[faulty.victims["cancelled"]]["JobState"] == "CANCELLED"
     assert jobs[faulty.victims["time"]]["JobState"] == "TIMEOUT"
@@ -222,7 +222,7 @@ def test_the_faults_happened_and_every_picture_is_in_the_summary_once(faulty):
     assert {row["status"] for row in workspace.summary().values()} <= {"ok", "empty"}
 
 
-def test_jobs_resume_within_their_shards_and_no_picture_is_detected_twice(faulty):
+def test_jobs_resume_within_their_shards_and_no_image_is_detected_twice(faulty):
     workspace = faulty.submission.workspace
     resumed = [shard_of(faulty.submission.jobs[job]) for job in faulty.victims.values()] + ["0008"]
     for shard in resumed:

@@ -55,8 +55,8 @@ def test_a_job_whose_time_is_over_goes_on_within_its_shard(tmp_path, pbs, grace,
 
     (first,) = workspace.results.glob("logs/detect/*.failed-1.log")
     (log,) = set(workspace.results.glob("logs/detect/*.log")) - {first}
-    assert f"{IMAGES} pictures, {IMAGES} to detect" in first.read_text()
+    assert f"{IMAGES} images, {IMAGES} to detect" in first.read_text()
     if grace:
         assert "stopped by SIGTERM" in first.read_text()
-    (left,) = re.findall(rf"{IMAGES} pictures, (\d+) to detect", log.read_text())
+    (left,) = re.findall(rf"{IMAGES} images, (\d+) to detect", log.read_text())
     assert 0 < int(left) < IMAGES

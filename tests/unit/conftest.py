@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-pytest.register_assert_rewrite("tests.pictures")
+pytest.register_assert_rewrite("tests.images")
 
 
 @pytest.fixture(autouse=True, scope="session")

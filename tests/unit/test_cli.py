@@ -11,9 +11,10 @@ import pytest
 import tifffile
 import yaml
 
-from samfleet import cli, suggestion, survey
-from samfleet.config import read_config
-from samfleet.home import HOME
+from samfleet import cli
+from samfleet.config.schema import read_config
+from samfleet.resources import ROOT
+from samfleet.survey import sample, suggestion
 from tests.builders import write_files
 
 
@@ -124,13 +125,13 @@ def test_init_reads_a_bounded_sample_with_every_kind_of_file(monkeypatch):
     for number in range(20):
         write_tiff(f"{number:02}.tif")
     write_tiff("only.tiff")
-    monkeypatch.setattr(survey, "SAMPLE_FILES", 6)
+    monkeypatch.setattr(sample, "SAMPLE_FILES", 6)
     written, _ = init()
     assert "Image files: 21, .tif (20), .tiff (1)." in written
     assert (
         "Looked at: 4, of which 4 can be read" in written
     )  # 3 of the share of .tif, and the other
-    monkeypatch.setattr(survey, "SAMPLE_BYTES", 2 * Path("images/only.tiff").stat().st_size)
+    monkeypatch.setattr(sample, "SAMPLE_BYTES", 2 * Path("images/only.tiff").stat().st_size)
     Path("samfleet.yaml").unlink()
     assert "Looked at: 2, of which 2 can be read" in init()[0]
 
@@ -175,10 +176,10 @@ def test_run_becomes_snakemake_on_the_packages_workflow(started, workdir):
     assert cli.main(["run", "my.yaml"]) == 0
     (command,) = started
     assert command == [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(HOME / "Snakefile")),
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
         *("--configfile", str(workdir / "my.yaml"), "--cores", "all"),
     ]
-    assert (HOME / "Snakefile").is_file()
+    assert (ROOT / "Snakefile").is_file()
 
 
 def test_run_hands_on_what_is_asked_of_snakemake(started, workdir):
@@ -200,7 +201,7 @@ def test_run_hands_on_what_is_asked_of_snakemake(started, workdir):
         (["summary", "my.yaml"], "results: there is no plan; `samfleet run my.yaml` makes one"),
         (["overlays", "my.yaml", "out"], "results: there are no tables; `samfleet run my.yaml`"),
         (["init", "nowhere"], "nowhere is neither a folder nor a table"),
-        (["init", "images"], "no picture in images"),
+        (["init", "images"], "no image in images"),
         (
             ["init", "demo", "--output", "no/where.yaml"],
             "no/where.yaml: cannot be written: No such",

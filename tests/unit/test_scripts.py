@@ -10,12 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from samfleet.config import complete_config
+from samfleet.config.schema import complete_config
 from samfleet.detection.stopping import Stopped
 from samfleet.errors import UserError
+from samfleet.files import read_stamp
 from samfleet.logs import configure_logging
-from samfleet.plan.record import plan_file, read_plan, shard_file, store_folder
-from samfleet.plan.staleness import read_stamp
+from samfleet.plan.record import read_plan
+from samfleet.results import plan_file, shard_file, store_folder
 from samfleet.summary.verification import FailedImages
 from tests.builders import carry_out, write_files
 
@@ -25,7 +26,7 @@ KEY = "0123456789abcdef"
 
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
-    """An empty working directory with pictures, and Python's logging as it was afterwards."""
+    """An empty working directory with images, and Python's logging as it was afterwards."""
     write_files(tmp_path, {"images/a.tif": b"a", "images/b.tif": b"b"})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
@@ -77,14 +78,14 @@ def test_a_script_does_nothing_when_a_worker_imports_it(path, workdir):
 def test_plan_takes_model_key_and_gpus_from_the_stamp(workdir):
     plan = planned()
     assert (plan.model_key, plan.images) == (KEY, 2)
-    assert "2 pictures, 2 to detect in 1 shards" in log("plan")
+    assert "2 images, 2 to detect in 1 shards" in log("plan")
     assert read_stamp("plan.stamp")["gpus"] == 2
 
 
 def test_detect_carries_out_a_shard_of_its_plan(workdir, monkeypatch):
     plan, calls = planned(), []
     monkeypatch.setattr(
-        "samfleet.detection.shard.detect_shard", lambda *a, **named: calls.append((a, named))
+        "samfleet.detection.job.detect_shard", lambda *a, **named: calls.append((a, named))
     )
     shard = shard_file("results", plan.id, "0001")
     done = f"results/plan/{plan.id}/0001.done"
@@ -105,7 +106,7 @@ def test_a_stopped_detection_ends_with_the_status_of_its_signal(workdir, monkeyp
         raise Stopped(15)
 
     plan = planned()
-    monkeypatch.setattr("samfleet.detection.shard.detect_shard", stopped)
+    monkeypatch.setattr("samfleet.detection.job.detect_shard", stopped)
     shard = str(shard_file("results", plan.id, "0001"))
     done = f"results/plan/{plan.id}/0001.done"
     with pytest.raises(SystemExit) as ended:
@@ -118,7 +119,7 @@ def test_summary_writes_the_tables_of_the_plans_model(workdir):
     carry_out(Path("results"), planned())
     summarize()
     assert Path("results/summary.csv").read_text().count(",ok,") == 2
-    assert "2 pictures (2 ok), 2 objects" in log("summary")
+    assert "2 images (2 ok), 2 objects" in log("summary")
 
 
 def test_verify_writes_its_word_only_when_nothing_failed(workdir):
@@ -132,7 +133,7 @@ def test_verify_writes_its_word_only_when_nothing_failed(workdir):
     carry_out(Path("results"), plan)
     summarize()
     run_script("verify", **files)
-    assert Path("verified.txt").read_text() == "2 pictures, none failed\n"
+    assert Path("verified.txt").read_text() == "2 images, none failed\n"
 
 
 def test_fetch_weights_fetches_the_configured_file_and_says_where_it_is(workdir, monkeypatch):
@@ -142,7 +143,7 @@ def test_fetch_weights_fetches_the_configured_file_and_says_where_it_is(workdir,
         calls.append((model, path))
         return path
 
-    monkeypatch.setattr("samfleet.fetching.fetch_weights", fetch)
+    monkeypatch.setattr("samfleet.sam.fetching.fetch_weights", fetch)
     config = {"sam": {"model": "vit_b", "cache_folder": "cache"}}
     run_script("fetch_weights", config, output={"weights": "weights.txt"})
     assert calls == [("vit_b", Path("cache/sam_vit_b_01ec64.pth"))]

@@ -1,4 +1,4 @@
-"""A folder of pictures, and real runs of Snakemake on it."""
+"""A folder of images, and real runs of Snakemake on it."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ import psutil
 import pytest
 import yaml
 
-from samfleet import identity
+from samfleet import digests
 
 CLONE = Path(__file__).resolve().parents[2]
 _JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
@@ -57,7 +57,7 @@ class Run:
 
 
 class Workspace:
-    """A working directory with pictures, a configuration and the results of its runs.
+    """A working directory with images, a configuration and the results of its runs.
 
     Attributes:
         prefix: a command that runs Snakemake, in front of every command line.
@@ -85,15 +85,15 @@ class Workspace:
         }
 
     def add_image(self, name: str, seed: int) -> Path:
-        """Draw a small picture whose content follows from the seed."""
+        """Draw a small image whose content follows from the seed."""
         random = np.random.default_rng(seed)
-        picture = random.integers(0, 20, (48, 64), dtype=np.uint8)
+        image = random.integers(0, 20, (48, 64), dtype=np.uint8)
         for _ in range(3):
             center = tuple(map(int, random.integers(8, 40, 2)))
-            cv2.circle(picture, center, int(random.integers(5, 9)), 200, -1)
+            cv2.circle(image, center, int(random.integers(5, 9)), 200, -1)
         path = self.images / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), picture)
+        cv2.imwrite(str(path), image)
         return path
 
     def command(self, *arguments: str, cores: int = 1) -> list[str]:
@@ -109,7 +109,7 @@ class Workspace:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
         return kept | {
             "CUDA_VISIBLE_DEVICES": "",
-            "JOB_ID": f"test-{identity.digest_of(str(self.folder))}",  # leases of its own
+            "JOB_ID": f"test-{digests.digest_of(str(self.folder))}",  # leases of its own
             "OMP_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "XDG_CACHE_HOME": str(self.folder / "cache"),
@@ -181,7 +181,7 @@ class Workspace:
         return rows
 
     def summary(self) -> dict[str, dict]:
-        """The rows of summary.csv by picture."""
+        """The rows of summary.csv by image."""
         with (self.results / "summary.csv").open(newline="") as file:
             return {row["image"]: row for row in csv.DictReader(file)}
 

@@ -32,7 +32,7 @@ def test_tables_are_the_same_for_one_device_and_for_three(workspace, tmp_path):
     assert table_bytes(other) == table_bytes(workspace)
 
 
-def test_results_and_pictures_moved_elsewhere_are_not_detected_again(workspace, tmp_path):
+def test_results_and_images_moved_elsewhere_are_not_detected_again(workspace, tmp_path):
     workspace.add_image("a.png", 1)
     workspace.run()
     before = table_bytes(workspace)
@@ -66,7 +66,7 @@ def test_content_changed_under_the_same_stat_is_found_when_asked_to_rehash(works
     assert workspace.run().detections == 0
 
 
-def test_a_picture_replaced_after_planning_is_stored_as_what_was_read(workspace):
+def test_an_image_replaced_after_planning_is_stored_as_what_was_read(workspace):
     workspace.add_image("a.png", 1)
     workspace.run("--until", "plan")
     workspace.add_image("a.png", 2)
@@ -86,8 +86,8 @@ def detect_planned(workspace, shard: Path) -> None:
     code = (
         "import sys, yaml\n"
         "from pathlib import Path\n"
-        "from samfleet.config import read_config\n"
-        "from samfleet.detection.shard import detect_shard\n"
+        "from samfleet.config.schema import read_config\n"
+        "from samfleet.detection.job import detect_shard\n"
         "from samfleet.plan.manifest import collection_root\n"
         "from samfleet.plan.record import plan_of_shard, store_folder\n"
         "if __name__ == '__main__':\n"
@@ -107,8 +107,8 @@ def detect_planned(workspace, shard: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_with_what_is_left_on_other_gpus(workspace):
-    pictures = 6
-    for number in range(pictures):
+    images = 6
+    for number in range(images):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"min_seconds": 0, "flush_seconds": 0}
     workspace.config["devices"] = [f"gpu{number}" for number in range(8)]
@@ -120,10 +120,10 @@ def test_an_interrupted_run_goes_on_with_what_is_left_on_other_gpus(workspace):
         process.kill()
     psutil.wait_procs(processes)
     finished = len({row["image_id"] for row in workspace.ledger()})
-    assert 1 <= finished < pictures
+    assert 1 <= finished < images
     workspace.run("--unlock")
     resumed = workspace.run("--resources", "gpu=8", cores=8)
-    assert resumed.detections == pictures - finished
+    assert resumed.detections == images - finished
     assert {row["status"] for row in workspace.summary().values()} == {"ok"}
 
 
@@ -166,7 +166,7 @@ def test_nothing_pending_starts_no_gpu_job_and_imports_no_heavy_library(workspac
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(empty), "--cores", "1"]
     # what Snakemake's own plugins import, of which some clusters' import pandas, is not ours
     imported = imported_by(workspace.command()) - imported_by(snakemake)
-    assert "samfleet.plan.staleness" in imported
+    assert "samfleet.plan.stamp" in imported
     assert not imported & {"torch", "pyarrow", "pandas", "cv2"}
 
 

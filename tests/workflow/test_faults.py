@@ -18,7 +18,7 @@ PATIENCE = 1800
 
 @pytest.fixture
 def busy(workspace):
-    """Pictures in one shard, each flushed as soon as it is finished; slow enough to interfere."""
+    """Images in one shard, each flushed as soon as it is finished; slow enough to interfere."""
     for number in range(IMAGES):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"flush_seconds": 0}
@@ -27,14 +27,14 @@ def busy(workspace):
 
 
 def wait_for_first_result(workspace, snakemake: psutil.Popen) -> None:
-    """Wait until the job has written the first picture."""
+    """Wait until the job has written the first image."""
     while not workspace.ledger():
         assert snakemake.poll() is None, workspace.output.read_text()
         time.sleep(0.05)
 
 
 def assert_complete(workspace, at_most_twice: int) -> None:
-    """Every picture has its result, and no more than so many were detected twice."""
+    """Every image has its result, and no more than so many were detected twice."""
     assert len(workspace.summary()) == IMAGES
     assert {row["status"] for row in workspace.summary().values()} <= {"ok", "empty"}
     times = Counter(row["image_id"] for row in workspace.ledger())
@@ -71,8 +71,8 @@ def test_a_job_that_is_killed_in_mid_shard_goes_on_within_it(busy, signals):
     assert_complete(busy, at_most_twice=1)
     (first,) = busy.results.glob("logs/detect/*.failed-1.log")
     (log,) = set(busy.results.glob("logs/detect/*.log")) - {first}
-    assert f"{IMAGES} pictures, {IMAGES} to detect" in first.read_text()
-    (left,) = re.findall(rf"{IMAGES} pictures, (\d+) to detect", log.read_text())
+    assert f"{IMAGES} images, {IMAGES} to detect" in first.read_text()
+    (left,) = re.findall(rf"{IMAGES} images, (\d+) to detect", log.read_text())
     assert 0 < int(left) < IMAGES
 
 
@@ -112,7 +112,7 @@ def test_a_second_run_on_the_same_results_is_refused(busy):
     assert_complete(busy, at_most_twice=0)
 
 
-def test_damaged_and_foreign_segments_are_set_aside_and_their_pictures_detected_again(busy):
+def test_damaged_and_foreign_segments_are_set_aside_and_their_images_detected_again(busy):
     busy.config["sam"]["points_per_side"] = 2  # nothing interferes with its jobs
     busy.run()
     (segment,) = busy.results.glob("store/*/*.parquet")

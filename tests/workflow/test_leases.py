@@ -58,7 +58,7 @@ def most_at_a_time(intervals: list[tuple[float, float]]) -> int:
 
 @pytest.fixture
 def shards_of_one(workspace):
-    """Six pictures, each in a shard of its own."""
+    """Six images, each in a shard of its own."""
     for number in range(6):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"min_seconds": 0}

@@ -1,4 +1,4 @@
-"""What a run leaves: a row for every picture, the user's columns, errors before and after."""
+"""What a run leaves: a row for every image, the user's columns, errors before and after."""
 
 import csv
 import json
@@ -10,11 +10,11 @@ import pytest
 from pycocotools import mask as coco
 
 
-def test_what_is_wrong_with_a_picture_is_said_remembered_and_may_end_the_run(workspace):
+def test_what_is_wrong_with_an_image_is_said_remembered_and_may_end_the_run(workspace):
     whole = workspace.add_image("whole.png", 1)
     (workspace.images / "truncated.png").write_bytes(whole.read_bytes()[:-40])
     (workspace.images / "gone.png").symlink_to("nowhere")
-    (workspace.images / "notes.txt").write_text("not a picture")
+    (workspace.images / "notes.txt").write_text("not an image")
     cv2.imwrite(str(workspace.images / "huge.png"), np.zeros((100, 200), np.uint8))
     workspace.config["image"] = {"max_pixels": 64 * 48}
     run = workspace.run()
@@ -40,7 +40,7 @@ def test_what_is_wrong_with_a_picture_is_said_remembered_and_may_end_the_run(wor
     workspace.config["on_error"] = "fail"
     failed = workspace.run(fails=True)
     assert failed.jobs == {"verify": 1}
-    assert "2 of 4 pictures failed" in failed.output
+    assert "2 of 4 images failed" in failed.output
     assert "truncated.png: unreadable" in failed.output
 
 
@@ -106,7 +106,7 @@ def test_a_dry_run_tells_what_would_be_detected(workspace):
     workspace.add_image("a.png", 1)
     workspace.add_image("b.png", 2)
     run = workspace.run("-n")
-    assert "2 pictures found: 2 new, 0 changed, 0 moved, 0 removed; up to 2 to detect" in run.output
+    assert "2 images found: 2 new, 0 changed, 0 moved, 0 removed; up to 2 to detect" in run.output
     assert not (workspace.results / "manifest.tsv").exists()
 
 

@@ -1,0 +1,231 @@
+"""The configuration: defaults from the schema, and errors that name the key.
+
+Uses what Snakemake itself depends on and nothing else: the Snakefile imports this.
+"""
+
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from samfleet.errors import UserError
+from samfleet.resources import SCHEMA_FILE
+
+_MAXIMUM_VALUES = 10_000
+_MAXIMUM_DEPTH = 20
+
+
+class ConfigError(UserError):
+    """The configuration is faulty; the message names every key and says what it must be."""
+
+
+@cache
+def schema() -> dict:
+    """The JSON schema of the configuration."""
+    return yaml.safe_load(SCHEMA_FILE.read_text())
+
+
+def complete_config(config: dict) -> dict:
+    """The configuration with the schema's defaults for what is not set, checked.
+
+    Args:
+        config: as read from YAML; it is not changed.
+
+    Raises:
+        ConfigError: unknown keys, wrong types or impossible values, all of them in one message.
+    """
+    _check_values(config)
+    # a key without a value is YAML for null: the default is meant
+    completed = _with_defaults(config, schema())
+    errors = [_message(error) for error in Draft202012Validator(schema()).iter_errors(completed)]
+    if not errors:
+        completed = _with_plain_numbers(completed, schema())
+        errors = list(_not_finite(completed)) or _contradictions(completed)
+    if errors:
+        lines = "\n  ".join(errors)
+        raise ConfigError(
+            f"the configuration has {len(errors)} error{'s' if len(errors) > 1 else ''}:\n  {lines}\n"
+            "config/README.md describes every key"
+        )
+    return completed
+
+
+def _check_values(config: object) -> None:
+    """Refuse what nothing can be done with: by its anchors YAML may hold itself, or billions of values.
+
+    Raises:
+        ConfigError: there are too many values, or a number or a text that no system call takes.
+    """
+    level = [("the configuration", config)]
+    for _ in range(_MAXIMUM_DEPTH):
+        inside = itertools.chain.from_iterable(_values_inside(*named) for named in level)
+        level = list(itertools.islice(inside, _MAXIMUM_VALUES))
+        if not level:
+            return
+        if len(level) == _MAXIMUM_VALUES:
+            break
+    raise ConfigError("the configuration is nested too deeply or holds too many values")
+
+
+def _values_inside(key: str, value: object) -> Iterator[tuple[str, object]]:
+    """The keys and values in a list or dict, each with the key to name in an error."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield key, name
+            yield name if isinstance(name, str) else key, inner
+    elif isinstance(value, list | tuple):
+        yield from ((key, inner) for inner in value)
+    elif isinstance(value, int) and value.bit_length() > 63:
+        raise ConfigError(f"{key}: a number of {value.bit_length()} bits is too large")
+    elif isinstance(value, str) and ("\0" in value or not _is_encodable(value)):
+        raise ConfigError(f"{key}: {value!r:.80} holds a null or half a character")
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _with_defaults(value: object, part: dict) -> object:
+    if not isinstance(value, dict) or "properties" not in part:
+        return value
+    completed = dict(value)
+    for key, subschema in part["properties"].items():
+        if completed.get(key) is None and "default" in subschema:
+            completed[key] = subschema["default"]
+        if key in completed:
+            completed[key] = _with_defaults(completed[key], subschema)
+    return completed
+
+
+def _with_plain_numbers(value: object, part: dict) -> object:
+    """Integers and floats as the schema has them: 1 and 1.0 must give the same model key."""
+    if isinstance(value, dict):
+        return {key: _with_plain_numbers(v, part["properties"][key]) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_with_plain_numbers(item, part["items"]) for item in value]
+    if isinstance(value, int | float):
+        kinds = {option.get("type") for option in part.get("oneOf", [part])}
+        if "integer" in kinds:
+            return int(value)
+        if "number" in kinds:
+            return float(value)
+    return value
+
+
+def _not_finite(value: object, key: str = "") -> Iterator[str]:
+    """YAML has .nan and .inf, which pass a schema's bounds."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _not_finite(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _not_finite(inner, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{key}: {value} is not a finite number"
+
+
+def _message(error: ValidationError) -> str:
+    key = ".".join(map(str, error.absolute_path))
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = sorted(set(map(str, error.instance)) - set(known))
+        inside = f" in {key}" if key else ""
+        return f"unknown key{inside}: {', '.join(unknown)} (known: {', '.join(known)})"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"{'.'.join([*filter(None, [key]), *missing])}: must be set"
+    if error.validator in ("oneOf", "anyOf") and error.context:
+        error = best_match(error.context) or error
+        return f"{key}: {error.instance!r} is not allowed; it must be {allowed_values(_subschema(key))}"
+    return f"{key or 'the configuration'}: {error.message}"
+
+
+def _subschema(key: str) -> dict:
+    part = schema()
+    for name in key.split("."):
+        part = part["properties"][name]
+    return part
+
+
+def allowed_values(part: dict) -> str:
+    """The values that a key may have, in words."""
+    words = []
+    for option in part.get("oneOf", [part]):
+        if "const" in option:
+            words.append(repr(option["const"]))
+        elif "enum" in option:
+            words.extend(map(repr, option["enum"]))
+        elif option["type"] == "null":
+            words.append("nothing")
+        elif option["type"] == "array":
+            words.append(f"list of {allowed_values(option['items'])}")
+        else:
+            bounds = {"minimum": "≥", "exclusiveMinimum": ">"}
+            bounds |= {"maximum": "≤", "exclusiveMaximum": "<"}
+            limits = [f"{sign} {option[name]}" for name, sign in bounds.items() if name in option]
+            words.append(f"{option['type']} {' and '.join(limits)}".strip())
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _contradictions(config: dict) -> list[str]:
+    """What the schema cannot say: keys that contradict each other."""
+    sam, filters = config["sam"], config["fluorescence"]
+    errors = []
+    if filters["min_area"] > filters["max_area"]:
+        errors.append(
+            f"fluorescence.min_area: {filters['min_area']} is above fluorescence.max_area "
+            f"({filters['max_area']}): no object could be kept"
+        )
+    low, high = config["display"]["percentiles"]
+    if low >= high:
+        errors.append(f"display.percentiles: {low} is not below {high}")
+    for name, stored in (
+        ("min_predicted_iou", "pred_iou_thresh"),
+        ("min_stability_score", "stability_score_thresh"),
+    ):
+        if filters[name] is not None and filters[name] < sam[stored]:
+            errors.append(
+                f"fluorescence.{name}: {filters[name]} is below sam.{stored} ({sam[stored]}): "
+                "such masks are not stored; lower that one"
+            )
+    if sam["precision"] in ("tf32", "bf16") and (config["device"] == "cpu" or config["devices"]):
+        errors.append(
+            f"sam.precision: {sam['precision']} needs a GPU, but "
+            + ("devices are pretended" if config["devices"] else "device is cpu")
+        )
+    factor = sam["crop_n_points_downscale_factor"] ** sam["crop_n_layers"]
+    if sam["points_per_side"] // factor < 1:
+        errors.append(
+            f"sam.points_per_side: {sam['points_per_side']} leaves no prompt in crop layer "
+            f"{sam['crop_n_layers']} with sam.crop_n_points_downscale_factor "
+            f"{sam['crop_n_points_downscale_factor']}"
+        )
+    return errors
+
+
+def read_config(path: str | Path) -> dict:
+    """Read and complete a YAML file.
+
+    Raises:
+        ConfigError: it is not YAML, or its content is faulty; the message names the file.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except Exception as error:  # constructors raise whatever they like: `!!bool x` a KeyError
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: must hold keys and values, such as `images: demo`")
+    try:
+        return complete_config(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error

@@ -1,0 +1,107 @@
+"""One job, one device: a lease that the kernel ends with its holder; standard library only."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from samfleet.devices.visible import Device
+from samfleet.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_JOB_VARIABLES = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "_CONDOR_JOB_AD", "JOB_ID")
+_POLL_SECONDS = 0.2
+_NOTICE_SECONDS = 60
+
+
+class LeaseError(UserError):
+    """No device can be leased; the message says why and what to do."""
+
+
+def lease_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """The node-local folder of the locks: one per user and per scheduler job.
+
+    Device numbers are the same in every job where the scheduler confines jobs to their devices,
+    so locks of different jobs must not meet, except those of UUIDs, which lie in the user's folder
+    above: jobs that all see all devices share these. TMPDIR is not used, since it may differ between
+    the processes of one job.
+    """
+    job = next((environment[name] for name in _JOB_VARIABLES if environment.get(name)), "local")
+    return Path("/tmp") / f"samfleet-{os.getuid()}" / re.sub(r"[^\w.-]", "_", job)[-100:]
+
+
+@contextlib.contextmanager
+def lease_device(
+    devices: list[Device],
+    folder: Path,
+    excluded: Callable[[], set[str]] = set,
+) -> Iterator[Device]:
+    """Hold one of `devices` for the length of the block, waiting until one is free.
+
+    The lease is an flock on a file of the device's name. The kernel frees it when the process
+    ends, however it ends; the descriptor is not inherited by processes started with exec.
+
+    Args:
+        devices: the devices to choose from, the first free one is taken.
+        folder: where the lock files lie, see `lease_folder`.
+        excluded: gives the lock names of devices to leave out, asked again at every attempt.
+
+    Raises:
+        LeaseError: no device is left, or the folder is not this user's own.
+    """
+    _make_private(folder)
+    waited, noticed = time.monotonic(), False
+    while True:
+        left_out = excluded()
+        candidates = [device for device in devices if device.lock not in left_out]
+        if not candidates:
+            raise LeaseError(
+                f"no device is left: {', '.join(sorted(left_out)) or 'none is visible'} failed in "
+                "this plan; look at the log, then run again to try them once more"
+            )
+        for device in candidates:
+            descriptor = _try_lock(_lock_file(folder, device))
+            if descriptor is not None:
+                logger.info("leased device %s", device.name)
+                try:
+                    yield device
+                finally:
+                    logger.info("released device %s", device.name)
+                    os.close(descriptor)
+                return
+        if not noticed and time.monotonic() - waited > _NOTICE_SECONDS:
+            names = ", ".join(device.name for device in candidates)
+            logger.warning("waiting for a free device; all are in use: %s", names)
+            noticed = True
+        time.sleep(_POLL_SECONDS)
+
+
+def _lock_file(folder: Path, device: Device) -> Path:
+    """A UUID means one device in every job of a machine, a number only within its own job."""
+    shared = re.match(r"(GPU|MIG)-", device.lock)
+    return (folder.parent if shared else folder) / re.sub(r"[^\w.-]", "_", device.lock)
+
+
+def _make_private(folder: Path) -> None:
+    for part in (folder.parent, folder):
+        with contextlib.suppress(FileExistsError):
+            part.mkdir(mode=0o700)
+        stat = part.lstat()
+        if stat.st_uid != os.getuid() or stat.st_mode & 0o170022 != 0o040000:
+            raise LeaseError(f"{part} must be a folder that only you can write to; remove it")
+
+
+def _try_lock(path: Path) -> int | None:
+    """An open, locked descriptor, or None while another process holds the lock."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

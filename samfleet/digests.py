@@ -1,0 +1,36 @@
+"""Digests: image ids, weights files, values and tables; standard library only."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def image_id(data: bytes) -> str:
+    """The identity of an image: BLAKE2b-128 of its file's bytes, 32 hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def image_id_of_file(path: str | Path) -> tuple[str, int]:
+    """The image id and the number of bytes of a file, read in chunks."""
+    digest, size = hashlib.blake2b(digest_size=16), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def digest_of(value: object) -> str:
+    """BLAKE2b-128 of a value's canonical JSON, 32 hexadecimal digits."""
+    return image_id(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def digest_of_rows(rows: Iterable[tuple]) -> str:
+    """BLAKE2b-128 of a table, row by row: a million rows need no memory."""
+    digest = hashlib.blake2b(digest_size=16)
+    for row in rows:
+        digest.update(("\t".join(map(str, row)) + "\n").encode())
+    return digest.hexdigest()

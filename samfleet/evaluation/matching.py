@@ -1,0 +1,222 @@
+"""Which found objects are right: matched one to one with labelled ones by intersection over union.
+
+The average precision is that of the Data Science Bowl 2018 (Caicedo et al. 2019, Nature Methods 16,
+1247): TP / (TP + FP + FN), averaged over the IoU thresholds 0.50, 0.55, …, 0.95.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from scipy.optimize import linear_sum_assignment
+
+THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
+"""The IoU thresholds over which the average precision is averaged."""
+
+
+REPORTED_THRESHOLDS = (0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """How labelled and predicted objects of one image overlap.
+
+    Args:
+        truth_areas: int64, shape (t,), pixels of each labelled object.
+        predicted_areas: int64, shape (p,), pixels of each predicted object.
+        truth, predicted: int64, shape (n,), indices of the n pairs that share pixels.
+        shared: int64, shape (n,), the number of pixels that each pair shares.
+
+    Raises:
+        ValueError: if the arrays do not fit together.
+    """
+
+    truth_areas: np.ndarray
+    predicted_areas: np.ndarray
+    truth: np.ndarray
+    predicted: np.ndarray
+    shared: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not self.truth.shape == self.predicted.shape == self.shared.shape:
+            raise ValueError("truth, predicted and shared must have one entry for each pair")
+        if (self.shared <= 0).any():
+            raise ValueError("a pair must share at least one pixel")
+
+    @property
+    def iou(self) -> np.ndarray:
+        """float64, shape (n,), intersection over union of each pair."""
+        areas = self.truth_areas[self.truth] + self.predicted_areas[self.predicted]
+        return self.shared / (areas - self.shared)
+
+    def true_positives(self, threshold: float) -> int:
+        """Largest number of one-to-one pairs whose IoU reaches `threshold` (above 0).
+
+        Predicted objects may overlap, so that several can reach it with one labelled object,
+        and the other way round: hence an assignment and not a count.
+        """
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
+        good = self.iou >= threshold
+        rows, row = np.unique(self.truth[good], return_inverse=True)
+        columns, column = np.unique(self.predicted[good], return_inverse=True)
+        if len(rows) == len(row) or len(columns) == len(column):
+            return min(len(rows), len(columns))  # one side has no choice
+        possible = np.zeros((len(rows), len(columns)), np.int8)
+        possible[row, column] = 1
+        return int(possible[linear_sum_assignment(possible, maximize=True)].sum())
+
+    def best_ious(self) -> np.ndarray:
+        """float64, shape (t,), of each labelled object the best IoU that any prediction has."""
+        best = np.zeros(len(self.truth_areas))
+        np.maximum.at(best, self.truth, self.iou)
+        return best
+
+
+def match_objects(
+    truth_labels: np.ndarray, predicted: np.ndarray | Iterable[np.ndarray | Mapping]
+) -> Matches:
+    """Compare a label map with predicted objects.
+
+    Args:
+        truth_labels: Integers, shape (height, width), 0 for background.
+        predicted: Another label map; or masks that may overlap, each a bool array of that shape
+            or a COCO run-length encoding ``{"size": [height, width], "counts": …}``.
+
+    Raises:
+        ValueError: if a shape or type does not fit.
+    """
+    truth, count = _consecutive(truth_labels)
+    truth_areas = np.bincount(truth.ravel(), minlength=count + 1)[1:]
+    if isinstance(predicted, np.ndarray) and predicted.dtype != bool and predicted.ndim == 2:
+        if predicted.shape != truth.shape:
+            raise ValueError(f"labels of {truth.shape} and predictions of {predicted.shape}")
+        labels, _ = _consecutive(predicted)
+        pixels = (np.flatnonzero(labels == k + 1) for k in range(labels.max(initial=0)))
+        if labels.max(initial=0) > 50:  # one sort instead of one scan an object
+            order = np.argsort(labels, axis=None, kind="stable")
+            ends = np.cumsum(np.bincount(labels.ravel()))
+            pixels = np.split(order, ends[:-1])[1:]
+    else:
+        pixels = (np.flatnonzero(_mask(one, truth.shape)) for one in predicted)
+    return _count(truth.ravel(), truth_areas, pixels)
+
+
+def _count(truth: np.ndarray, truth_areas: np.ndarray, pixels: Iterable[np.ndarray]) -> Matches:
+    areas, pairs = [], []
+    for number, where in enumerate(pixels):
+        areas.append(len(where))
+        below, shared = np.unique(truth[where], return_counts=True)
+        pairs += [(label - 1, number, n) for label, n in zip(below, shared, strict=True) if label]
+    columns = np.array(pairs, np.int64).reshape(-1, 3).T
+    return Matches(truth_areas, np.array(areas, np.int64), *columns)
+
+
+def _consecutive(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Label map with the ids 1, 2, … in place of any positive ones, and how many there are."""
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"a label map is a 2-D array of integers, not {labels.dtype} {labels.shape}"
+        )
+    if labels.size and labels.min() < 0:
+        raise ValueError("a label map has no negative labels")
+    ids, index = np.unique(labels, return_inverse=True)
+    first = int(bool(ids.size) and ids[0] > 0)  # no pixel is background
+    return index.reshape(labels.shape) + first, len(ids) - 1 + first
+
+
+def _mask(one: np.ndarray | Mapping, shape: tuple[int, int]) -> np.ndarray:
+    if isinstance(one, Mapping):
+        counts = one["counts"]
+        rle = {
+            "size": list(one["size"]),
+            "counts": counts.encode() if isinstance(counts, str) else counts,
+        }
+        if isinstance(counts, list):
+            rle = coco_mask.frPyObjects(rle, *rle["size"])
+        one = coco_mask.decode(rle).astype(bool)
+    one = np.asarray(one)
+    if one.dtype != bool or one.shape != shape:
+        raise ValueError(f"a mask must be bool {shape}, not {one.dtype} {one.shape}")
+    return one
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a score is computed from, for one image or pooled over several.
+
+    Args:
+        labelled: Number of labelled objects.
+        predicted: Number of predicted objects.
+        true_positives: Of each threshold in `THRESHOLDS`, the number of right predictions.
+        best_iou_sum: Sum over the labelled objects of their best IoU.
+    """
+
+    labelled: int
+    predicted: int
+    true_positives: tuple[int, ...]
+    best_iou_sum: float
+
+    def __post_init__(self) -> None:
+        if len(self.true_positives) != len(THRESHOLDS):
+            raise ValueError(f"true_positives needs {len(THRESHOLDS)} numbers")
+        if max(self.true_positives) > min(self.labelled, self.predicted):
+            raise ValueError("more right predictions than objects")
+
+    @classmethod
+    def of(cls, matches: Matches) -> "Counts":
+        return cls(
+            len(matches.truth_areas),
+            len(matches.predicted_areas),
+            tuple(matches.true_positives(t) for t in THRESHOLDS),
+            float(matches.best_ious().sum()),
+        )
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.labelled + other.labelled,
+            self.predicted + other.predicted,
+            tuple(a + b for a, b in zip(self.true_positives, other.true_positives, strict=True)),
+            self.best_iou_sum + other.best_iou_sum,
+        )
+
+
+def score(counts: Counts | Matches, *, sparse: bool = False) -> dict[str, float]:
+    """Precision, recall and F1 at IoU 0.5 and 0.75, average precision, mean best IoU.
+
+    An image without labelled and without predicted objects scores 1 throughout; otherwise what
+    would be a division by 0 is 0.
+
+    Args:
+        counts: Of an image, or pooled.
+        sparse: Only some objects are labelled, so that an unmatched prediction may be right:
+            recall and mean best IoU alone are given, the rest is NaN.
+    """
+    if isinstance(counts, Matches):
+        counts = Counts.of(counts)
+    scores: dict[str, float] = {}
+    for threshold in REPORTED_THRESHOLDS:
+        hits = counts.true_positives[THRESHOLDS.index(threshold)]
+        percent = int(100 * threshold)
+        scores[f"tp_{percent}"] = hits
+        scores[f"fp_{percent}"] = counts.predicted - hits
+        scores[f"fn_{percent}"] = counts.labelled - hits
+        empty = not counts.labelled and not counts.predicted
+        scores[f"precision_{percent}"] = _part(hits, counts.predicted, empty)
+        scores[f"recall_{percent}"] = _part(hits, counts.labelled, empty)
+        scores[f"f1_{percent}"] = _part(2 * hits, counts.predicted + counts.labelled, empty)
+    either = [counts.labelled + counts.predicted - hits for hits in counts.true_positives]
+    parts = [_part(h, n, n == 0) for h, n in zip(counts.true_positives, either, strict=True)]
+    scores["average_precision"] = float(np.mean(parts))
+    scores["mean_best_iou"] = _part(counts.best_iou_sum, counts.labelled, either[0] == 0)
+    if sparse:
+        known = ("tp", "fn", "recall", "mean_best_iou")
+        scores = {k: v if k.startswith(known) else float("nan") for k, v in scores.items()}
+    return scores
+
+
+def _part(numerator: float, denominator: float, nothing_to_find: bool) -> float:
+    if nothing_to_find:
+        return 1.0
+    return float(numerator / denominator) if denominator else 0.0

@@ -1,0 +1,104 @@
+"""Decode one page of a TIFF, after checking that all of its data are there."""
+
+from __future__ import annotations
+
+import math
+
+import imagecodecs
+import numpy as np
+import tifffile
+
+from samfleet.images.formats.image import Limits, unreadable, unsupported
+from samfleet.images.formats.jpeg import check_jpeg_data, parse_jpeg
+from samfleet.images.formats.jpeg2000 import parse_jpeg2000
+from samfleet.images.formats.tiff.kinds import (
+    JPEG2000_COMPRESSIONS,
+    JPEG_COMPRESSIONS,
+    check_tiff_kind,
+)
+
+_LARGEST_JPEG = 65500
+
+
+def check_tiff_page(page: tifffile.TiffPage, channels: int, limits: Limits) -> None:
+    """Raise ImageError for what is not read, or is too large, before it is decoded."""
+    check_tiff_kind(page)
+    height, width = page.imagelength, page.imagewidth
+    within = math.prod(page.shape) // max(1, height * width)  # samples and depths of one page
+    limits.check(height, width, max(channels, within), page.dtype.itemsize)
+
+
+def read_tiff_page(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits) -> np.ndarray:
+    """Decode a page in its own shape; raises unreadable unless all of its data are there."""
+    keyframe = page.keyframe
+    if keyframe.jpegheader is not None:
+        page = page.aspage()
+        _check_ndpi_jpeg(page, limits)
+    elif keyframe.is_contiguous:
+        _check_within_file(page, page.dataoffsets[0] if page.dataoffsets else 0, keyframe.nbytes)
+    else:
+        _check_tiff_segments(page, limits)
+    pixels = page.asarray(maxworkers=1)
+    if pixels.shape != keyframe.shape:
+        raise unreadable("the TIFF is damaged: the data have another shape than the header says")
+    return pixels
+
+
+def read_contiguous(keyframe: tifffile.TiffPage, offset: int) -> np.ndarray:
+    """Read a page like `keyframe` that lies at `offset` in one piece."""
+    filehandle = keyframe.parent.filehandle
+    if offset + keyframe.nbytes > filehandle.size:
+        raise unreadable("the TIFF is truncated")
+    filehandle.seek(offset)
+    dtype = keyframe.parent.byteorder + keyframe.dtype.char
+    return np.frombuffer(filehandle.read(keyframe.nbytes), dtype).reshape(keyframe.shape)
+
+
+def _check_within_file(
+    page: tifffile.TiffPage | tifffile.TiffFrame, offset: int, count: int
+) -> None:
+    if offset <= 0 or count <= 0:
+        raise unreadable("the TIFF is incomplete: a page, strip or tile is missing")
+    if offset + count > page.parent.filehandle.size:
+        raise unreadable("the TIFF is truncated")
+
+
+def _check_tiff_segments(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits) -> None:
+    """Raise unreadable unless every strip or tile lies within the file and is complete."""
+    compression = page.keyframe.compression
+    filehandle = page.parent.filehandle
+    expected = math.prod(page.keyframe.chunked)
+    found = min(len(page.dataoffsets), len(page.databytecounts))
+    if found < expected:
+        raise unreadable(f"the TIFF has {found} of {expected} strips or tiles")
+    for index in range(expected):
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+        _check_within_file(page, offset, count)
+        if compression in JPEG_COMPRESSIONS | JPEG2000_COMPRESSIONS:
+            filehandle.seek(offset)
+            segment = filehandle.read(count)
+            if compression in JPEG_COMPRESSIONS:
+                _check_tiff_jpeg(page, segment, index, limits)
+            else:
+                parse_jpeg2000(segment, limits)
+
+
+def _check_tiff_jpeg(
+    page: tifffile.TiffPage | tifffile.TiffFrame, segment: bytes, index: int, limits: Limits
+) -> None:
+    def decode(data: bytes) -> np.ndarray:
+        return page.keyframe.decode(data, index, jpegtables=page.jpegtables)[0]
+
+    check_jpeg_data(parse_jpeg(segment, limits), decode(segment), decode)
+
+
+def _check_ndpi_jpeg(page: tifffile.TiffPage, limits: Limits) -> None:
+    """NDPI holds one JPEG, which tifffile shows as tiles and decodes in one piece."""
+    if max(page.imagewidth, page.imagelength) > _LARGEST_JPEG:
+        raise unsupported(f"an NDPI of more than {_LARGEST_JPEG} pixels a side is not read")
+    offset, count = page.tags.valueof(273)[0], page.tags.valueof(279)[0]
+    _check_within_file(page, offset, count)
+    page.parent.filehandle.seek(offset)
+    data = page.parent.filehandle.read(count)
+    jpeg = parse_jpeg(data, limits)
+    check_jpeg_data(jpeg, imagecodecs.jpeg_decode(data), imagecodecs.jpeg_decode)

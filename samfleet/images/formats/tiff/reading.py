@@ -1,0 +1,83 @@
+"""TIFF, BigTIFF and the kinds of them that microscopes write."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import tifffile
+
+from samfleet.images.formats.image import Limits, unreadable
+from samfleet.images.formats.orientation import orientation_tag, upright
+from samfleet.images.formats.tiff.colors import tiff_colors
+from samfleet.images.formats.tiff.planes import tiff_plane
+
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # fmt: skip
+# Layout, colours, and what the metadata say of planes and channels.
+_TAGS_THAT_MATTER = {*range(254, 280), 284, 317, *range(320, 326), 330, 338, 339, 347, 530, 532, 32997, 32998, 33628, 33629, 34412}  # fmt: skip
+_MOST_TAGS = 4096  # tifffile takes more for damage
+_MOST_PAGES = 1_000_000
+
+
+def read_tiff(data: bytes, page: int, limits: Limits) -> tuple[np.ndarray, bool, str]:
+    data = _with_finite_page_list(data)
+    try:
+        tiff = tifffile.TiffFile(io.BytesIO(data))
+    except (tifffile.TiffFileError, struct.error) as error:
+        raise unreadable(f"the TIFF is damaged or truncated ({error})") from error
+    with tiff:
+        if not len(tiff.pages):
+            raise unreadable("the TIFF has no page")
+        plane = tiff_plane(tiff, data, page, limits)
+        keyframe = plane.keyframe
+        parts = [_height_width_channels(part(), plane.axes) for part in plane.parts]
+        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        pixels, is_color = tiff_colors(keyframe, pixels, plane.samples)
+        return upright(pixels, orientation_tag(keyframe)), is_color, plane.words
+
+
+def _with_finite_page_list(data: bytes) -> bytes:
+    """The same bytes, with the list of pages ended where it would begin again.
+
+    tifffile follows long loops for ever, and takes a tag that lies beyond the file for absent.
+    Raises unreadable if the list or a tag that matters leads out of the file.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    big = b"+" in data[2:4]
+    count, entry, pointer = ("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")
+    count, entry, pointer = order + count, order + entry, order + pointer
+    position = 8 if big else 4
+    seen: set[int] = set()
+    try:
+        while page := struct.unpack_from(pointer, data, position)[0]:
+            if page in seen:
+                end = position + struct.calcsize(pointer)
+                return data[:position] + bytes(end - position) + data[end:]
+            seen.add(page)
+            (tags,) = struct.unpack_from(count, data, page)
+            if tags > _MOST_TAGS or len(seen) > _MOST_PAGES:
+                raise unreadable("the list of pages of the TIFF is damaged")
+            start = page + struct.calcsize(count)
+            position = start + tags * struct.calcsize(entry)
+            for tag in struct.iter_unpack(entry, data[start:position]):
+                _check_tag(tag, struct.calcsize(pointer), len(data))
+    except struct.error as error:
+        raise unreadable("the TIFF is truncated: a page lies beyond its end") from error
+    return data
+
+
+def _check_tag(tag: tuple[int, int, int, int], inline: int, end: int) -> None:
+    """Raise unreadable if the value of a tag (code, type, count, place) lies beyond the file."""
+    code, kind, count, place = tag
+    size = count * _TYPE_SIZES.get(kind, 0)
+    if size > inline and place + size > end and code in _TAGS_THAT_MATTER:
+        raise unreadable("the TIFF is truncated: part of its header lies beyond its end")
+
+
+def _height_width_channels(pixels: np.ndarray, axes: str) -> np.ndarray:
+    """Put Y and X first and flatten the channel axes into the last one."""
+    order = [axes.index("Y"), axes.index("X")]
+    order += [i for i in range(len(axes)) if i not in order]
+    pixels = pixels.transpose(order)
+    return pixels.reshape(*pixels.shape[:2], -1)

@@ -1,5 +1,0 @@
-"""Automatic mask generation over any ``segment_anything`` ``Sam``, as COCO RLE records."""
-
-from samfleet.mask_generator.generator import PRECISIONS, MaskGenerator
-
-__all__ = ["PRECISIONS", "MaskGenerator"]

@@ -1,0 +1,68 @@
+"""Expected seconds of an image, guessed at first and then fitted to the ledger; standard library only."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from samfleet.plan.manifest import ManifestRow
+from samfleet.statuses import OK
+
+MODEL_LOAD_SECONDS = {"tiny": 0.5, "vit_b": 4.0, "vit_l": 8.0, "vit_h": 12.0}
+"""Guesses that only shape the shards: reading the weights and moving them to a device."""
+
+
+_IMAGE_SECONDS = {"tiny": 0.1, "vit_b": 1.0, "vit_l": 1.3, "vit_h": 1.6}
+_SECONDS_PER_BYTE = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """Expected seconds of an image: a constant plus post-processing that grows with its size.
+
+    Encoder and decoder do not depend on an image's size, since SAM scales every image.
+    """
+
+    constant: float
+    per_byte: float
+
+    def seconds(self, size: int) -> float:
+        """Expected seconds of an image whose file has `size` bytes."""
+        return self.constant + self.per_byte * size
+
+
+def guess_cost(model: str) -> CostModel:
+    """The cost model before anything was measured."""
+    return CostModel(_IMAGE_SECONDS[model], _SECONDS_PER_BYTE)
+
+
+def fit_cost(measured: Iterable[tuple[float, float, int]], guess: CostModel) -> CostModel:
+    """The cost model from a ledger.
+
+    Args:
+        measured: (seconds that do not depend on size, seconds that do, bytes) of detections.
+        guess: what to use when there is none.
+    """
+    rows = list(measured)
+    if not rows:
+        return guess
+    constant = sum(row[0] for row in rows) / len(rows)
+    size = sum(row[2] for row in rows)
+    return CostModel(constant, sum(row[1] for row in rows) / size if size else guess.per_byte)
+
+
+def expected_cost(results: Path, model: str, model_key: str, rows: list[ManifestRow]) -> CostModel:
+    """The cost of an image, from the ledger's seconds under this model key where there are any."""
+    sizes = {row.image_id: row.size for row in rows}
+    measured = []
+    try:
+        with (results / "ledger.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                detected = row["status"] == OK and row["model_key"] == model_key
+                if detected and row["image_id"] in sizes:
+                    fixed = float(row["seconds_encoding"]) + float(row["seconds_decoding"])
+                    growing = float(row["seconds_postprocessing"])
+                    measured.append((fixed, growing, sizes[row["image_id"]]))
+    except (OSError, KeyError, TypeError, ValueError, csv.Error):
+        pass
+    return fit_cost(measured, guess_cost(model))

@@ -1,0 +1,87 @@
+"""Where an image shows more than its background, to leave out prompts that cannot find anything."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+_BINS = 64  # of a colour histogram, along each channel
+# At most four fifths of an image are taken to be objects: the fifth nearest the background's
+# colour is noise, of which half a normal distribution has 0.253 sigma at the 20th percentile.
+_NOISE_PERCENTILE, _NOISE_SIGMAS = 20, 0.253
+_SIGMAS = 3.0
+_LEAST_CONTRAST = 2.0  # of 255: what JPEG adds to a flat background
+_MOST_CONTRAST = 40.0  # of 255: where objects would have to differ by more, no background is clear
+
+
+class Foreground:
+    """Tells which points of an image have anything near them that differs from the background.
+
+    The background is the most frequent colour, whatever the look-up table. An image without a
+    clear background (inverted, full of objects, or very noisy) has foreground everywhere.
+
+    Args:
+        rgb: (height, width, 3) uint8.
+        longest_side: pixels; a larger image is looked at in this size, as the model sees it.
+    """
+
+    def __init__(self, rgb: np.ndarray, longest_side: int) -> None:
+        self._size = rgb.shape[:2]
+        scale = longest_side / max(self._size)
+        if scale < 1:
+            height, width = (max(1, round(n * scale)) for n in self._size)
+            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+        self._counts = cv2.integral(_foreground(cv2.GaussianBlur(rgb, (0, 0), 1)))
+
+    def is_in_cells(self, grid: np.ndarray, crop_box: list[int]) -> np.ndarray:
+        """Whether each prompt of a crop has foreground in its cell of the prompt grid.
+
+        Args:
+            grid: (n, 2), x and y from 0 to 1, a square grid over the crop.
+            crop_box: x0, y0, x1, y1 of the crop in the image.
+
+        Returns:
+            (n,) bool.
+        """
+        corner, end = np.reshape(crop_box, (2, 2))
+        return self.is_near(grid * (end - corner) + corner, (end - corner) / (2 * len(grid) ** 0.5))
+
+    def is_near(self, points: np.ndarray, reach: tuple[float, float] | np.ndarray) -> np.ndarray:
+        """Whether each point has foreground within reach.
+
+        Args:
+            points: (n, 2), x and y in pixels of the image.
+            reach: how far to look to the left and right, and up and down, in pixels.
+
+        Returns:
+            (n,) bool.
+        """
+        height, width = (n - 1 for n in self._counts.shape)
+        scale = np.array([width / self._size[1], height / self._size[0]])
+        low = np.floor((points - reach) * scale).astype(int)
+        high = np.ceil((points + reach) * scale).astype(int)
+        x0, y0 = np.clip(low, 0, [width, height]).T
+        x1, y1 = np.clip(high, 0, [width, height]).T
+        counts = self._counts
+        return counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] > 0
+
+
+def _foreground(rgb: np.ndarray) -> np.ndarray:
+    """Pixels that differ from the background by more than its noise: uint8, 0 or 1."""
+    background = _most_frequent_color(rgb)
+    if background.max() > rgb.max(axis=2).mean():
+        return np.ones(rgb.shape[:2], np.uint8)
+    contrast = np.abs(rgb - background).max(axis=2)
+    noise = np.percentile(contrast, _NOISE_PERCENTILE) / _NOISE_SIGMAS
+    if _SIGMAS * noise > _MOST_CONTRAST:
+        return np.ones(rgb.shape[:2], np.uint8)
+    return (contrast > max(_LEAST_CONTRAST, _SIGMAS * noise)).astype(np.uint8)
+
+
+def _most_frequent_color(rgb: np.ndarray) -> np.ndarray:
+    """The mean colour, (3,) float32, of the fullest bin of the colour histogram."""
+    histogram = cv2.calcHist([rgb], [0, 1, 2], None, [_BINS] * 3, [0, 256] * 3)
+    bin_size = 256 // _BINS
+    lowest = np.array(np.unravel_index(histogram.argmax(), histogram.shape)) * bin_size
+    inside = ((rgb >= lowest) & (rgb < lowest + bin_size)).all(axis=2)
+    return rgb[inside].mean(axis=0, dtype=np.float32)

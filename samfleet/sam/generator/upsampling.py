@@ -1,0 +1,299 @@
+"""Masks at image size from low-resolution logits, without resizing whole frames.
+
+Where the whole window of logits that a cell depends on (see ``geometry``) lies above every
+threshold, so do the cell's pixels, and likewise below. Only the cells in between, those along the
+outlines, are resized.
+
+They are resized with arithmetic of our own, whose rounding error has a bound. Where bits must not
+differ, a pixel closer to a threshold than the bound is taken from the library's own resize. Pixels
+of many masks share one frame for that, since their windows seldom overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import torch
+
+from samfleet.sam.generator.geometry import Axis, Geometry, cut_axis
+
+# Bound on the difference of two ways to resize, in units of a window's largest logit: some thirty
+# roundings of 2**-24 each.
+ROUNDING = 2e-6
+# Float32 weights may add up to a little more than one.
+MARGIN = 1e-5
+# What fits a core's cache, or keeps a GPU busy.
+CELLS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 20}
+MASKS_AT_ONCE = {"cpu": 16, "cuda": 192}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of several masks, sorted by mask; each field (cells,) int64."""
+
+    mask: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
+
+    def part(self, index: slice | torch.Tensor) -> Cells:
+        return Cells(self.mask[index], self.row[index], self.column[index])
+
+
+@dataclass(frozen=True)
+class CellMasks:
+    """Masks of one batch, as whole cells and the pixels of the cells along outlines.
+
+    Attributes:
+        whole: (masks, rows of cells, columns of cells) bool, cells that lie inside.
+        outline: the cells along outlines.
+        pixels: (rows, columns, cells) bool, the pixels of ``outline``.
+        boxes: (masks, 4) int64, x0 y0 x1 y1, both ends inside; zeros for an empty mask.
+        stability: (masks,) float32, NaN where nothing lies above the lower threshold.
+    """
+
+    whole: torch.Tensor
+    outline: Cells
+    pixels: torch.Tensor
+    boxes: torch.Tensor
+    stability: torch.Tensor
+
+
+class Upsampler:
+    """Masks, stability scores and boxes of low-resolution logits, for one geometry.
+
+    Args:
+        geometry: the sizes.
+        mask_threshold: logits above it are inside.
+        stability_score_offset: how far the threshold is moved for the stability score.
+        device: where the logits will be.
+        exact: whether pixels are to be those of ``Sam.postprocess_masks`` to the last bit.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        mask_threshold: float,
+        stability_score_offset: float,
+        device: torch.device,
+        exact: bool = True,
+    ) -> None:
+        self.geometry = geometry
+        threads = torch.get_num_threads()
+        self.y, self.x = (cut_axis(geometry, dim, device, threads) for dim in (0, 1))
+        self.thresholds = (
+            mask_threshold,
+            mask_threshold + stability_score_offset,
+            mask_threshold - stability_score_offset,
+        )
+        self.exact = exact
+
+    def masks(self, logits: torch.Tensor) -> CellMasks:
+        """Thresholds (masks, height, width) float32 logits at image size."""
+        whole, outline = self._classify(logits)
+        pixels, counts = self._outline_pixels(logits, outline)
+        per_row, per_column = self._count_pixels(whole)
+        area = (per_row.long() * self.y.count).sum(1)
+        intersection, union = (
+            area.index_add(0, outline.mask, count).to(torch.int32) for count in counts[1:]
+        )
+        rows, columns = (reduce(torch.bitwise_or, pixels.unbind(dim)) for dim in (1, 0))
+        top, bottom = _extent(self.y, per_row > 0, outline.mask, outline.row, rows)
+        left, right = _extent(self.x, per_column > 0, outline.mask, outline.column, columns)
+        boxes = torch.stack([left, top, right, bottom], 1) * (right >= left)[:, None]
+        return CellMasks(whole, outline, pixels, boxes.long(), intersection / union)
+
+    def _classify(self, logits: torch.Tensor) -> tuple[torch.Tensor, Cells]:
+        """Cells above every threshold, and cells neither above nor below every one."""
+        high, low = max(self.thresholds), min(self.thresholds)
+        whole, outlines = [], []
+        for part in _split(logits, MASKS_AT_ONCE):
+            above = _above(part, high + MARGIN * abs(high))
+            above = self._over_windows(above, torch.bitwise_and)
+            not_below = _above(part, low - MARGIN * abs(low))
+            not_below = self._over_windows(not_below, torch.bitwise_or)
+            outlines.append(_nonzero(not_below & ~above, first=sum(map(len, whole))))
+            whole.append(above)
+        mask, row, column = (torch.cat(index) for index in zip(*outlines, strict=True))
+        return torch.cat(whole), Cells(mask, row, column)
+
+    def _over_windows(self, levels: torch.Tensor, combine: Callable) -> torch.Tensor:
+        """Combines (masks, height, width) bool over the window of every cell."""
+        for dim, axis in ((1, self.y), (2, self.x)):
+            first, last = levels.narrow(dim, 0, 1), levels.narrow(dim, -1, 1)
+            levels = torch.cat([first, levels] + [last] * (axis.window - 1), dim)
+            combined = levels.narrow(dim, 0, axis.logits + 1)
+            for offset in range(1, axis.window):
+                combined = combine(combined, levels.narrow(dim, offset, axis.logits + 1))
+            levels = combined
+        return levels
+
+    def _count_pixels(self, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels of whole cells, by row and by column of cells: (masks, cells) float32."""
+        rows, columns = [], []
+        for part in _split(whole, MASKS_AT_ONCE):
+            # By way of bytes, since torch is several times slower at converting booleans.
+            flags = part.view(torch.uint8).to(torch.float32)
+            rows.append(flags @ self.x.count.to(torch.float32))
+            columns.append(self.y.count.to(torch.float32) @ flags)
+        return torch.cat(rows), torch.cat(columns)
+
+    def _outline_pixels(
+        self, logits: torch.Tensor, outline: Cells
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Resizes cells.
+
+        Returns:
+            (rows, columns, cells) bool, whether a pixel lies inside, and (thresholds, cells)
+            int64, how many pixels of a cell lie above each threshold.
+        """
+        pixels, counts, unsure = [], [], []
+        for chosen in _split(torch.arange(len(outline.mask), device=logits.device), CELLS_AT_ONCE):
+            values, tolerance = self._resize(logits, outline.part(chosen))
+            above = self._levels(values, tolerance)
+            pixels.append(above[0])
+            counts.append(above.sum((1, 2)))
+            if self.exact:
+                level, y, x, cell = _nonzero(self._levels(values, -tolerance).bitwise_xor_(above))
+                unsure.append((level, y, x, chosen[cell]))
+        pixels, counts = torch.cat(pixels, -1), torch.cat(counts, -1)
+        if self.exact:
+            level, y, x, cell = (torch.cat(index) for index in zip(*unsure, strict=True))
+            values = self._library_pixels(logits, outline.part(cell), y, x)
+            above = values > logits.new_tensor(self.thresholds)[level]
+            pixels[y[level == 0], x[level == 0], cell[level == 0]] = above[level == 0]
+            counts.index_put_((level, cell), above.long(), accumulate=True)
+        return pixels, counts
+
+    def _levels(self, values: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
+        """Whether values lie above each threshold by a tolerance: (thresholds, *values) bool."""
+        levels = values.new_empty((len(self.thresholds), *values.shape), dtype=torch.bool)
+        for level, threshold in zip(levels, self.thresholds, strict=True):
+            torch.gt(values, threshold + tolerance, out=level)
+        return levels
+
+    def _resize(self, logits: torch.Tensor, cells: Cells) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values of cells, (rows, columns, cells) float32, and their tolerance, (cells,)."""
+        window, _, _ = self._window(logits, cells)
+        weights = self.x.weights[..., cells.column]
+        lines = window[None, :, 0] * weights[:, None, 0]
+        for offset in range(1, self.x.window):
+            lines.addcmul_(window[None, :, offset], weights[:, None, offset])
+        weights = self.y.weights[..., cells.row]
+        values = lines[:, 0] * weights[:, None, 0]
+        for offset in range(1, self.y.window):
+            values.addcmul_(lines[:, offset], weights[:, None, offset])
+        return values, window.abs().amax((0, 1)) * (ROUNDING if self.exact else 0.0)
+
+    def _window(
+        self, logits: torch.Tensor, cells: Cells
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The logits that cells depend on, (rows, columns, cells), and where these lie."""
+        rows, columns = self.y.neighbours(cells.row), self.x.neighbours(cells.column)
+        return logits[cells.mask, rows[:, None], columns[None]], rows, columns
+
+    def _library_pixels(
+        self, logits: torch.Tensor, cells: Cells, y: torch.Tensor, x: torch.Tensor
+    ) -> torch.Tensor:
+        """Pixels of cells as ``Sam.postprocess_masks`` computes them, to the last bit.
+
+        Args:
+            cells: the cells, of which one may occur several times.
+            y, x: (cells,) int64, a pixel within each.
+
+        Returns:
+            (cells,) float32.
+        """
+        window, rows, columns = self._window(logits, cells)
+        places = (rows[:, None] * self.x.logits + columns[None]).flatten(0, 1)
+        frames, frame = _share_frames(
+            window.flatten(0, 1).cpu().numpy(),
+            places.cpu().numpy(),
+            cells.mask.cpu().numpy(),
+            self.y.logits * self.x.logits,
+        )
+        frames = frames.reshape(-1, self.y.logits, self.x.logits)
+        y, x = y + self.y.start[cells.row], x + self.x.start[cells.column]
+        values = logits.new_empty(len(y))
+        for first in range(0, len(frames), self.geometry.masks_per_prompt):
+            part = torch.as_tensor(frames[first : first + self.geometry.masks_per_prompt])
+            resized = self.geometry.resize(part.to(logits.device))
+            chosen = np.flatnonzero((frame >= first) & (frame < first + len(part)))
+            index = torch.as_tensor(frame[chosen] - first, device=logits.device)
+            chosen = torch.as_tensor(chosen, device=logits.device)
+            values[chosen] = resized[index, y[chosen], x[chosen]]
+        return values
+
+
+def _share_frames(
+    values: np.ndarray, places: np.ndarray, owners: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lays windows into frames, as few as keep different owners' windows from overlapping.
+
+    Args:
+        values, places: (n, windows), what to write and where.
+        owners: (windows,) the mask of each window. Windows of one mask agree where they overlap.
+        size: places in a frame.
+
+    Returns:
+        (frames, size) and, for every window, its frame.
+    """
+    frames, taken = [], []
+    frame = np.zeros(len(owners), dtype=np.int64)
+    for owner in np.unique(owners):
+        windows = np.flatnonzero(owners == owner)
+        place = places[:, windows]
+        free = (i for i, flags in enumerate(taken) if not flags[place].any())
+        chosen = next(free, len(taken))
+        if chosen == len(taken):
+            frames.append(np.zeros(size, values.dtype))
+            taken.append(np.zeros(size, bool))
+        frames[chosen][place] = values[:, windows]
+        taken[chosen][place] = True
+        frame[windows] = chosen
+    return np.array(frames, values.dtype).reshape(-1, size), frame
+
+
+def _split(values: torch.Tensor, at_once: dict[str, int]) -> tuple[torch.Tensor, ...]:
+    return values.split(at_once[values.device.type])
+
+
+def _above(logits: torch.Tensor, threshold: float) -> torch.Tensor:
+    if logits.device.type == "cpu":
+        # numpy is several times faster than torch at this on a CPU.
+        return torch.from_numpy(logits.numpy() > np.float32(threshold))
+    return logits > threshold
+
+
+def _nonzero(flags: torch.Tensor, first: int = 0) -> tuple[torch.Tensor, ...]:
+    """Indices of what is true, those of the first dimension counted from ``first``."""
+    if flags.device.type == "cpu":
+        # And at this.
+        index = torch.from_numpy(np.flatnonzero(flags.numpy()))
+        indices = torch.unravel_index(index, flags.shape)
+    else:
+        indices = flags.nonzero(as_tuple=True)
+    return indices[0] + first, *indices[1:]
+
+
+def _extent(
+    axis: Axis, whole: torch.Tensor, mask: torch.Tensor, cell: torch.Tensor, lines: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and last pixel of each mask along one axis, (masks,) int32.
+
+    Args:
+        whole: (masks, cells of the axis) bool, lines of cells that hold a whole one.
+        mask, cell: (k,) int64, the cells along outlines.
+        lines: (pixels of a cell, k) bool, lines of these cells that hold a pixel.
+    """
+    whole = whole & (axis.count > 0)
+    first = torch.where(whole, axis.start, axis.pixels).amin(1)
+    last = torch.where(whole, axis.start + axis.count - 1, -1).amax(1)
+    # In int32, which torch reduces a hundred times faster than int64 on a CPU.
+    offset = torch.arange(len(lines), dtype=torch.int32, device=cell.device)[:, None]
+    pixel = axis.start[cell] + offset
+    first.scatter_reduce_(0, mask, torch.where(lines, pixel, axis.pixels).amin(0), "amin")
+    last.scatter_reduce_(0, mask, torch.where(lines, pixel, -1).amax(0), "amax")
+    return first, last

@@ -1,0 +1,259 @@
+"""The configuration: the schema's defaults, errors that name the key, and its documentation."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from samfleet.config.reference import reference_table
+from samfleet.config.schema import ConfigError, complete_config, read_config, schema
+from samfleet.images.display import COLORMAPS
+from samfleet.resources import ROOT
+from samfleet.summary.filtering import FILTERS
+from tests.builders import schema_leaves, setting
+
+CONFIG = ROOT / "config"
+
+WRONG = [
+    ("images", 3),
+    ("images", ""),
+    ("evaluation.labels", 3),
+    ("evaluation.sparse", "yes"),
+    ("image", "tif"),
+    ("image.suffixes", []),
+    ("image.suffixes", ".tif"),
+    ("image.suffixes", ["tif"]),
+    ("image.page", -1),
+    ("image.page", "first"),
+    ("image.max_pixels", 0),
+    ("display.channel", -1),
+    ("display.channel", "red"),
+    ("display.colormap", "grey"),
+    ("display.percentiles", [1]),
+    ("display.percentiles", [1, 2, 3]),
+    ("display.percentiles", [-1, 50]),
+    ("display.percentiles", [50, 101]),
+    ("display.percentiles", [99, 1]),
+    ("display.percentiles", [50, 50]),
+    ("display.percentiles", [50, float("nan")]),
+    ("sam", ["model"]),
+    ("sam.model", "vit_x"),
+    ("sam.checkpoint", 1),
+    ("sam.cache_folder", 1),
+    ("sam.precision", "double"),
+    ("sam.points_per_side", 0),
+    ("sam.points_per_side", 1.5),
+    ("sam.points_per_side", True),
+    ("sam.points_per_batch", 0),
+    ("sam.pred_iou_thresh", 1.1),
+    ("sam.pred_iou_thresh", "0,75"),
+    ("sam.stability_score_thresh", -0.1),
+    ("sam.stability_score_offset", 0),
+    ("sam.stability_score_offset", float("inf")),
+    ("sam.box_nms_thresh", 2),
+    ("sam.crop_n_layers", 5),
+    ("sam.crop_nms_thresh", -1),
+    ("sam.crop_overlap_ratio", 1),
+    ("sam.crop_n_points_downscale_factor", 0),
+    ("sam.min_mask_region_area", -1),
+    ("sam.skip_background", 1),
+    ("fluorescence.channel", -1),
+    ("fluorescence.channel", "violet"),
+    ("fluorescence.white", 0),
+    ("fluorescence.white", float("nan")),
+    ("fluorescence.min_predicted_iou", 1.5),
+    ("fluorescence.min_stability_score", -1),
+    ("fluorescence.min_area", -1),
+    ("fluorescence.max_area", 0),
+    ("fluorescence.min_mean_intensity", 256),
+    ("fluorescence.min_mean_intensity", float("nan")),
+    ("fluorescence.max_overlap", 1.01),
+    ("device", "gpu"),
+    ("devices", "gpu0"),
+    ("devices", ["a", "a"]),
+    ("devices", ["a b"]),
+    ("shard.min_seconds", -1),
+    ("shard.threads", 0),
+    ("shard.mem_mb", 0),
+    ("shard.flush_seconds", -1),
+    ("on_error", "ignore"),
+    ("retry_failed", "yes please"),
+    ("rehash", 1),
+]
+
+
+def value_of(config: dict, key: str) -> object:
+    for name in key.split("."):
+        config = config[name]
+    return config
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG)
+def test_a_wrong_value_is_refused_by_the_name_of_its_key(key, value):
+    with pytest.raises(ConfigError, match=rf"\n  {key}(\.\d)?: "):
+        complete_config(setting(key, value))
+
+
+def test_every_key_has_a_wrong_value_in_these_tests():
+    assert {key for key, _ in WRONG} >= set(schema_leaves())
+
+
+def test_images_must_be_set():
+    for config in ({}, {"images": None}):
+        with pytest.raises(ConfigError, match=r"\n  images: "):
+            complete_config(config)
+
+
+def test_unknown_keys_are_refused_with_those_that_are_known():
+    with pytest.raises(ConfigError) as error:
+        complete_config({"images": "x", "imges": 1, "sam": {"points": 3}})
+    assert "2 errors" in str(error.value)
+    assert "unknown key: imges (known: images, image," in str(error.value)
+    assert "unknown key in sam: points (known: model," in str(error.value)
+
+
+def test_all_errors_are_in_one_message():
+    with pytest.raises(ConfigError) as error:
+        complete_config({"images": "x", "device": "gpu", "sam": {"points_per_side": 0}})
+    assert "device: 'gpu'" in str(error.value)
+    assert "sam.points_per_side: 0" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "other"),
+    [
+        ({"fluorescence": {"min_area": 11, "max_area": 10}}, "min_area", "fluorescence.max_area"),
+        ({"fluorescence": {"min_predicted_iou": 0.7}}, "min_predicted_iou", "sam.pred_iou_thresh"),
+        (
+            {"fluorescence": {"min_stability_score": 0.7}},
+            "min_stability_score",
+            "sam.stability_score_thresh",
+        ),
+        (
+            {
+                "sam": {
+                    "points_per_side": 7,
+                    "crop_n_layers": 3,
+                    "crop_n_points_downscale_factor": 2,
+                }
+            },
+            "points_per_side",
+            "sam.crop_n_points_downscale_factor",
+        ),
+        ({"sam": {"precision": "bf16"}, "device": "cpu"}, "precision", "device"),
+        ({"sam": {"precision": "tf32"}, "devices": ["a"]}, "precision", "devices"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_both_named(config, key, other):
+    with pytest.raises(ConfigError) as error:
+        complete_config({"images": "x", **config})
+    assert f".{key}: " in str(error.value)
+    assert other in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"fluorescence": {"min_area": 10, "max_area": 10}},
+        {"fluorescence": {"min_predicted_iou": 0.75, "min_stability_score": 0.75}},
+        {"sam": {"points_per_side": 8, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2}},
+        {"sam": {"precision": "bf16"}},
+    ],
+)
+def test_limits_may_meet(config):
+    complete_config({"images": "x", **config})
+
+
+def test_what_is_not_set_has_the_schemas_default():
+    config = complete_config({"images": "x"})
+    for key, part in schema_leaves().items():
+        assert value_of(config, key) == part.get("default", "x"), key
+    assert complete_config(config) == config
+
+
+@pytest.mark.parametrize("key", [*schema_leaves(), "image", "display", "sam", "fluorescence"])
+def test_a_key_without_a_value_means_its_default(key):
+    if key != "images":
+        assert complete_config(setting(key, None)) == complete_config({"images": "x"})
+
+
+def test_the_defaults_are_those_of_the_script_that_this_began_with():
+    config = complete_config({"images": "x"})
+    sam, fluorescence = config["sam"], config["fluorescence"]
+    assert sam["model"] == "vit_h"
+    assert sam["points_per_side"] == 64
+    assert (sam["pred_iou_thresh"], sam["stability_score_thresh"]) == (0.75, 0.75)
+    assert sam["min_mask_region_area"] == 100
+    assert fluorescence["min_mean_intensity"] == 8.1
+    assert (fluorescence["min_area"], fluorescence["max_area"]) == (1500, 150000)
+    assert fluorescence["max_overlap"] == 0.5
+
+
+def test_one_number_has_one_form_however_it_is_written():
+    config = complete_config(
+        {"images": "x", "sam": {"points_per_side": 32.0, "stability_score_offset": 1}}
+        | {"fluorescence": {"channel": 1.0, "white": 4095}}
+    )
+    values = [
+        config["sam"]["points_per_side"],
+        config["sam"]["stability_score_offset"],
+        config["fluorescence"]["channel"],
+        config["fluorescence"]["white"],
+    ]
+    assert [repr(value) for value in values] == ["32", "1.0", "1", "4095.0"]
+
+
+def test_completing_changes_neither_its_input_nor_the_defaults():
+    given = {"images": "x", "sam": {"model": "tiny"}}
+    before = copy.deepcopy(given)
+    complete_config(given)["image"]["suffixes"].append(".xyz")
+    assert given == before
+    assert ".xyz" not in complete_config(given)["image"]["suffixes"]
+
+
+def test_a_faulty_file_is_named(tmp_path):
+    for content in ("images: [", "just text", "images: x\nfoo: 1", b"images: \xff"):
+        path = tmp_path / "my.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(ConfigError, match=r"my\.yaml: "):
+            read_config(path)
+    with pytest.raises(ConfigError, match=r"none\.yaml: "):
+        read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_configurations_that_come_with_samfleet_are_valid(path):
+    if path.name != "config.schema.yaml":
+        assert read_config(path)["images"]
+
+
+def test_the_schema_offers_the_colormaps_that_there_are():
+    assert schema_leaves()["display.colormap"]["enum"] == list(COLORMAPS)
+
+
+def test_every_filter_is_a_key_of_fluorescence():
+    assert set(FILTERS) < set(schema()["properties"]["fluorescence"]["properties"])
+
+
+def test_every_key_of_the_schema_is_described():
+    undescribed = [key for key, part in schema_leaves().items() if not part.get("description")]
+    assert undescribed == []
+
+
+def test_the_readme_documents_exactly_the_schemas_keys_and_defaults():
+    table = [line for line in (CONFIG / "README.md").read_text().splitlines() if line[:1] == "|"]
+    assert table == reference_table().splitlines()
+    rows = {line.split("`")[1]: line.split(" | ")[2] for line in table[2:]}
+    for key, part in schema_leaves().items():
+        if "default" in part:
+            assert yaml.safe_load(rows[key].strip("`")) == part["default"]
+        else:
+            assert rows[key] == "must be set"
+
+
+def test_the_table_of_keys_is_printed_by_the_module():
+    command = [sys.executable, "-m", "samfleet.config.reference"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CONFIG.parent)
+    assert printed.stdout == reference_table()

@@ -1,0 +1,447 @@
+"""A shard on one device: what is stored of each image, whatever happens on the way."""
+
+import csv
+import json
+import logging
+import os
+import signal
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from samfleet.detection import job as detection
+from samfleet.detection.job import DeviceError, PlanError, detect_shard
+from samfleet.detection.stopping import Stopped
+from samfleet.detection.workers import Task
+from samfleet.devices.lease import LeaseError
+from samfleet.devices.visible import Device
+from samfleet.digests import image_id
+from samfleet.files import TableError
+from samfleet.images.reading import read_image
+from samfleet.plan.planning import make_plan
+from samfleet.results import done_file, shard_file, store_folder
+from samfleet.sam.masks.records import FoundMasks
+from samfleet.sam.model_key import configured_model_key
+from samfleet.store.index import read_stored_images
+from samfleet.store.segments import read_segment, rebuild_index
+from tests.builders import disc, found_masks, make_config
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+MASK = disc(40, 50, 20, 25, 10)
+
+
+class InlineWorkers:
+    """Workers whose calls are done at once in this process."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def submit(self, function, *arguments) -> Task:
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return Task(function, arguments, future)
+
+    def result(self, task: Task) -> object:
+        return task.future.result()
+
+    def __enter__(self) -> "InlineWorkers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Generator:
+    """A mask generator that finds one disc, after calling `before` with the image's number."""
+
+    points_per_batch = 8
+    sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=1024))
+    crop_n_layers, crop_overlap_ratio = 0, 512 / 1500
+
+    def __init__(self, before=lambda number, points_per_batch: None):
+        self.before = before
+        self.seconds = {"encoding": 1.0, "decoding": 2.0, "postprocessing": 3.0}
+        self.shown: list[np.ndarray] = []
+        self.batches: list[int] = []
+
+    def find(self, rgb: np.ndarray, points_per_batch: int) -> FoundMasks:
+        self.batches.append(points_per_batch)
+        self.before(len(self.shown), points_per_batch)
+        self.shown.append(rgb)
+        return found_masks(MASK)
+
+
+class Job:
+    """A planned shard of three images and what a job makes of it."""
+
+    def __init__(self, folder: Path, monkeypatch):
+        self.folder, self.monkeypatch = folder, monkeypatch
+        self.images, self.results = folder / "images", folder / "results"
+        self.images.mkdir()
+        for number, name in enumerate("abc"):
+            self.image(f"{name}.png", 50 + number)
+        (folder / "weights.pth").write_bytes(b"weights")
+
+    def image(self, name: str, value: int) -> bytes:
+        pixels = np.full((40, 50), value, np.uint8)
+        pixels[0] = 200
+        data = cv2.imencode(".png", pixels)[1].tobytes()
+        (self.images / name).write_bytes(data)
+        return data
+
+    def id(self, name: str) -> str:
+        return image_id((self.images / name).read_bytes())
+
+    def config(self, **sections) -> dict:
+        sam = {"checkpoint": str(self.folder / "weights.pth")}
+        return make_config(self.images, **{"device": "cpu", "sam": sam} | sections)
+
+    def plan(self) -> None:
+        self.key = configured_model_key(self.config(), self.results)
+        self.last = make_plan(self.config(), self.results, self.key, 1)
+
+    def detect(self, generator: Generator | None = None, load=None, **sections) -> Generator:
+        generator = generator or Generator()
+        self.monkeypatch.setattr(detection, "_load_generator", load or (lambda *_: generator))
+        # every job is a process of its own: it inherits no device from the one before
+        self.monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        detect_shard(
+            self.config(**sections),
+            self.results,
+            root=self.images,
+            shard_list=shard_file(self.results, self.last.id, "0001"),
+            done=self.done,
+            store=self.store,
+            threads=1,
+        )
+        return generator
+
+    @property
+    def done(self) -> Path:
+        return done_file(self.results, self.last.id, "0001")
+
+    @property
+    def store(self) -> Path:
+        return store_folder(self.results, self.key)
+
+    def stored(self) -> dict[str, str]:
+        rebuild_index(self.store)
+        return {name: image.status for name, image in read_stored_images(self.store).items()}
+
+    def rows(self) -> list[dict]:
+        segments = sorted(self.store.glob("*.parquet"))
+        return [r for path in segments for group in read_segment(path) for r in group.to_pylist()]
+
+    def ledger(self) -> list[dict]:
+        rows = []
+        for path in sorted((self.results / "ledger").glob("*.csv")):
+            with path.open(newline="") as file:
+                rows.extend(csv.DictReader(file))
+        return rows
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    monkeypatch.setattr(detection, "Workers", InlineWorkers)
+    monkeypatch.setattr(detection, "lease_folder", lambda: tmp_path / "locks" / "job")
+    (tmp_path / "locks").mkdir(mode=0o700)
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.setenv(name, "")
+    planned = Job(tmp_path, monkeypatch)
+    planned.plan()
+    yield planned
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_every_image_of_a_shard_is_stored_with_what_was_measured(job):
+    job.detect()
+    assert job.stored() == {job.id(f"{name}.png"): "ok" for name in "abc"}
+    rows = {row["image_id"]: row for row in job.rows()}
+    row = rows[job.id("b.png")]
+    assert (row["area"], row["intensity_mean"]) == (MASK.sum(), [51.0] * 3)
+    assert (row["background"], row["image_maximum"]) == ([51.0] * 3, [200.0] * 3)
+    assert (row["width"], row["height"], row["dtype"]) == (50, 40, "uint8")
+    assert row["plan"] == job.last.id
+
+
+def test_the_record_of_a_shard_is_written_at_its_end(job):
+    job.detect()
+    record = json.loads(job.done.read_text())
+    assert (record["images"], record["detected"], record["failed"]) == (3, 3, 0)
+    assert len(list(job.store.glob("*.parquet"))) == 1
+
+
+def test_the_ledger_has_a_row_for_every_detection(job):
+    job.detect()
+    assert sorted(row["image_id"] for row in job.ledger()) == sorted(job.stored())
+    for row in job.ledger():
+        seconds = [row[f"seconds_{n}"] for n in ("encoding", "decoding", "postprocessing")]
+        assert seconds == ["1.0", "2.0", "3.0"]
+        assert (row["device"], row["points_per_batch"]) == ("cpu", "8")
+        assert float(row["seconds_reading"]) > 0
+        assert float(row["seconds_measuring"]) > 0
+
+
+def test_a_job_says_how_long_its_device_had_no_work(job, monkeypatch, caplog):
+    """Two seconds of work an image, one of waiting for it to be read and one behind."""
+    caplog.set_level(logging.INFO)
+    clock = [0.0]
+
+    def work(*_):
+        clock[0] += 2
+
+    class SlowWorkers(InlineWorkers):
+        def result(self, task: Task) -> object:
+            clock[0] += 1
+            return super().result(task)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(detection, "Workers", SlowWorkers)
+    job.detect(Generator(work))
+    record = json.loads(job.done.read_text())
+    # the last image is measured when the device is done with all
+    assert (record["seconds"], record["device_idle"]) == (11.0, round(1 - 6 / 11, 3))
+    assert "the device had work for 6.0 s of 11.0 s: 45.5 % idle" in caplog.text
+    assert [row["seconds_waiting"] for row in job.ledger()] == ["2.0", "2.0", "2.0"]
+
+
+def test_without_masks_to_look_for_a_device_is_neither_idle_nor_busy(job):
+    for name in "abc":
+        (job.images / f"{name}.png").unlink()
+    job.detect()
+    assert json.loads(job.done.read_text())["device_idle"] is None
+
+
+def test_a_job_without_memory_to_measure_says_so(job, monkeypatch):
+    def exhausted(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(detection, "measure_found", exhausted)
+    job.detect()
+    rows = job.rows()
+    assert {(row["status"], row["transient"]) for row in rows} == {("out_of_memory", True)}
+
+
+def test_the_first_images_are_read_while_the_model_is_loaded(job, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        detection, "read_image", lambda path, *_: read.append(path) or read_image(path, *_)
+    )
+    generator = Generator()
+
+    def load(*_):
+        assert len(read) == 3
+        return generator
+
+    job.detect(generator, load)
+    assert len(generator.shown) == len(read) == 3
+
+
+def test_what_the_store_holds_is_not_detected_again(job):
+    job.detect()
+    assert job.detect().shown == []
+    assert job.done.exists()
+    assert len(job.ledger()) == 3
+
+
+def test_the_work_is_the_same_with_real_workers(job, monkeypatch):
+    from samfleet.detection.workers import Workers
+
+    monkeypatch.setattr(detection, "Workers", Workers)
+    job.detect()
+    assert set(job.stored().values()) == {"ok"}
+    assert len(job.rows()) == 3
+
+
+def test_an_image_that_is_replaced_meanwhile_is_stored_as_what_was_read(job):
+    planned = job.id("b.png")
+    job.image("b.png", 99)
+    job.detect()
+    stored = job.stored()
+    assert (stored[planned], stored[job.id("b.png")]) == ("changed", "ok")
+    reason = next(row["reason"] for row in job.rows() if row["image_id"] == planned)
+    assert job.id("b.png") in reason
+
+
+def test_images_that_swap_their_content_meanwhile_are_both_detected(job):
+    a, b = job.images / "a.png", job.images / "b.png"
+    content = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(content)
+    job.detect()
+    assert set(job.stored().values()) == {"ok"}
+
+
+def test_an_image_that_becomes_a_copy_of_another_is_detected_once(job):
+    planned = job.id("b.png")
+    (job.images / "b.png").write_bytes((job.images / "a.png").read_bytes())
+    generator = job.detect()
+    assert job.stored()[planned] == "changed"
+    assert [row["image_id"] for row in job.rows()].count(job.id("a.png")) == 1
+    assert len(generator.shown) == 3
+
+
+def test_an_image_that_is_gone_is_unreadable_and_costs_no_other(job):
+    planned = job.id("b.png")
+    (job.images / "b.png").unlink()
+    job.detect()
+    stored = job.stored()
+    assert stored.pop(planned) == "unreadable"
+    assert set(stored.values()) == {"ok"}
+    assert json.loads(job.done.read_text())["failed"] == 1
+
+
+def test_an_error_costs_its_image_alone_and_is_said_in_words(job):
+    def fail(number, _):
+        if number == 1 and len(generator.batches) == 2:
+            raise LookupError("of the second")
+
+    generator = Generator(fail)
+    job.detect(generator)
+    assert sorted(job.stored().values()) == ["error", "ok", "ok"]
+    (failed,) = [row for row in job.rows() if row["status"] == "error"]
+    assert (failed["reason"], failed["transient"]) == ("LookupError: of the second", True)
+    assert len(job.detect().shown) == 1
+    assert set(job.stored().values()) == {"ok"}
+
+
+def test_out_of_memory_halves_the_prompts_per_batch_for_that_image(job):
+    def exhausted(number, points_per_batch):
+        if number == 0 and points_per_batch > 2:
+            raise torch.cuda.OutOfMemoryError
+
+    generator = job.detect(Generator(exhausted))
+    assert generator.batches == [8, 4, 2, 8, 8]
+    assert set(job.stored().values()) == {"ok"}
+    assert sorted(row["points_per_batch"] for row in job.ledger()) == ["2", "8", "8"]
+
+
+def test_out_of_memory_with_one_prompt_is_a_transient_failure(job):
+    def exhausted(number, _):
+        if len(generator.batches) <= 4:
+            raise torch.cuda.OutOfMemoryError
+
+    generator = Generator(exhausted)
+    job.detect(generator)
+    assert generator.batches == [8, 4, 2, 1, 8, 8]
+    (failed,) = [row for row in job.rows() if row["status"] != "ok"]
+    assert (failed["status"], failed["transient"]) == ("out_of_memory", True)
+
+
+def broken(number, _):
+    if number == 1:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+
+def test_a_device_that_fails_ends_the_job_and_is_left_out_of_the_plan(job):
+    with pytest.raises(DeviceError, match=r"device left on .* failed: CUDA error"):
+        job.detect(Generator(broken), device="auto", devices=["left", "right"])
+    assert not job.done.exists()
+    job.detect(device="auto", devices=["left", "right"])
+    assert json.loads(job.done.read_text())["device"] == "right"
+    assert set(job.stored().values()) == {"ok"}
+
+
+def test_when_every_device_failed_the_job_says_so(job):
+    for name in ("left", "right"):
+        with pytest.raises(DeviceError, match=name):
+            job.detect(Generator(broken), device="auto", devices=["left", "right"])
+    with pytest.raises(LeaseError, match="left, right failed in this plan"):
+        job.detect(device="auto", devices=["left", "right"])
+
+
+def test_the_leased_device_is_the_only_visible_one(job):
+    job.detect(device="auto", devices=["left", "right"])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "left"
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_cuda_without_a_device_is_an_error_and_auto_says_that_it_runs_on_the_cpu(job, caplog):
+    with pytest.raises(DeviceError, match="device: cuda is set, but"):
+        job.detect(device="cuda")
+    assert job.rows() == []
+    job.detect(device="auto")
+    assert "running on the CPU" in caplog.text
+    assert json.loads(job.done.read_text())["detected"] == 3
+
+
+def test_a_device_that_only_cuda_visible_devices_names_is_not_waited_for(job, caplog):
+    job.monkeypatch.setattr(detection, "visible_devices", lambda _: [Device("0", "0")])
+    job.monkeypatch.setattr(detection, "gpu_exists", lambda: False)
+    job.detect(device="auto")
+    assert "running on the CPU" in caplog.text
+    assert {row["device"] for row in job.ledger()} == {"cpu"}
+
+
+@pytest.mark.parametrize("config", [{"device": "cuda"}, {"devices": ["0"]}])
+def test_a_device_that_is_asked_for_or_pretended_is_believed(job, config):
+    job.monkeypatch.setattr(detection, "visible_devices", lambda _: [Device("0", "0")])
+    job.monkeypatch.setattr(detection, "gpu_exists", lambda: False)
+    job.detect(**{"device": "auto"} | config)
+    assert {row["device"] for row in job.ledger()} == {"0"}
+
+
+def test_an_image_too_narrow_for_sam_is_unsupported_for_good(job):
+    job.images.joinpath("b.png").write_bytes(cv2.imencode(".png", np.zeros((1, 2049), np.uint8))[1])
+    job.plan()
+    job.detect()
+    (failed,) = [row for row in job.rows() if row["status"] != "ok"]
+    assert (failed["status"], failed["transient"]) == ("unsupported", False)
+    assert "2049 x 1 pixels are too narrow" in failed["reason"]
+
+
+def test_a_configuration_that_changed_after_planning_is_refused(job):
+    (job.folder / "weights.pth").write_bytes(b"other weights")
+    with pytest.raises(PlanError, match="run snakemake again"):
+        job.detect()
+    assert job.rows() == []
+    assert not job.done.exists()
+
+
+def test_a_shard_list_that_lost_an_image_is_refused(job):
+    shard = shard_file(job.results, job.last.id, "0001")
+    shard.write_text("".join(shard.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(TableError, match=r"0001\.tsv: 2 of 3 images; delete it and run again"):
+        job.detect()
+    assert not job.done.exists()
+
+
+def test_a_signal_keeps_what_is_finished(job, caplog):
+    caplog.set_level(logging.WARNING)
+
+    def stop(number, _):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        job.detect(Generator(stop))
+    finished = len(job.stored())
+    assert 1 <= finished <= 2
+    assert not job.done.exists()
+    assert "stopped by SIGTERM" in caplog.text
+    assert len(job.detect().shown) == 3 - finished
+    assert set(job.stored().values()) == {"ok"}
+
+
+@pytest.mark.parametrize(("precision", "threads"), [("exact", 2), ("fast", 3)])
+def test_exact_masks_take_a_power_of_two_of_the_threads(monkeypatch, precision, threads):
+    monkeypatch.setattr(detection, "keep_freed_memory", lambda: None)
+    sam = {"model": "tiny", "precision": precision}
+    config = make_config(sam=sam)
+    before = torch.get_num_threads()
+    try:
+        detection._load_generator(config, detection._CPU, 3)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

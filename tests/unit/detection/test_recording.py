@@ -1,0 +1,116 @@
+"""Recording: results reach the disk as they come, in the store and in the job's ledger."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from samfleet.detection import recording
+from samfleet.detection.recording import Recorder
+from samfleet.store.index import segments_on_disk
+from samfleet.store.segments import read_segment
+from tests.builders import stored_rows
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "store" / "key"
+
+
+def make_recorder(tmp_path: Path, store: Path, flush_seconds: float = 1e9) -> Recorder:
+    return Recorder(tmp_path, store, "plan7", "0003", flush_seconds)
+
+
+def stored(store: Path) -> list[str]:
+    rows = [
+        row
+        for name in segments_on_disk(store)
+        for group in read_segment(store / name, ["image_id", "plan"])
+        for row in group.to_pylist()
+    ]
+    assert {row["plan"] for row in rows} <= {"plan7"}
+    return list(dict.fromkeys(row["image_id"] for row in rows))
+
+
+def ledger(tmp_path: Path) -> list[dict]:
+    rows = []
+    for path in (tmp_path / "ledger").glob("*.csv"):
+        with path.open(newline="") as file:
+            rows.extend(csv.DictReader(file))
+    return rows
+
+
+def test_every_fifty_images_reach_the_disk(tmp_path, store):
+    recorder = make_recorder(tmp_path, store)
+    for number in range(49):
+        recorder.add(stored_rows(f"{number}"), {})
+    assert stored(store) == ledger(tmp_path) == []
+    recorder.add(stored_rows("49"), {})
+    assert len(stored(store)) == len(ledger(tmp_path)) == 50
+
+
+def test_images_reach_the_disk_after_the_configured_seconds(tmp_path, store, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(recording.time, "monotonic", lambda: clock[0])
+    recorder = make_recorder(tmp_path, store, flush_seconds=30)
+    recorder.add(stored_rows("A"), {})
+    clock[0] += 29
+    recorder.add(stored_rows("B"), {})
+    assert stored(store) == []
+    clock[0] += 1
+    recorder.add(stored_rows("C"), {})
+    assert stored(store) == ["A", "B", "C"]
+    clock[0] += 29
+    recorder.add(stored_rows("D"), {})
+    assert stored(store) == ["A", "B", "C"]
+
+
+def test_a_flush_brings_everything_to_the_disk(tmp_path, store):
+    recorder = make_recorder(tmp_path, store)
+    recorder.add(stored_rows("A"), {})
+    recorder.flush()
+    recorder.flush()
+    assert stored(store) == ["A"]
+    assert len(segments_on_disk(store)) == 1
+
+
+def test_a_finished_job_leaves_one_segment(tmp_path, store):
+    recorder = make_recorder(tmp_path, store, flush_seconds=0)
+    for name in "ABC":
+        recorder.add(stored_rows(name), {})
+    assert len(segments_on_disk(store)) == 3
+    recorder.finish()
+    assert len(segments_on_disk(store)) == 1
+    assert stored(store) == ["A", "B", "C"]
+
+
+def test_two_jobs_of_one_shard_do_not_overwrite_each_other(tmp_path, store):
+    for name in "AB":
+        recorder = make_recorder(tmp_path, store)
+        recorder.add(stored_rows(name), {})
+        recorder.finish()
+    assert sorted(stored(store)) == ["A", "B"]
+    assert len(ledger(tmp_path)) == 2
+
+
+def test_detected_and_failed_images_are_counted(tmp_path, store):
+    recorder = make_recorder(tmp_path, store)
+    recorder.add(stored_rows("A"), {})
+    recorder.add(stored_rows("B", 0), {})
+    recorder.add(stored_rows("C", status="unreadable"), {})
+    assert (recorder.detected, recorder.failed) == (2, 1)
+
+
+def test_the_ledger_says_what_was_detected_where_and_how_long_it_took(tmp_path, store):
+    recorder = make_recorder(tmp_path, store)
+    recorder.add(stored_rows("A", 2), {"device": "gpu0", "seconds_reading": 0.5})
+    recorder.add(stored_rows("B", status="unreadable"), {"device": "gpu0"})
+    recorder.finish()
+    first, second = ledger(tmp_path)
+    expected = {"image_id": "A", "status": "ok", "model_key": "key", "plan": "plan7"}
+    expected |= {"shard": "0003", "device": "gpu0", "seconds_reading": "0.5"}
+    assert expected.items() <= first.items()
+    assert first["host"]
+    assert first["when"].endswith("+00:00")
+    assert float(first["seconds_writing"]) >= 0
+    assert (second["image_id"], second["status"]) == ("B", "unreadable")

@@ -1,0 +1,111 @@
+"""Reading an image for detection: the bytes that are decoded are those that are identified."""
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from samfleet.digests import image_id
+from samfleet.images import reading
+from samfleet.images.reading import Failure, ReadImage, path_of, read_image
+from tests.builders import make_config
+
+PIXELS = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10) * 500
+
+
+@pytest.fixture
+def png(tmp_path):
+    path = tmp_path / "image.png"
+    assert cv2.imwrite(str(path), PIXELS)
+    return path
+
+
+def read(path, **sections) -> ReadImage | Failure:
+    config = make_config(**sections)
+    return read_image(path, config["image"], config["display"])
+
+
+def test_an_image_is_read_exactly_and_identified_by_its_bytes(png):
+    found = read(png)
+    np.testing.assert_array_equal(found.pixels[:, :, 0], PIXELS)
+    assert found.image_id == image_id(png.read_bytes())
+    assert not found.is_color
+    assert found.seconds > 0
+
+
+def test_sam_sees_eight_bits_by_the_configured_display(png):
+    found = read(png, display={"percentiles": [0, 100], "colormap": "green"})
+    assert (found.rgb.shape, found.rgb.dtype) == ((12, 10, 3), np.uint8)
+    np.testing.assert_array_equal(found.rgb[:, :, 1], np.rint(PIXELS / PIXELS.max() * 255))
+    assert not found.rgb[:, :, [0, 2]].any()
+
+
+def test_sam_sees_the_configured_channel(tmp_path):
+    channels = np.zeros((8, 9, 2), np.uint8)
+    channels[:, :4, 0] = channels[:, 6:, 1] = 255
+    path = tmp_path / "channels.tif"
+    tifffile.imwrite(path, channels, photometric="minisblack", planarconfig="contig")
+    shown = [read(path, display={"channel": n}).rgb[0, :, 0].tolist() for n in (0, 1)]
+    assert shown == [[255] * 4 + [0] * 5, [0] * 6 + [255] * 3]
+
+
+def test_a_file_is_read_once_so_that_a_replacement_cannot_come_between(png, monkeypatch):
+    read_bytes, times = type(png).read_bytes, []
+
+    def replaced_afterwards(path):
+        data = read_bytes(path)
+        times.append(path)
+        path.write_bytes(b"replaced")
+        return data
+
+    before = image_id(png.read_bytes())
+    monkeypatch.setattr(type(png), "read_bytes", replaced_afterwards)
+    found = read(png)
+    assert isinstance(found, ReadImage)
+    assert (found.image_id, len(times)) == (before, 1)
+
+
+def test_a_damaged_image_is_a_permanent_failure_of_its_content(tmp_path):
+    path = tmp_path / "damaged.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n and nothing")
+    found = read(path)
+    assert (found.status, found.transient) == ("unreadable", False)
+    assert found.image_id == image_id(path.read_bytes())
+    assert found.reason
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(png):
+    found = read(png, image={"max_pixels": 119})
+    assert (found.status, found.transient) == ("too_large", False)
+    assert "image.max_pixels (119)" in found.reason
+    assert isinstance(read(png, image={"max_pixels": 120}), ReadImage)
+
+
+def test_a_page_or_channel_that_is_not_there_is_a_permanent_failure(tmp_path):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((2, 8, 9), np.uint8), photometric="minisblack")
+    assert isinstance(read(path, image={"page": 1}), ReadImage)
+    found = read(path, image={"page": 2})
+    assert found.status in ("unsupported", "unreadable")
+    assert not found.transient
+
+
+def test_a_missing_file_is_a_transient_failure_without_an_id(tmp_path):
+    found = read(tmp_path / "gone.png")
+    assert (found.status, found.transient, found.image_id) == ("unreadable", True, "")
+    assert found.reason == "cannot be read: No such file or directory"
+
+
+def test_no_memory_is_a_transient_failure(png, monkeypatch):
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(reading, "to_rgb", exhausted)
+    found = read(png)
+    assert (found.status, found.transient) == ("out_of_memory", True)
+    assert found.image_id == image_id(png.read_bytes())
+
+
+def test_paths_are_relative_to_the_root_or_absolute(tmp_path):
+    assert path_of(tmp_path, "sub/a.tif") == tmp_path / "sub" / "a.tif"
+    assert str(path_of(tmp_path, "/data/a.tif")) == "/data/a.tif"

@@ -1,0 +1,324 @@
+"""Which images there are: folders and tables scanned, and identified by content."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from samfleet.digests import image_id
+from samfleet.plan.collection import (
+    ManifestError,
+    collection_columns,
+    collection_root,
+    scan_collection,
+)
+from samfleet.plan.manifest import ManifestRow, identify, read_manifest, write_manifest
+from samfleet.results import RESERVED_COLUMNS
+from tests.builders import write_files
+
+SUFFIXES = [".tif", ".png"]
+
+
+def paths(
+    root: Path | str, results: Path | str = "results", suffixes: list = SUFFIXES
+) -> list[str]:
+    return [file.path for file in scan_collection(str(root), suffixes, results).files]
+
+
+def table(folder: Path, text: str | bytes, name: str = "images.csv") -> str:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+@pytest.fixture
+def three(tmp_path):
+    return write_files(tmp_path, {"a.tif": b"a", "b.tif": b"bb", "sub/c.tif": b"ccc"})
+
+
+def faults(images: str) -> str:
+    with pytest.raises(ManifestError) as error:
+        scan_collection(images, SUFFIXES, "results")
+    return str(error.value)
+
+
+# folders
+
+
+def test_a_folder_is_searched_recursively_in_the_order_of_bytes(tmp_path):
+    write_files(tmp_path, dict.fromkeys(["b/2.tif", "a.tif", "B.tif", "ä.tif", "b/10.tif"], b"x"))
+    assert paths(tmp_path) == ["B.tif", "a.tif", "b/10.tif", "b/2.tif", "ä.tif"]
+
+
+def test_a_scanned_file_has_its_size_and_time(three):
+    os.utime(three / "b.tif", ns=(1, 10**18 + 1))
+    scanned = {file.path: file for file in scan_collection(str(three), SUFFIXES, "results").files}
+    assert (scanned["b.tif"].size, scanned["b.tif"].mtime_ns) == (2, 10**18 + 1)
+
+
+def test_suffixes_decide_in_upper_and_lower_case(tmp_path):
+    names = ["a.TIF", "b.Png", "c.txt", "d.tif.txt", "e.JPG", "tif", "f"]
+    write_files(tmp_path, dict.fromkeys(names, b"x"))
+    collection = scan_collection(str(tmp_path), [".tif", ".PNG"], "results")
+    assert [file.path for file in collection.files] == ["a.TIF", "b.Png"]
+    assert collection.ignored == {".txt": 2, ".jpg": 1, "no suffix": 2}
+
+
+def test_a_suffix_may_have_two_parts(tmp_path):
+    write_files(tmp_path, dict.fromkeys(["a.ome.tif", "b.tif"], b"x"))
+    assert paths(tmp_path, suffixes=[".ome.tif"]) == ["a.ome.tif"]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path):
+    write_files(tmp_path, dict.fromkeys(["a.tif", ".b.tif", ".snakemake/c.tif", "d/.e.tif"], b"x"))
+    collection = scan_collection(str(tmp_path), SUFFIXES, "results")
+    assert [file.path for file in collection.files] == ["a.tif"]
+    assert not collection.ignored
+
+
+def test_the_results_are_left_out_and_no_other_folder_of_that_name(tmp_path):
+    write_files(
+        tmp_path, dict.fromkeys(["a.tif", "results/b.tif", "x/results/c.tif", "link/d.tif"], b"x")
+    )
+    (tmp_path / "again").symlink_to(tmp_path / "results")
+    assert paths(tmp_path, tmp_path / "results") == ["a.tif", "link/d.tif", "x/results/c.tif"]
+
+
+def test_links_are_followed_and_loops_end(tmp_path):
+    write_files(tmp_path / "images", {"a.tif": b"a", "sub/b.tif": b"b"})
+    write_files(tmp_path / "other", {"c.tif": b"c"})
+    (tmp_path / "images/sub/loop").symlink_to(tmp_path / "images")
+    (tmp_path / "images/more").symlink_to(tmp_path / "other")
+    (tmp_path / "images/d.tif").symlink_to(tmp_path / "other/c.tif")
+    (tmp_path / "images/e.tif").symlink_to(tmp_path / "images/e.tif")
+    assert paths(tmp_path / "images") == ["a.tif", "d.tif", "e.tif", "more/c.tif", "sub/b.tif"]
+
+
+def test_of_two_ways_to_a_folder_the_one_without_a_link_is_taken(tmp_path):
+    for name in ("a", "z"):
+        root = tmp_path / name
+        write_files(root, {"m/x.tif": b"x", "m/n/y.tif": b"y"})
+        for link in ("b", "y"):
+            (root / link).symlink_to(root / "m")
+        assert paths(root) == ["m/n/y.tif", "m/x.tif"]
+
+
+def test_names_that_are_not_utf8_are_kept(tmp_path):
+    name = os.fsdecode(b"caf\xe9\t1.tif")
+    write_files(tmp_path, {name: b"x"})
+    assert paths(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["none", "file.txt/x"])
+def test_images_that_are_not_there_are_named(tmp_path, name):
+    assert faults(str(tmp_path / name)).startswith(f"images: {tmp_path / name} is neither")
+
+
+def test_a_folder_without_images_is_an_error_that_says_what_was_looked_for(tmp_path):
+    write_files(tmp_path, {"a.txt": b"", "b.jpg": b""})
+    assert "no image in" in faults(str(tmp_path))
+    assert "(image.suffixes: .tif .png); 2 other files" in faults(str(tmp_path))
+
+
+def test_the_demo_comes_with_samfleet():
+    assert paths("demo")
+    assert all((collection_root("demo") / path).is_file() for path in paths("demo"))
+    assert collection_columns("demo") == ([], {})
+
+
+# fingerprints
+
+
+def fingerprint(root: Path) -> str:
+    return scan_collection(str(root), SUFFIXES, "results").fingerprint()
+
+
+def test_the_fingerprint_sees_every_change_of_the_files(three):
+    seen = {fingerprint(three)}
+    assert {fingerprint(three)} == seen
+    for change in (
+        lambda: (three / "d.tif").write_bytes(b"d"),
+        lambda: (three / "d.tif").rename(three / "e.tif"),
+        lambda: os.utime(three / "e.tif", ns=(1, 1)),
+        lambda: (three / "e.tif").chmod(0o604),
+        lambda: (three / "e.tif").unlink(),
+    ):
+        change()
+        seen.add(fingerprint(three))
+    assert len(seen) == 5
+    assert (three / "a.tif").exists()
+
+
+def test_files_that_are_no_images_do_not_change_the_fingerprint(three):
+    before = fingerprint(three)
+    write_files(three, {"notes.txt": b"", ".hidden.tif": b""})
+    assert fingerprint(three) == before
+
+
+# tables
+
+
+def test_a_tables_paths_are_relative_to_it_and_its_columns_are_kept(three):
+    images = table(three, "well,image,dose\nA1,sub/c.tif,0.5\nA2,a.tif,\n")
+    collection = scan_collection(images, SUFFIXES, "results")
+    assert [file.path for file in collection.files] == ["a.tif", "sub/c.tif"]
+    assert collection.columns == ["well", "dose"]
+    assert collection.values == {"sub/c.tif": ["A1", "0.5"], "a.tif": ["A2", ""]}
+    assert collection_root(images) == three
+    assert collection_columns(images) == (collection.columns, collection.values)
+
+
+def test_a_table_decides_alone_what_an_image_is(three):
+    write_files(three, {"d.dat": b"d"})
+    assert paths(table(three, "image\nd.dat\n")) == ["d.dat"]
+
+
+def test_a_table_may_name_absolute_paths(three, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("table")
+    assert paths(table(folder, f"image\n{three}/a.tif\n")) == [f"{three}/a.tif"]
+
+
+@pytest.mark.parametrize("name", ["images.tsv", "images.TAB"])
+def test_a_table_may_be_tab_separated(three, name):
+    images = table(three, "image\twell\na.tif\tA,1\n", name)
+    assert scan_collection(images, SUFFIXES, "results").values == {"a.tif": ["A,1"]}
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(three):
+    images = table(three, b"\xef\xbb\xbfimage,well\r\na.tif,A1\r\n\r\n")
+    collection = scan_collection(images, SUFFIXES, "results")
+    assert (collection.columns, collection.values) == (["well"], {"a.tif": ["A1"]})
+
+
+def test_values_may_be_quoted_and_not_utf8(three):
+    images = table(three, b'image,note\n"a.tif","1, \xb5m"\n')
+    values = scan_collection(images, SUFFIXES, "results").values
+    assert os.fsencode(values["a.tif"][0]) == b"1, \xb5m"
+
+
+def test_faulty_rows_are_all_named_by_their_lines(three):
+    images = table(
+        three, "image,well\na.tif,1\nnone.tif,2\n./a.tif,3\nb.tif\n,5\nb.tif,6,7\nsub/c.tif,8\n"
+    )
+    assert faults(images).splitlines() == [
+        f"images: {images} has 5 faulty rows:",
+        "  line 3: there is no file none.tif",
+        "  line 4: ./a.tif is already in line 2",
+        "  line 5: 1 fields instead of 2",
+        "  line 6: no image is named",
+        "  line 7: 3 fields instead of 2",
+    ]
+
+
+def test_of_many_faulty_rows_the_first_twenty_are_named(three):
+    message = faults(table(three, "image\n" + "".join(f"{n}.tif\n" for n in range(100))))
+    assert "has 100 faulty rows" in message
+    assert "19.tif" in message
+    assert "20.tif" not in message
+    assert message.endswith("and 80 more")
+
+
+def test_a_table_without_a_column_image_is_refused_with_what_it_has(three):
+    assert "no column `image` in its first line (file, well)" in faults(table(three, "file,well\n"))
+    assert "no column `image`" in faults(table(three, ""))
+
+
+def test_a_column_that_is_there_twice_is_refused(three):
+    assert "rename the column well" in faults(table(three, "image,well,well\na.tif,1,2\n"))
+    assert "there twice" in faults(table(three, "image,image\na.tif,a.tif\n"))
+
+
+@pytest.mark.parametrize("name", RESERVED_COLUMNS[1:])
+def test_a_column_that_the_summary_has_is_refused(three, name):
+    message = faults(table(three, f"image,{name}\na.tif,1\n"))
+    assert f"rename the column {name}; the summary has one of that name" in message
+
+
+def test_a_table_without_rows_names_no_image(three):
+    assert "no image in" in faults(table(three, "image,well\n"))
+
+
+def test_a_broken_table_is_refused(three):
+    assert "cannot be read as a table" in faults(table(three, 'image\n"a.tif\n'))
+
+
+def test_the_digest_of_columns_sees_names_values_and_whose_they_are(three):
+    digests = {
+        scan_collection(table(three, text), SUFFIXES, "results").columns_digest()
+        for text in (
+            "image,well\na.tif,1\nb.tif,2\n",
+            "image,spot\na.tif,1\nb.tif,2\n",
+            "image,well\na.tif,2\nb.tif,1\n",
+            "image\na.tif\nb.tif\n",
+        )
+    }
+    assert len(digests) == 4
+
+
+def test_the_digest_of_columns_does_not_see_the_order_of_rows(three):
+    one = scan_collection(table(three, "image,w\na.tif,1\nb.tif,2\n"), SUFFIXES, "r")
+    other = scan_collection(table(three, "image,w\nb.tif,2\na.tif,1\n"), SUFFIXES, "r")
+    assert one.columns_digest() == other.columns_digest()
+
+
+# identification
+
+
+def identified(root: Path, known: dict | None = None, journal: Path | None = None) -> dict:
+    collection = scan_collection(str(root), SUFFIXES, "results")
+    rows = identify(collection, known or {}, journal or root / "journal" / "hashes.tsv")
+    assert [row.path for row in rows] == [file.path for file in collection.files]
+    return {row.path: row for row in rows}
+
+
+def test_every_image_gets_the_id_of_its_content(three):
+    rows = identified(three)
+    assert rows["sub/c.tif"].image_id == image_id(b"ccc")
+    assert len({row.image_id for row in rows.values()}) == 3
+
+
+def test_only_images_with_a_new_stat_are_hashed(three):
+    rows = identified(three)
+    known = {(row.path, row.size, row.mtime_ns): f"known-{row.path}" for row in rows.values()}
+    os.utime(three / "a.tif", ns=(1, 1))
+    found = identified(three, known)
+    assert found["b.tif"].image_id == "known-b.tif"
+    assert found["a.tif"].image_id == image_id(b"a")
+
+
+def test_hashes_reach_the_journal_so_that_an_interrupted_plan_loses_none(three):
+    journal = three / "hashes.tsv"
+    rows = identified(three, journal=journal)
+    assert {row.path: row for row in read_manifest(journal, journal=True)} == rows
+
+
+@pytest.mark.parametrize("rest", ["", "path\timage_id\tbytes\tmtime_ns\tproblem\nhalf\t12"])
+def test_a_journal_that_was_cut_off_is_continued(three, rest):
+    journal = three / "hashes.tsv"
+    journal.write_text(rest)
+    rows = identified(three, journal=journal)
+    assert {row.path: row for row in read_manifest(journal, journal=True)} == rows
+
+
+def test_a_file_that_cannot_be_read_has_a_problem_and_no_id(three):
+    (three / "gone.tif").symlink_to(three / "nowhere")
+    rows = identified(three, journal=three / "hashes.tsv")
+    assert rows["gone.tif"].image_id == ""
+    assert rows["gone.tif"].problem == "cannot be read: No such file or directory"
+    assert "gone.tif" not in {row.path for row in read_manifest(three / "hashes.tsv")}
+    assert rows["a.tif"].problem == ""
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(three):
+    os.mkfifo(three / "pipe.tif")
+    assert identified(three)["pipe.tif"].problem == "cannot be read: not a regular file"
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path):
+    rows = [
+        ManifestRow(os.fsdecode(b"caf\xe9\n.tif"), "12ab", 3, 10**18),
+        ManifestRow("b\\x41.tif", "", 0, 0, "cannot be read: No such file or directory"),
+    ]
+    write_manifest(tmp_path / "manifest.tsv", rows)
+    assert list(read_manifest(tmp_path / "manifest.tsv")) == rows
+    assert list(read_manifest(tmp_path / "none.tsv")) == []

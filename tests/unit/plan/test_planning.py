@@ -1,0 +1,372 @@
+"""Planning: what the store holds is subtracted, what is left is packed, nothing is forgotten."""
+
+import csv
+import logging
+import os
+import time
+
+import pytest
+
+from samfleet.digests import image_id
+from samfleet.plan import planning
+from samfleet.plan.manifest import read_manifest
+from samfleet.plan.planning import make_plan
+from samfleet.plan.record import plan_of_shard, read_plan
+from samfleet.results import kept_plan_file, last_plan_file, plan_file, shard_file, store_folder
+from samfleet.store.ledger import COLUMNS
+from tests.builders import (
+    carry_out,
+    make_config,
+    shard_images,
+    stored_rows,
+    write_files,
+    write_segment,
+)
+
+KEY = "0123456789abcdef"
+UNREADABLE = {"status": "unreadable", "transient": False}
+OUT_OF_MEMORY = {"status": "out_of_memory", "transient": True}
+TOO_LARGE = {"status": "too_large", "transient": False}
+
+
+class Run:
+    """A folder of images and the results of planning it."""
+
+    def __init__(self, folder):
+        self.images = write_files(folder / "images", {"a.tif": b"a", "b.tif": b"bb", "c.tif": b"c"})
+        self.results = folder / "results"
+
+    last = None
+
+    def plan(self, key: str = KEY, gpus: int = 2, **sections):
+        self.last = make_plan(make_config(self.images, **sections), self.results, key, gpus)
+        return self.last
+
+    def pending(self, *args, **sections) -> list[str]:
+        """What a plan asks for; nothing when the last plan is written back."""
+        before = self.last
+        plan = self.plan(*args, **sections)
+        return [i.path for i in shard_images(self.results, plan)] if plan != before else []
+
+    def detect(self, outcomes=None, done=True) -> None:
+        carry_out(self.results, self.last, outcomes, done)
+
+    def text(self) -> bytes:
+        return plan_file(self.results).read_bytes()
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+@pytest.fixture
+def detected(run):
+    run.plan()
+    run.detect()
+    return run
+
+
+def test_a_first_plan_asks_for_every_image(run):
+    assert run.pending() == ["a.tif", "b.tif", "c.tif"]
+    assert (run.last.images, run.last.pending, run.last.model_key) == (3, 3, KEY)
+    assert [shard.images for shard in run.last.shards] == [3]
+    assert run.last.shards[0].seconds > 0
+
+
+def test_a_plan_is_kept_where_jobs_and_the_next_plan_look_for_it(run):
+    plan = run.plan()
+    assert read_plan(plan_file(run.results)) == plan
+    assert read_plan(last_plan_file(run.results)) == plan
+    assert read_plan(kept_plan_file(run.results, plan.id)) == plan
+    assert plan_of_shard(shard_file(run.results, plan.id, plan.shards[0].name)) == plan
+
+
+def test_a_plan_that_is_gone_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"old/plan\.json: .*run snakemake again"):
+        plan_of_shard(tmp_path / "old" / "0001.tsv")
+
+
+def test_the_manifest_has_a_row_for_every_file(run):
+    run.plan()
+    rows = {row.path: row for row in read_manifest(run.results / "manifest.tsv")}
+    assert rows["b.tif"].image_id == image_id(b"bb")
+    assert rows["b.tif"].mtime_ns == (run.images / "b.tif").stat().st_mtime_ns
+    assert list(rows) == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_more_gpus_get_more_shards(run):
+    write_files(run.images, {f"{n}.tif": b"%d" % n for n in range(40)})
+    few = len(run.plan(gpus=1, shard={"min_seconds": 0}).shards)
+    assert len(run.plan(gpus=8, shard={"min_seconds": 0}).shards) > few
+
+
+def test_the_plan_is_written_back_byte_for_byte_when_nothing_is_pending(detected):
+    assert detected.pending() == []
+    before = detected.text()
+    plan_file(detected.results).unlink()
+    assert detected.pending(gpus=7) == []
+    assert detected.text() == before
+
+
+def test_the_first_plan_stands_when_all_that_it_asked_for_is_there(detected):
+    before = detected.text()
+    detected.plan()
+    assert detected.text() == before
+
+
+def test_touched_files_are_hashed_and_nothing_else_happens(detected):
+    before = detected.text()
+    os.utime(detected.images / "a.tif", ns=(1, 1))
+    detected.plan()
+    assert detected.text() == before
+    rows = {row.path: row.mtime_ns for row in read_manifest(detected.results / "manifest.tsv")}
+    assert rows["a.tif"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda images: write_files(images, {"copy.tif": b"a"}),
+        lambda images: (images / "a.tif").rename(images / "z.tif"),
+        lambda images: (images / "a.tif").unlink(),
+    ],
+    ids=["copied", "renamed", "removed"],
+)
+def test_known_content_elsewhere_is_a_new_plan_without_work(detected, change):
+    first = detected.last
+    change(detected.images)
+    plan = detected.plan()
+    assert plan.shards == ()
+    assert plan.id != first.id
+    assert plan.content != first.content
+
+
+def test_changed_content_is_detected_alone(detected):
+    write_files(detected.images, {"b.tif": b"other"})
+    assert detected.pending() == ["b.tif"]
+
+
+def test_equal_content_is_planned_once(run):
+    write_files(run.images, {"a2.tif": b"a", "d/a.tif": b"a"})
+    assert run.pending() == ["a.tif", "b.tif", "c.tif"]
+    assert (run.last.images, run.last.pending) == (5, 3)
+
+
+def test_another_model_asks_for_everything_and_the_first_for_nothing_again(detected):
+    assert detected.pending("f" * 16) == ["a.tif", "b.tif", "c.tif"]
+    detected.detect()
+    assert detected.pending(KEY) == []
+    assert detected.last.model_key == KEY
+
+
+def test_a_resumed_plan_asks_only_for_what_is_left(run):
+    run.plan()
+    first = stored_rows(image_id(b"a"))
+    write_segment(store_folder(run.results, KEY), "interrupted", first)
+    assert run.pending() == ["b.tif", "c.tif"]
+
+
+def test_a_permanent_failure_is_remembered_until_asked_to_try_again(run):
+    run.plan()
+    run.detect({"b.tif": UNREADABLE})
+    assert run.pending() == []
+    assert run.pending(retry_failed=True) == ["b.tif"]
+
+
+def test_a_transient_failure_is_tried_in_three_runs(run):
+    asked = []
+    for _ in range(4):
+        asked.append(run.pending())
+        run.detect({"b.tif": OUT_OF_MEMORY})
+    assert asked == [["a.tif", "b.tif", "c.tif"], ["b.tif"], ["b.tif"], []]
+    assert run.pending(retry_failed=True) == ["b.tif"]
+
+
+def test_a_transient_failure_that_passes_is_a_result(run):
+    run.plan()
+    run.detect({"b.tif": OUT_OF_MEMORY})
+    run.plan()
+    run.detect()
+    assert run.pending() == []
+
+
+def test_too_large_images_are_tried_again_under_a_higher_limit(run):
+    run.plan(image={"max_pixels": 100})
+    run.detect({"b.tif": TOO_LARGE})
+    assert run.pending(image={"max_pixels": 50}) == []
+    assert run.pending(image={"max_pixels": 100}) == []
+    assert run.pending(image={"max_pixels": 200}) == ["b.tif"]
+    run.detect({"b.tif": TOO_LARGE})
+    assert run.pending(image={"max_pixels": 200}) == []
+
+
+def test_too_large_images_are_not_forgotten_when_the_higher_limit_was_interrupted(run):
+    run.plan(image={"max_pixels": 100})
+    run.detect({"b.tif": TOO_LARGE})
+    run.plan(image={"max_pixels": 200})
+    assert run.pending(image={"max_pixels": 200}) == ["b.tif"]
+
+
+def test_an_image_that_was_not_what_its_stat_promised_is_hashed_again(run):
+    run.plan()
+    stat = (run.images / "b.tif").stat()
+    (run.images / "b.tif").write_bytes(b"xy")
+    os.utime(run.images / "b.tif", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    run.detect({"b.tif": {"status": "changed", "transient": True}})
+    write_segment(store_folder(run.results, KEY), "read", stored_rows(image_id(b"xy")))
+    assert run.pending() == []
+    rows = {row.path: row.image_id for row in read_manifest(run.results / "manifest.tsv")}
+    assert rows["b.tif"] == image_id(b"xy")
+
+
+def test_bytes_under_an_old_stat_are_found_when_asked_to_rehash(detected):
+    stat = (detected.images / "b.tif").stat()
+    (detected.images / "b.tif").write_bytes(b"xy")
+    os.utime(detected.images / "b.tif", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert detected.pending() == []
+    assert detected.pending(rehash=True) == ["b.tif"]
+
+
+def test_hashes_of_another_collection_are_not_trusted(detected, tmp_path):
+    twin = write_files(tmp_path / "twin", {"a.tif": b"x", "b.tif": b"yy", "c.tif": b"z"})
+    for name in ("a.tif", "b.tif", "c.tif"):
+        stat = (detected.images / name).stat()
+        os.utime(twin / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    detected.images = twin
+    assert detected.pending() == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_an_interrupted_plan_keeps_its_hashes(run, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "pack_shards", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.plan()
+    hashed = []
+    monkeypatch.setattr("samfleet.plan.manifest.image_id_of_file", lambda path: hashed.append(path))
+    assert run.pending() == ["a.tif", "b.tif", "c.tif"]
+    assert hashed == []
+
+
+def test_rehashing_does_not_trust_the_hashes_of_an_interrupted_plan(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "write_manifest", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.plan()
+    stat = (run.images / "b.tif").stat()
+    (run.images / "b.tif").write_bytes(b"xy")
+    os.utime(run.images / "b.tif", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    run.plan(rehash=True)
+    rows = {row.path: row.image_id for row in read_manifest(run.results / "manifest.tsv")}
+    assert rows["b.tif"] == image_id(b"xy")
+
+
+def test_only_new_and_touched_files_are_hashed(detected, monkeypatch):
+    write_files(detected.images, {"new.tif": b"n"})
+    os.utime(detected.images / "a.tif", ns=(1, 1))
+    hashed = []
+
+    def recorded(path):
+        hashed.append(path.name)
+        return image_id(path.read_bytes()), path.stat().st_size
+
+    monkeypatch.setattr("samfleet.plan.manifest.image_id_of_file", recorded)
+    assert detected.pending() == ["new.tif"]
+    assert sorted(hashed) == ["a.tif", "new.tif"]
+
+
+def test_a_file_that_cannot_be_read_is_named_and_not_planned(run, caplog):
+    (run.images / "gone.tif").symlink_to("nowhere")
+    assert run.pending() == ["a.tif", "b.tif", "c.tif"]
+    assert run.last.images == 4
+    assert "gone.tif cannot be read: No such file or directory" in caplog.text
+
+
+def test_a_file_that_can_be_read_again_is_a_new_plan(detected):
+    link = detected.images / "late.tif"
+    link.symlink_to("nowhere")
+    before = detected.plan()
+    (detected.images / "nowhere").write_bytes(b"a")
+    after = detected.plan()
+    assert before.shards == after.shards == ()
+    assert before.content != after.content
+
+
+def test_other_files_are_counted_aloud(run, caplog):
+    caplog.set_level(logging.INFO)
+    write_files(run.images, {"x.txt": b"", "y.txt": b"", "z": b""})
+    run.plan()
+    assert "ignored 3 other files: 2 .txt, 1 no suffix" in caplog.text
+
+
+def test_shard_lists_stay_while_a_job_may_need_them(run):
+    first = run.plan()
+    second = run.plan()
+    assert shard_file(run.results, first.id, "0001").exists()
+    run.detect()
+    write_files(run.images, {"d.tif": b"d"})
+    third = run.plan()
+    assert not shard_file(run.results, second.id, "0001").exists()
+    assert shard_file(run.results, first.id, "0001").exists()
+    assert shard_file(run.results, third.id, "0001").exists()
+
+
+def test_shard_lists_that_nobody_carries_out_are_removed_in_the_end(run, monkeypatch):
+    first = run.plan()
+    later = time.time() + 31 * 86400
+    monkeypatch.setattr(planning.time, "time", lambda: later)
+    run.plan()
+    assert not shard_file(run.results, first.id, "0001").exists()
+
+
+def test_a_plan_holds_neither_times_nor_the_number_of_gpus(run):
+    plan = vars_of(run.plan(gpus=1))
+    for name in ("a.tif", "b.tif", "c.tif"):
+        os.utime(run.images / name, ns=(1, 1))
+    other = vars_of(run.plan(gpus=50))
+    assert plan == other
+
+
+def vars_of(plan) -> dict:
+    return {name: getattr(plan, name) for name in plan.__slots__ if name != "id"}
+
+
+def ledger_row(image: bytes, **columns) -> dict:
+    row = dict.fromkeys(COLUMNS, "") | {"image_id": image_id(image), "model_key": KEY}
+    return row | {"status": "ok", "seconds_encoding": "2", "seconds_decoding": "3"} | columns
+
+
+def expected_seconds(run, *rows: dict) -> float:
+    run.results.mkdir(exist_ok=True)
+    with (run.results / "ledger.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    (shard,) = run.plan().shards
+    return shard.seconds
+
+
+def test_the_ledgers_seconds_replace_the_guess(run):
+    guess = run.plan().shards[0].seconds
+    row = ledger_row(b"a", seconds_postprocessing="0")
+    assert expected_seconds(run, row) == pytest.approx(3 * 5)
+    other_model = ledger_row(b"a", model_key="f" * 16, seconds_postprocessing="0")
+    assert expected_seconds(run, other_model) == pytest.approx(guess)
+    unknown_image = ledger_row(b"removed", seconds_postprocessing="0")
+    assert expected_seconds(run, unknown_image) == pytest.approx(guess)
+
+
+def test_failed_images_in_the_ledger_do_not_hide_those_that_were_measured(run):
+    failed = ledger_row(b"bb", status="unreadable", seconds_encoding="", seconds_decoding="")
+    measured = ledger_row(b"a", seconds_postprocessing="0")
+    assert expected_seconds(run, failed, measured, failed) == pytest.approx(3 * 5)
+
+
+def test_a_damaged_record_of_a_plan_is_no_plan(tmp_path):
+    path = tmp_path / "plan.json"
+    for text in ("{", "[]", '{"shards": []}', '{"shards": 3}'):
+        path.write_text(text)
+        assert read_plan(path) is None

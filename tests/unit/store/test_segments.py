@@ -1,0 +1,174 @@
+"""Segments: complete or absent, flushed as a job goes, damaged ones set aside."""
+
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from samfleet.store.index import read_index, read_stored_images, segments_on_disk
+from samfleet.store.segments import (
+    SCHEMA,
+    SegmentError,
+    SegmentWriter,
+    image_rows,
+    read_segment,
+    reason_text,
+    rebuild_index,
+)
+from tests.builders import stored_candidate, stored_rows, write_segment
+
+IMAGES = [stored_rows("A", 3), stored_rows("B", 0), stored_rows("C", 2)]
+
+
+def read(folder) -> list[dict]:
+    return [
+        row
+        for name in segments_on_disk(folder)
+        for group in read_segment(folder / name)
+        for row in group.to_pylist()
+    ]
+
+
+def test_an_image_has_a_row_for_each_candidate_or_one():
+    assert [row["candidate"] for row in stored_rows("A", 2)] == [0, 1]
+    (row,) = image_rows({"image_id": "A", "status": "ok"}, [])
+    assert row == {"image_id": "A", "status": "ok", "n_candidates": 0}
+    assert {row["n_candidates"] for row in stored_rows("A", 2)} == {2}
+
+
+def test_rows_are_read_as_they_were_written(tmp_path):
+    candidate = stored_candidate(0, overlapping=[1, 4], shared_pixels=[10, 2**40])
+    write_segment(tmp_path, "a", stored_rows("A", [candidate]))
+    (row,) = read(tmp_path)
+    assert candidate.items() <= row.items()
+    assert list(row) == SCHEMA.names
+
+
+@pytest.mark.parametrize("flush_every", [0, 1, 2])
+def test_flushes_of_a_job_become_one_segment_of_the_same_rows(tmp_path, flush_every):
+    write_segment(tmp_path / "other", "a", *IMAGES)
+    write_segment(tmp_path / "flushed", "a", *IMAGES, flush_every=flush_every)
+    assert len(segments_on_disk(tmp_path / "flushed")) == 1
+    assert read(tmp_path / "flushed") == read(tmp_path / "other")
+    assert len(os.listdir(tmp_path / "flushed")) == 1
+
+
+def test_what_is_flushed_can_be_read_before_the_job_ends(tmp_path):
+    writer = SegmentWriter(tmp_path, "a")
+    writer.add(IMAGES[0])
+    assert read(tmp_path) == []
+    writer.flush()
+    assert {row["image_id"] for row in read(tmp_path)} == {"A"}
+    writer.add(IMAGES[2])
+    writer.flush()
+    assert {row["image_id"] for row in read(tmp_path)} == {"A", "C"}
+
+
+def test_nothing_is_written_for_nothing(tmp_path):
+    writer = SegmentWriter(tmp_path / "store", "a")
+    writer.flush()
+    writer.finish()
+    assert not (tmp_path / "store").exists()
+
+
+def test_rows_of_an_image_stay_in_one_row_group(tmp_path):
+    write_segment(tmp_path, "a", *IMAGES, flush_every=2)
+    (name,) = segments_on_disk(tmp_path)
+    groups = [group["image_id"].to_pylist() for group in read_segment(tmp_path / name)]
+    assert groups == [["A"] * 3 + ["B"], ["C"] * 2]
+
+
+def damaged(kind: str, path) -> None:
+    if kind == "cut off":
+        path.write_bytes(path.read_bytes()[:-50])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "overwritten":
+        content = bytearray(path.read_bytes())
+        content[4:400] = b"\xff" * 396
+        path.write_bytes(content)
+    else:
+        pq.write_table(pa.table({"image_id": ["A"]}), path)
+
+
+@pytest.mark.parametrize("kind", ["cut off", "empty", "foreign"])
+def test_a_damaged_or_foreign_segment_is_refused_by_its_name(tmp_path, kind):
+    write_segment(tmp_path, "a", IMAGES[0])
+    damaged(kind, tmp_path / "a-00000.parquet")
+    with pytest.raises(SegmentError, match=r"a-00000\.parquet: (damaged|not a segment)"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["cut off", "empty", "overwritten", "foreign"])
+def test_a_damaged_segment_is_set_aside_and_its_images_are_pending(tmp_path, kind, caplog):
+    write_segment(tmp_path, "a", IMAGES[0])
+    write_segment(tmp_path, "b", IMAGES[2])
+    damaged(kind, tmp_path / "a-00000.parquet")
+    rebuild_index(tmp_path)
+    assert set(read_stored_images(tmp_path)) == {"C"}
+    assert (tmp_path / "a-00000.parquet.damaged").exists()
+    assert set(segments_on_disk(tmp_path)) == {"b-00000.parquet"}
+    assert read_index(tmp_path).segments == segments_on_disk(tmp_path)
+    assert "a-00000.parquet" in caplog.text
+    assert "detected again" in caplog.text
+
+
+def test_a_segment_that_a_job_replaced_meanwhile_is_not_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        list(read_segment(tmp_path / "gone.parquet"))
+
+
+def test_an_index_leaves_out_a_segment_that_a_job_replaced_while_it_was_made(tmp_path, monkeypatch):
+    write_segment(tmp_path, "a", IMAGES[0])
+    seen = segments_on_disk(tmp_path)
+    monkeypatch.setattr(
+        "samfleet.store.segments.segments_on_disk", lambda _: seen | {"gone.parquet": 7}
+    )
+    assert rebuild_index(tmp_path).segments == seen
+    assert set(read_stored_images(tmp_path)) == {"A"}
+
+
+def test_a_reason_is_one_printable_line():
+    assert reason_text("two\nlines\tand \x00\udcff") == r"two lines and \u0000\xff"
+    assert len(reason_text("x" * 10_000)) == 500
+
+
+def test_a_flipped_bit_in_any_page_is_damage(tmp_path):
+    write_segment(tmp_path, "a", IMAGES[0])
+    path = tmp_path / "a-00000.parquet"
+    whole = path.read_bytes()
+    with pq.ParquetFile(path) as segment:
+        group = segment.metadata.row_group(0)
+        columns = [group.column(number) for number in range(group.num_columns)]
+    rle = next(column for column in columns if column.path_in_schema == "rle")
+    end = rle.dictionary_page_offset + rle.total_compressed_size
+    content = bytearray(whole)
+    content[end - 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SegmentError, match=r"a-00000\.parquet: damaged"):
+        read(tmp_path)
+
+
+def test_a_flipped_bit_that_would_hide_rows_is_damage(tmp_path):
+    write_segment(tmp_path, "a", IMAGES[0], IMAGES[2], flush_every=1)
+    (name,) = segments_on_disk(tmp_path)
+    content = bytearray((tmp_path / name).read_bytes())
+    rows_of_second_group = b"\x16\x04\x26"  # in Thrift's compact protocol, before its file offset
+    at = content.rindex(rows_of_second_group) + 1
+    content[at] ^= 4
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SegmentError, match="damaged: 3 of 5 rows"):
+        read(tmp_path)
+
+
+def test_a_disk_that_fails_is_not_a_damaged_segment(tmp_path, monkeypatch):
+    write_segment(tmp_path, "a", IMAGES[0])
+
+    def fail(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("samfleet.store.segments.pq.ParquetFile", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        rebuild_index(tmp_path)
+    assert (tmp_path / "a-00000.parquet").exists()

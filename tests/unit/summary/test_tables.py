@@ -1,0 +1,428 @@
+"""The summary's tables: what they say of each image, and that they depend on nothing else."""
+
+import csv
+import random
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samfleet.plan.manifest import ManifestRow, write_manifest
+from samfleet.store.segments import SegmentError
+from samfleet.summary.filtering import FILTERS
+from samfleet.summary.tables import Counts, write_summary
+from tests.builders import make_config, stored_candidate, stored_rows, write_files, write_segment
+
+TABLES = ("summary.csv", "objects.parquet", "filtering.csv")
+
+
+class Run:
+    """Results of images, given as (path, image id), from a store that is built by hand."""
+
+    def __init__(self, folder: Path, *files: tuple[str, str]):
+        self.results = folder / "results"
+        self.store = self.results / "store" / "key"
+        self.images: str | Path = folder
+        self.manifest([ManifestRow(path, identity, 1, 1) for path, identity in files])
+
+    def manifest(self, rows: list[ManifestRow]) -> None:
+        write_manifest(self.results / "manifest.tsv", rows)
+
+    def segment(self, name: str, *images: list[dict], **options) -> None:
+        write_segment(self.store, name, *images, **options)
+
+    def summarize(self, **fluorescence) -> Counts:
+        config = make_config(self.images, fluorescence=fluorescence)
+        return write_summary(config, self.results, self.store)
+
+    def rows(self, name: str = "summary.csv") -> list[dict]:
+        with (self.results / name).open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def objects(self) -> list[dict]:
+        return pq.read_table(self.results / "objects.parquet").to_pylist()
+
+    def filtering(self) -> dict[str, int]:
+        return {row["filter"]: int(row["count"]) for row in self.rows("filtering.csv")}
+
+    def content(self) -> list[bytes]:
+        return [(self.results / name).read_bytes() for name in TABLES]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path, ("a.tif", "A"))
+
+
+# what is said of an image
+
+
+def test_an_image_with_objects_is_ok(run):
+    candidates = [
+        stored_candidate(0, area=2000, intensity_mean=[100.0] * 3),
+        stored_candidate(1, area=3000, intensity_mean=[50.0] * 3),
+    ]
+    run.segment("s", stored_rows("A", candidates))
+    run.summarize()
+    (row,) = run.rows()
+    assert row == {
+        "image": "a.tif",
+        "image_id": "A",
+        "status": "ok",
+        "reason": "",
+        "width": "400",
+        "height": "300",
+        "n_candidates": "2",
+        "n_objects": "2",
+        "object_area": "5000",
+        "area_fraction": f"{5000 / 120000:.10g}",
+        "mean_intensity": f"{(2000 * 100 + 3000 * 50) / 5000:g}",
+        "integrated_intensity": "350000",
+        "background": "10",
+    }
+
+
+def test_an_image_without_objects_is_empty(tmp_path):
+    run = Run(tmp_path, ("all_dropped.tif", "A"), ("no_candidate.tif", "B"))
+    run.segment("s", stored_rows("A", [stored_candidate(0, area=10)]), stored_rows("B", 0))
+    run.summarize()
+    for row, candidates in zip(run.rows(), "10", strict=True):
+        assert (row["status"], row["n_candidates"], row["n_objects"]) == ("empty", candidates, "0")
+        assert (row["object_area"], row["area_fraction"], row["integrated_intensity"]) == (
+            "0",
+            "0",
+            "0",
+        )
+        assert (row["mean_intensity"], row["background"], row["width"]) == ("", "10", "400")
+
+
+def test_every_image_has_a_row_with_its_status(tmp_path):
+    failures = ["unreadable", "unsupported", "too_large", "out_of_memory", "error", "changed"]
+    run = Run(tmp_path, *((f"{name}.tif", name) for name in [*failures, "pending"]))
+    run.segment("s", *(stored_rows(name, status=name, reason=f"why {name}") for name in failures))
+    counts = run.summarize()
+    rows = {row["image"]: (row["status"], row["reason"]) for row in run.rows()}
+    expected = {f"{name}.tif": (name, f"why {name}") for name in failures}
+    assert rows == expected | {"pending.tif": ("pending", "not detected yet")}
+    assert counts.statuses == dict.fromkeys([*failures, "pending"], 1)
+    assert {row["n_objects"] for row in run.rows()} == {""}
+
+
+def test_a_file_that_could_not_be_read_when_planning_is_unreadable_with_its_problem(run):
+    run.manifest([ManifestRow("gone.tif", "", 0, 0, "cannot be read: Permission denied")])
+    run.summarize()
+    (row,) = run.rows()
+    assert (row["status"], row["reason"]) == ("unreadable", "cannot be read: Permission denied")
+
+
+def test_rows_are_in_the_order_of_the_manifest_and_names_are_printable(tmp_path):
+    names = ["B.tif", "a\n,b.tif", "caf\udce9.tif", "ä.tif"]
+    run = Run(tmp_path, *((name, "A") for name in names))
+    run.segment("s", stored_rows("A"))
+    run.summarize()
+    expected = ["B.tif", r"a\u000a,b.tif", r"caf\xe9.tif", "ä.tif"]
+    assert [row["image"] for row in run.rows()] == expected
+    assert [row["image"] for row in run.objects()] == expected
+
+
+def test_a_content_is_reported_for_each_of_its_files(tmp_path):
+    run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"), ("copy.tif", "A"))
+    run.segment("s", stored_rows("A", 2), stored_rows("B", 1))
+    counts = run.summarize()
+    first, _, copy = run.rows()
+    assert copy == first | {"image": "copy.tif"}
+    assert [(o["image"], o["object"]) for o in run.objects()] == [
+        ("a.tif", 1),
+        ("a.tif", 2),
+        ("b.tif", 1),
+        ("copy.tif", 1),
+        ("copy.tif", 2),
+    ]
+    assert counts.objects == run.filtering()["objects"] == 5
+
+
+def test_stored_images_that_are_no_longer_there_are_left_out(run):
+    run.segment("s", stored_rows("A", 1), stored_rows("removed", 3))
+    run.summarize()
+    assert [row["image_id"] for row in run.rows()] == ["A"]
+    assert len(run.objects()) == run.filtering()["candidates"] == 1
+
+
+def test_an_empty_store_leaves_pending_images_and_empty_tables(run):
+    counts = run.summarize()
+    assert [row["status"] for row in run.rows()] == ["pending"]
+    assert run.objects() == []
+    assert set(run.filtering().values()) == {0}
+    assert (run.results / "ledger.csv").exists()
+    assert str(counts) == "1 images (1 pending), 0 objects"
+
+
+def test_the_best_result_of_an_image_is_the_one_that_counts(run):
+    run.segment("a", stored_rows("A", status="out_of_memory", transient=True))
+    run.segment("b", stored_rows("A", 2))
+    run.segment("c", stored_rows("A", status="changed", transient=True))
+    run.summarize()
+    assert [(row["status"], row["n_objects"]) for row in run.rows()] == [("ok", "2")]
+
+
+@pytest.mark.parametrize("flush_every", [0, 1])
+def test_images_that_swapped_their_content_while_a_job_ran_are_detected(tmp_path, flush_every):
+    run = Run(tmp_path, ("a.tif", "B"), ("b.tif", "A"))
+    changed = {"status": "changed", "transient": True}
+    run.segment(
+        "s",
+        stored_rows("B", 1),
+        stored_rows("A", **changed),
+        stored_rows("A", 2),
+        stored_rows("B", **changed),
+        flush_every=flush_every,
+    )
+    run.summarize()
+    assert [(row["status"], row["n_objects"]) for row in run.rows()] == [("ok", "1"), ("ok", "2")]
+    assert run.filtering()["candidates"] == 3
+
+
+# the user's columns
+
+
+def test_the_users_columns_follow_those_of_the_summary(tmp_path):
+    run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"))
+    run.images = tmp_path / "images.csv"
+    write_files(tmp_path, {"a.tif": b"", "b.tif": b""})
+    run.images.write_text("well,image,dose\nB7,b.tif,\nA1,a.tif,0.50\n")
+    run.segment("s", stored_rows("A"))
+    run.summarize()
+    assert [(row["well"], row["dose"]) for row in run.rows()] == [("A1", "0.50"), ("B7", "")]
+    assert list(run.rows()[0])[-3:] == ["background", "well", "dose"]
+
+
+def test_columns_that_are_not_utf8_are_carried_in_printable_form(tmp_path):
+    run = Run(tmp_path, ("a.tif", "A"))
+    run.images = tmp_path / "images.csv"
+    run.images.write_bytes(b"image,dose in \xb5M\na.tif,3 \xb5M\n")
+    run.summarize()
+    assert run.rows()[0][r"dose in \xb5M"] == r"3 \xb5M"
+
+
+def test_a_table_whose_images_were_removed_meanwhile_is_summarised(tmp_path):
+    run = Run(tmp_path, ("gone.tif", "A"))
+    run.images = tmp_path / "images.csv"
+    run.images.write_text("image,well\ngone.tif,A1\n")
+    run.segment("s", stored_rows("A"))
+    run.summarize()
+    assert (run.rows()[0]["status"], run.rows()[0]["well"]) == ("ok", "A1")
+
+
+# intensities
+
+
+def deep(image_id: str, **image) -> list[dict]:
+    """A 16-bit image of three channels with one candidate."""
+    candidate = stored_candidate(
+        0,
+        area=2000,
+        intensity_sum=[6e6, 5e6, 4e6, 3e6, 2e6],
+        intensity_mean=[3000.0, 2500.0, 2000.0, 1500.0, 1000.0],
+        intensity_maximum=[4000.0, 3500.0, 3000.0, 2500.0, 2000.0],
+        intensity_std=[50.0, 40.0, 30.0, 20.0, 10.0],
+    )
+    columns = {"dtype": "uint16", "is_color": True, "background": [100.0, 90.0, 80.0, 70.0, 60.0]}
+    columns |= {"image_maximum": [4095.0, 4000.0, 4095.0, 3000.0, 2000.0]}
+    return stored_rows(image_id, [candidate], **columns | image)
+
+
+def test_intensities_are_on_the_scale_of_white_and_in_raw_units(run):
+    run.segment("s", deep("A"))
+    run.summarize(white=4095)
+    (found,) = run.objects()
+    factor = 255 / 4095
+    raw = {"mean": 3000, "max": 4000, "std": 50, "integrated": 6e6}
+    for name, value in raw.items():
+        assert found[f"raw_{name}_intensity"] == value
+        assert found[f"{name}_intensity"] == pytest.approx(value * factor)
+    assert (found["raw_background"], found["raw_ctcf"]) == (100, 6e6 - 2000 * 100)
+    assert found["ctcf"] == pytest.approx(found["raw_ctcf"] * factor)
+    (row,) = run.rows()
+    assert float(row["mean_intensity"]) == pytest.approx(3000 * factor)
+    assert float(row["integrated_intensity"]) == pytest.approx(6e6 * factor)
+    assert float(row["background"]) == pytest.approx(100 * factor)
+
+
+@pytest.mark.parametrize(
+    ("channel", "mean"),
+    [("max", 3000), ("luminance", 2500), ("red", 2000), ("green", 1500), ("blue", 1000), (1, 1500)],
+)
+def test_the_configured_channel_is_measured(run, channel, mean):
+    run.segment("s", deep("A"))
+    run.summarize(channel=channel, min_mean_intensity=0)
+    (found,) = run.objects()
+    assert found["raw_mean_intensity"] == mean
+    assert found["raw_ctcf"] == mean * 2000 - found["raw_background"] * 2000
+    assert float(run.rows()[0]["background"]) == pytest.approx(found["background"])
+
+
+def test_the_filter_of_intensity_sees_the_scale_and_the_channel(run):
+    run.segment("s", deep("A"))
+    for settings_, kept in [
+        ({}, 1),
+        ({"min_mean_intensity": 3000 * 255 / 65535 + 0.01}, 0),
+        ({"white": 4095, "min_mean_intensity": 180}, 1),
+        ({"white": 4095, "min_mean_intensity": 180, "channel": "blue"}, 0),
+    ]:
+        run.summarize(**settings_)
+        assert len(run.objects()) == kept, settings_
+
+
+def test_a_channel_beyond_the_images_channels_is_unsupported_there_and_nowhere_else(tmp_path):
+    run = Run(tmp_path, ("grey.tif", "A"), ("colour.tif", "B"), ("grey2.tif", "A"))
+    run.segment("s", stored_rows("A", 2), deep("B"))
+    run.summarize(channel=2, min_mean_intensity=0)
+    grey, colour, _ = run.rows()
+    reason = "fluorescence.channel is 2, but it has 1 channels, from 0"
+    assert (grey["status"], grey["reason"], grey["width"]) == ("unsupported", reason, "400")
+    assert colour["status"] == "ok"
+    assert run.filtering()["candidates"] == run.filtering()["objects"] == 1
+
+
+def test_float_images_share_the_scale_of_the_brightest(tmp_path):
+    run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"))
+    for name, brightest in (("A", 200.0), ("B", 0.5)):
+        candidate = stored_candidate(0, intensity_mean=[0.4 * brightest] * 3)
+        rows = stored_rows(name, [candidate], dtype="float32", image_maximum=[brightest] * 3)
+        run.segment(name, rows)
+    run.summarize(min_mean_intensity=0)
+    assert [row["mean_intensity"] for row in run.objects()] == pytest.approx([80, 0.2])
+
+
+def test_a_dark_collection_is_warned_of_with_its_value_and_the_line_to_set(run, caplog):
+    run.segment("s", deep("A"))
+    run.summarize()
+    assert "brightest uint16 pixel of all is 4095" in caplog.text
+    assert "fluorescence:\n  white: 4095" in caplog.text
+    caplog.clear()
+    run.summarize(white=4095)
+    assert "brightest" not in caplog.text
+
+
+def test_images_that_failed_have_no_part_in_the_scale(tmp_path, caplog):
+    run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"))
+    run.segment("s", stored_rows("A", status="error"), stored_rows("B"))
+    run.summarize()
+    assert [row["status"] for row in run.rows()] == ["error", "ok"]
+    assert caplog.text == ""
+
+
+# the filters' audit
+
+
+def test_every_dropped_candidate_is_counted_under_the_filter_that_dropped_it(tmp_path):
+    run = Run(tmp_path, ("a.tif", "A"), ("copy.tif", "A"))
+    candidates = [
+        stored_candidate(0, predicted_iou=0.76),
+        stored_candidate(1, stability_score=0.76),
+        stored_candidate(2, area=1499),
+        stored_candidate(3, area=150001),
+        stored_candidate(4, intensity_mean=[8.0] * 3),
+        stored_candidate(5, overlapping=[6, 7], shared_pixels=[1001, 1000]),
+        stored_candidate(6, predicted_iou=0.95, overlapping=[5], shared_pixels=[1001]),
+        stored_candidate(7, overlapping=[5], shared_pixels=[1000]),
+    ]
+    run.segment("s", stored_rows("A", candidates))
+    run.summarize(min_predicted_iou=0.8, min_stability_score=0.8)
+    assert run.filtering() == {"candidates": 16, **dict.fromkeys(FILTERS, 2), "objects": 4}
+    assert [row["candidate"] for row in run.objects()] == [6, 7] * 2
+    assert run.rows()[0]["n_objects"] == "2"
+
+
+def test_objects_count_all_of_their_own_pixels_also_shared_ones(run):
+    both = {"area": 2000, "shared_pixels": [1000]}
+    candidates = [
+        stored_candidate(0, overlapping=[1], **both),
+        stored_candidate(1, overlapping=[0], **both),
+    ]
+    run.segment("s", stored_rows("A", candidates))
+    run.summarize()
+    assert run.rows()[0]["object_area"] == "4000"
+
+
+def test_what_an_object_was_as_a_candidate_goes_with_it(run):
+    candidate = stored_candidate(0, area=10)
+    run.segment("s", stored_rows("A", [candidate, stored_candidate(1)]))
+    run.summarize()
+    (found,) = run.objects()
+    kept = stored_candidate(1)
+    same = ["candidate", "bbox_x", "bbox_y", "bbox_width", "bbox_height", "centroid_x"]
+    same += ["centroid_y", "area", "perimeter", "circularity", "solidity", "rle"]
+    same += ["predicted_iou", "stability_score"]
+    assert {name: found[name] for name in same} == {name: kept[name] for name in same}
+    assert (found["object"], found["width"], found["height"]) == (1, 400, 300)
+
+
+# the same store, the same bytes
+
+
+def a_collection() -> tuple[list[tuple[str, str]], list[list[dict]]]:
+    chance = random.Random(3)
+    images = [deep("deep"), stored_rows("none", 0)]
+    images += [stored_rows(name, status=name, reason=name) for name in ("unreadable", "error")]
+    for number in range(6):
+        candidates = [
+            stored_candidate(
+                n,
+                area=chance.choice([100, 1600, 3000]),
+                predicted_iou=chance.choice([0.8, 0.9, 0.95]),
+                intensity_mean=[chance.uniform(5, 200)] * 3,
+                overlapping=[o for o in range(7) if o != n],
+                shared_pixels=[chance.choice([10, 900]) for o in range(7) if o != n],
+            )
+            for n in range(7)
+        ]
+        images.append(stored_rows(f"{number}", candidates))
+    files = [(f"{rows[0]['image_id']}.tif", rows[0]["image_id"]) for rows in images]
+    return sorted([*files, ("copy.tif", "3"), ("waiting.tif", "waiting")]), images
+
+
+@settings(deadline=None, max_examples=12)
+@given(data=st.data())
+def test_tables_do_not_depend_on_how_images_are_split_into_segments(data, tmp_path_factory):
+    files, images = a_collection()
+    one = Run(tmp_path_factory.mktemp("one"), *files)
+    one.segment("all", *images)
+    one.summarize()
+    other = Run(tmp_path_factory.mktemp("other"), *files)
+    order = data.draw(st.permutations(images))
+    while order:
+        size = data.draw(st.integers(1, len(order)))
+        name = f"{data.draw(st.integers(0, 999))}-{len(order)}"
+        other.segment(name, *order[:size], flush_every=data.draw(st.integers(0, 3)))
+        order = order[size:]
+    other.summarize()
+    assert one.content() == other.content()
+    assert len(one.objects()) > 10
+
+
+def test_a_second_summary_gives_the_same_bytes(run):
+    run.segment("s", stored_rows("A", 3))
+    run.summarize()
+    before = run.content()
+    run.summarize(min_area=2001)
+    assert run.content() != before
+    run.summarize()
+    assert run.content() == before
+
+
+def test_a_segment_damaged_where_only_the_summary_looks_is_set_aside(run, caplog):
+    run.segment("s", stored_rows("A", 2))
+    run.summarize()
+    (path,) = run.store.glob("*.parquet")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"rle0")] ^= 1  # the index knows the segment and does not read it again
+    path.write_bytes(content)
+    with pytest.raises(SegmentError, match=r"s-00000\.parquet: damaged"):
+        run.summarize()
+    assert "detected again" in caplog.text
+    assert [path.name for path in run.store.glob("*.parquet*")] == ["s-00000.parquet.damaged"]
+    run.summarize()
+    assert [row["status"] for row in run.rows()] == ["pending"]

@@ -1,0 +1,39 @@
+"""The command line of the training; ``--help`` describes it."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from training.pack import read_pack
+from training.run import train
+from training.settings import TrainingSettings
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; ``--help`` describes it."""
+    defaults = TrainingSettings()
+    parser = argparse.ArgumentParser(description=train.__doc__.splitlines()[0])
+    parser.add_argument("--pack", type=Path, help="npz of images and label maps; none: synthetic")
+    parser.add_argument("--out", type=Path, required=True, help="weights file to write")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
+    parser.add_argument("--workers", type=int, default=1, help="threads that draw examples")
+    for name in ("small_steps", "steps", "full_steps", "rounds", "crops", "prompts", "seed"):
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=int, default=getattr(defaults, name))
+    for name in ("synthetic", "learning_rate"):
+        flag = "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=float, default=getattr(defaults, name))
+    args = vars(parser.parse_args(arguments))
+    torch.set_num_threads(args.pop("threads"))
+    pack, out = args.pop("pack"), args.pop("out")
+    device, workers = args.pop("device"), args.pop("workers")
+    images, validation = read_pack(pack) if pack else ([], [])
+    settings = TrainingSettings(**args)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    train(images, validation, settings, out, device=device, workers=workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What training minimises, for a batch of crops."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samfleet.sam.model import TINY_PATCH_SIZE
+from training.examples import Example
+from training.settings import MASK_SCALE, MASK_STRIDE
+from training.trainee import Trainee
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one size as tensors on one device; see `Example` for the fields."""
+
+    images: Tensor
+    labels: Tensor
+    points: Tensor
+    targets: Tensor
+    corners: list[tuple[int, int]]
+
+
+def collate(examples: list[Example], device: torch.device) -> Batch:
+    """Stack examples; the points move from their crop's pixels to those of the frame."""
+    corners = [example.corner for example in examples]
+    shift = np.array(corners, np.float32)[:, None, ::-1] * TINY_PATCH_SIZE
+    points = np.stack([example.points for example in examples]) + shift
+    images = np.stack([example.image for example in examples]).transpose(0, 3, 1, 2)
+    return Batch(
+        torch.from_numpy(np.ascontiguousarray(images)).to(device).float(),
+        torch.from_numpy(np.stack([e.labels for e in examples])).to(device),
+        torch.from_numpy(points.astype(np.float32)).to(device),
+        torch.from_numpy(np.stack([e.targets for e in examples])).to(device),
+        corners,
+    )
+
+
+def losses(model: Trainee, batch: Batch) -> dict[str, Tensor]:
+    """The terms of the loss, each a scalar, with the mean true IoU of the best masks."""
+    embedding, encoding = model.embed(batch.images, batch.corners)
+    targets = batch.targets.flatten()
+    meant = targets > 0
+    logits, ious = model.decode(embedding, encoding, batch.points, meant)
+    prompts = batch.targets.shape[1]
+    which = torch.arange(len(targets), device=targets.device)[meant] // prompts
+    truth = _target_masks(batch.labels, which, targets[meant])
+    logits, truth = logits.flatten(2), truth.flatten(1)[:, None]
+    mask_loss = _mask_losses(logits, truth)
+    best = mask_loss[:, 1:].min(dim=1)
+    with torch.no_grad():
+        true_iou = _true_iou(logits, truth)
+        wanted_iou = torch.zeros_like(ious)
+        wanted_iou[meant] = true_iou
+    count = max(int(meant.sum()), 1)
+    everywhere = mask_loss[:, 1:].mean(dim=1)
+    return {
+        "mask": (best.values + 0.05 * everywhere + 0.1 * mask_loss[:, 0]).sum() / count,
+        "iou": F.mse_loss(ious, wanted_iou),
+        "dense": _dense_loss(model.dense(embedding), batch.labels),
+        "best_iou": true_iou[:, 1:].amax(dim=1).sum() / count,
+    }
+
+
+LOSS_WEIGHTS = {"mask": 1.0, "iou": 4.0, "dense": 0.5}
+
+
+def _target_masks(labels: Tensor, which: Tensor, targets: Tensor) -> Tensor:
+    """Coverage of each mask pixel by its object: (prompts, grid, 4, grid, 4), 0 to 1."""
+    masks = (labels[which] == targets[:, None, None]).float()
+    masks = F.avg_pool2d(masks[:, None], MASK_STRIDE)[:, 0]
+    grid = masks.shape[-1] // MASK_SCALE
+    return masks.unflatten(2, (grid, MASK_SCALE)).unflatten(1, (grid, MASK_SCALE))
+
+
+def _mask_losses(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy over the object's area, plus dice loss: (prompts, masks)."""
+    truth = truth.expand_as(logits)
+    chance = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(-1)
+    area = truth.sum(-1)
+    dice = 1 - (2 * (chance * truth).sum(-1) + 1) / (chance.sum(-1) + area + 1)
+    # Over the area, so that an object of a few pixels weighs as much as a large one.
+    return 0.5 * cross_entropy / (area + 16) + dice
+
+
+def _true_iou(logits: Tensor, truth: Tensor) -> Tensor:
+    mask, truth = logits > 0, truth >= 0.5
+    union = (mask | truth).sum(-1)
+    return (mask & truth).sum(-1) / union.clamp(min=1)
+
+
+def _dense_loss(prediction: Tensor, labels: Tensor) -> Tensor:
+    """Foreground, depth and offset to the centre of the object at every mask pixel."""
+    prediction = F.pixel_shuffle(prediction, MASK_SCALE)
+    sampled = labels[:, 1::MASK_STRIDE, 1::MASK_STRIDE]
+    offset, depth = _centres_and_depths(sampled)
+    inside = (sampled > 0).float()
+    foreground = F.binary_cross_entropy_with_logits(prediction[:, 0], inside)
+    depth_loss = F.smooth_l1_loss(prediction[:, 1], depth, beta=0.1)
+    miss = F.smooth_l1_loss(prediction[:, 2:], offset, beta=0.1, reduction="none").sum(1)
+    return foreground + depth_loss + (miss * inside).sum() / inside.sum().clamp(min=1)
+
+
+def _centres_and_depths(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Offsets to the centre, in units of 8 pixels, (crops, 2, …) and depths, 0 to 1."""
+    crops, height, width = labels.shape
+    count = int(labels.max()) + 1
+    index = (labels + count * torch.arange(crops, device=labels.device).view(-1, 1, 1)).flatten()
+    y = torch.arange(height, device=labels.device, dtype=torch.float32).view(1, -1, 1)
+    x = torch.arange(width, device=labels.device, dtype=torch.float32).view(1, 1, -1)
+    position = torch.stack([y.expand(labels.shape), x.expand(labels.shape)])
+    total = torch.zeros(2, crops * count, device=labels.device)
+    total = total.index_add(1, index, position.flatten(1))
+    area = torch.bincount(index, minlength=crops * count).clamp(min=1)
+    offset = (total / area)[:, index].view(position.shape) - position
+    radius = (area / torch.pi).sqrt()[index].view(labels.shape)
+    depth = (1 - offset.square().sum(0).sqrt() / (1.5 * radius)).clamp(min=0) * (labels > 0)
+    return offset.transpose(0, 1) / 8, depth

@@ -1,0 +1,69 @@
+"""Prompts of a training crop, and which object each of them means."""
+
+import cv2
+import numpy as np
+
+NEAR_MISS = 3.0  # pixels beside an object at which a prompt still means that object
+
+
+def draw_prompts(
+    labels: np.ndarray, content: tuple[int, int], count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts anywhere in an object, just beside one, and on the background near and far.
+
+    Args:
+        labels: int, shape (side, side), 0 for background.
+        content: Height and width of the part that is image, from the top left corner.
+        count: Number of prompts.
+
+    Returns:
+        Points, float32 (count, 2) as x and y, and the labels meant, int32 (count,), 0 for
+        background; the prompts that mean an object come first.
+    """
+    image = labels[: content[0], : content[1]]
+    objects = np.unique(image[image > 0])
+    near, distance = _nearest_object(image)
+    wanted = round(count * rng.uniform(0.6, 0.8)) if objects.size else 0
+    rows = (
+        [_inside_or_beside(near, distance, int(k), rng) for k in rng.choice(objects, wanted)]
+        if wanted
+        else []
+    )
+    meant = [int(near[y, x]) for y, x in rows]
+    rows += _on_background(distance, count - wanted, rng)
+    targets = np.array(meant + [0] * (count - wanted), np.int32)
+    points = np.array(rows, np.float32)[:, ::-1] + 0.5
+    return points, targets
+
+
+def _nearest_object(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each pixel the label of the nearest object, and the distance to it in pixels."""
+    if not image.any():
+        return image, np.full(image.shape, np.inf, np.float32)
+    background = (image == 0).astype(np.uint8)
+    distance, zone = cv2.distanceTransformWithLabels(
+        background, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    label_of = np.zeros(zone.max() + 1, image.dtype)
+    at = background == 0
+    label_of[zone[at]] = image[at]
+    return label_of[zone], distance
+
+
+def _inside_or_beside(near, distance, label: int, rng) -> tuple[int, int]:
+    reach = NEAR_MISS if rng.random() < 0.3 else 0.0
+    y, x = np.nonzero((near == label) & (distance <= reach))
+    k = rng.integers(y.size)
+    return int(y[k]), int(x[k])
+
+
+def _on_background(distance, count: int, rng) -> list[tuple[int, int]]:
+    close = np.argwhere((distance > NEAR_MISS) & (distance < 5 * NEAR_MISS))
+    far = np.argwhere(distance > NEAR_MISS)
+    if not far.size:  # nothing but object: beside the image's middle there is no background
+        far = np.argwhere(distance >= distance.max())
+    rows = []
+    for _ in range(count):
+        pool = close if close.size and rng.random() < 0.6 else far
+        rows.append(tuple(int(v) for v in pool[rng.integers(len(pool))]))
+    return rows
