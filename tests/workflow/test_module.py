@@ -5,7 +5,8 @@ import sys
 import zipfile
 
 import pytest
-from conftest import CLONE, copy_tracked
+
+from tests.workflow.conftest import CLONE, copy_tracked
 
 OUTER = """
 module left:
