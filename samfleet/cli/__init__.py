@@ -6,11 +6,11 @@ What is heavy (torch, pandas, OpenCV) is imported inside the command that needs 
 import argparse
 import sys
 
-from samfleet.cli import init, overlays, run, summary
+from samfleet.cli import init, overlays, run, store, summary
 from samfleet.errors import UserError
 from samfleet.logs import configure_logging
 
-_COMMANDS = (init, run, summary, overlays)
+_COMMANDS = (init, run, summary, overlays, store)
 
 
 def main(arguments: list[str] | None = None) -> int:
