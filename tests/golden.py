@@ -2,7 +2,7 @@
 
 `python -m tests.golden` writes tests/data/golden_masks.json anew. Do so after replacing the
 embedded weights. Where the code changed what is found or measured, also raise ALGORITHM_VERSION in
-samfleet/plan/model_key.py, so that stored results are not mixed with new ones.
+samfleet/sam/model_key.py, so that stored results are not mixed with new ones.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ def find() -> dict:
     import torch
 
     from samfleet.config.schema import complete_config
+    from samfleet.config.settings import settings_of
     from samfleet.detection.measurement import measure_found
     from samfleet.images.reading import read_image
     from samfleet.sam.generator import MaskGenerator
@@ -27,8 +28,8 @@ def find() -> dict:
     from samfleet.sam.weights import TINY_WEIGHTS
 
     torch.set_num_threads(1)
-    config = complete_config({"images": "demo"})
-    read = read_image(IMAGE, config["image"], config["display"])
+    settings = settings_of(complete_config({"images": "demo"}))
+    read = read_image(IMAGE, settings.image, settings.display)
     generator = MaskGenerator(
         load_model("tiny", TINY_WEIGHTS, "cpu"),
         points_per_side=12,
