@@ -16,7 +16,7 @@ from typing import Any
 from pycocotools import mask as coco
 
 from samfleet.config.settings import Settings, settings_of
-from samfleet.detection.job import detect_shard
+from samfleet.detection.job import detect_shard, load_generator
 from samfleet.detection.measurement import measure_masks
 from samfleet.detection.pipeline import Generator
 from samfleet.detection.recording import Recorder
@@ -52,8 +52,6 @@ def ours(
     """The workflow's detection job."""
 
     def load(*arguments: Any) -> Generator:
-        from samfleet.sam.generator.loading import load_generator
-
         generator = load_generator(*arguments)
         note_load()
         return generator
