@@ -1,6 +1,6 @@
 """How long the summary takes, and how much memory, for many stored candidates.
 
-    PYTHONPATH=. python benchmarks/summary.py --images 100000 --candidates 20
+    python -m benchmarks.summary --images 100000 --candidates 20
 
 Fills a store with plausible candidates in a temporary folder, without images, and writes the
 tables from it twice: with the filters of the example and with stricter ones. Prints JSON.
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samfleet.config.schema import complete_config
+from samfleet.config.settings import settings_of
 from samfleet.plan.manifest import ManifestRow, write_manifest
 from samfleet.store.segments import SCHEMA
 from samfleet.summary.tables import write_summary
@@ -94,8 +95,9 @@ def main() -> None:
         seconds = []
         for stricter in ({}, {"min_mean_intensity": 30}):
             config = complete_config({"images": "demo", "fluorescence": stricter})
+            settings = settings_of(config)
             start = time.perf_counter()
-            counts = write_summary(config, results, results / "store" / "key")
+            counts = write_summary(settings, results, results / "store" / "key")
             seconds.append(round(time.perf_counter() - start, 2))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
