@@ -1,4 +1,4 @@
-"""Digests: image ids, weights files, values and tables; standard library only."""
+"""Digests of images, values and tables; standard library only."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ _CHUNK = 1 << 20
 
 
 def image_id(data: bytes) -> str:
-    """The identity of an image: BLAKE2b-128 of its file's bytes, 32 hexadecimal digits."""
+    """The id of an image: BLAKE2b-128 of its file's bytes, 32 hexadecimal digits."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
@@ -29,7 +29,7 @@ def digest_of(value: object) -> str:
 
 
 def digest_of_rows(rows: Iterable[tuple]) -> str:
-    """BLAKE2b-128 of a table, row by row: a million rows need no memory."""
+    """BLAKE2b-128 of a table, computed row by row, so that the table need not be in memory."""
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
         digest.update(("\t".join(map(str, row)) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Errors that a user can act on."""
+"""Errors that users can do something about."""
 
 
 class UserError(Exception):

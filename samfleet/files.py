@@ -55,9 +55,9 @@ def unescape_name(text: str) -> str:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A private temporary file beside `path`, renamed to it when the block succeeds.
+    """A temporary file in the folder of `path`, renamed to `path` when the block succeeds.
 
-    The file is flushed to disk first; when the block fails it is removed and `path` is untouched.
+    The file is flushed to the disk first. If the block fails, it is removed and `path` stays as it is.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def remove_leftovers(folder: str | Path, older_than: float) -> None:
     """Remove temporary files that a killed process left in a folder.
 
     Args:
-        older_than: seconds; a file that somebody may still be writing is left alone.
+        older_than: seconds; younger files are kept, since a process may still be writing them.
     """
     for path in Path(folder).glob(".*.tmp"):
         with contextlib.suppress(FileNotFoundError):
@@ -105,11 +105,11 @@ def write_rows(path: str | Path, header: tuple[str, ...], rows: Iterable[tuple])
 def read_rows(
     path: str | Path, header: tuple[str, ...], appended: bool = False
 ) -> Iterator[list[str]]:
-    """The rows of a table that `write_rows` wrote; none when it does not exist.
+    """The rows of a table that `write_rows` wrote; none if the file does not exist.
 
     Args:
-        appended: whether the table is written row by row; lines that an interruption left without
-            all their fields are then left out.
+        appended: whether the table is written row by row. Lines that an interruption left
+            incomplete are then skipped.
 
     Raises:
         TableError: the table is damaged or has another header.
@@ -133,7 +133,7 @@ def read_rows(
 
 
 def read_stamp(path: str | Path) -> dict:
-    """The content of a stamp; empty where there is none that can be read."""
+    """The content of a stamp; empty if it does not exist or cannot be read."""
     try:
         content = json.loads(Path(path).read_text())
     except (OSError, ValueError, RecursionError):
@@ -142,6 +142,6 @@ def read_stamp(path: str | Path) -> dict:
 
 
 def write_stamp(path: Path, content: dict) -> None:
-    """Write a stamp unless it has this content already, so that its file stays as old as that is."""
+    """Write a stamp, unless it has this content already: then its modification time must not change."""
     if read_stamp(path) != content:
         write_atomic(path, json.dumps(content, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Logging of a job, set up once: everything goes to the rule's log and to stderr."""
+"""Logging of a process: everything goes to stderr and to the log of the rule."""
 
 import contextlib
 import itertools
@@ -29,10 +29,10 @@ def configure_logging(log: str | Path | None) -> None:
 
 @contextlib.contextmanager
 def kept_if_it_fails(log: str | Path) -> Iterator[None]:
-    """Keep the log of a block that fails or is killed; Snakemake removes a log before it tries again.
+    """Keep the log of a block that fails or is killed, which Snakemake would remove before it retries.
 
-    The log has a second name, ending in ``.failed-1.log`` at the first attempt, that is removed when
-    the block succeeds. Where the file system knows no such links nothing is kept.
+    The log gets a second name (a hard link), which ends in ``.failed-1.log`` at the first attempt and
+    is removed when the block succeeds. On file systems without hard links, nothing is kept.
     """
     link = _linked(Path(log))
     yield

@@ -1,4 +1,4 @@
-"""What lies in the folder of results: the place of every file and the columns of every table.
+"""The folder of results: the path of every file and the columns of every table.
 
 Standard library only.
 """
@@ -6,7 +6,7 @@ Standard library only.
 from pathlib import Path
 
 TABLES_VERSION = 2
-"""Raise by hand when the code changes what the summary's tables hold (held by a golden table)."""
+"""Raise this when a change of the code changes the summary's tables; a golden table notices it."""
 
 MANIFEST_COLUMNS = ("path", "image_id", "bytes", "mtime_ns", "problem")
 """Columns of manifest.tsv; `image_id` is empty where `problem` says why."""
@@ -26,7 +26,7 @@ SUMMARY_COLUMNS = (
     "integrated_intensity",
     "background",
 )
-"""Columns of summary.csv, in order; the user's own follow."""
+"""Columns of summary.csv, in order; the user's own columns follow."""
 
 OBJECT_COLUMNS = {
     "image": "string",
@@ -63,7 +63,7 @@ OBJECT_COLUMNS = {
 }
 """Columns of objects.parquet and their types.
 
-Intensities are on the scale of 0 to 255, those that begin with `raw_` in the units of the pixels.
+Intensities are on the scale of 0 to 255; those that begin with `raw_` are in the units of the pixels.
 `object` counts from 1 in each image; `rle` is the `counts` of a COCO run-length encoding of
 (height, width).
 """
@@ -92,9 +92,9 @@ LEDGER_COLUMNS = (
 """Columns of ledger.csv.
 
 `when` is UTC in ISO 8601. Encoding, decoding and post-processing follow each other in the process
-that drives the device; reading and measuring (small regions, run-length encoding, fluorescence)
-happen in worker processes meanwhile. `seconds_waiting` is how long the device's process waited for
-this image to be read, or for it to be measured so that there was room for the next one.
+that drives the device; at the same time, worker processes read images and measure masks (small
+regions, run-length encoding, fluorescence). `seconds_waiting` is how long the device's process waited
+for this image to be read, or to be measured when the queue for that was full.
 """
 
 EVALUATION_COLUMNS = (
@@ -175,7 +175,7 @@ def last_plan_file(results: str | Path) -> Path:
 
 
 def kept_plan_file(results: str | Path, plan_id: str) -> Path:
-    """A copy of the plan beside its shard lists, for the jobs that carry it out."""
+    """A copy of the plan in the folder of its shard lists, for the jobs that carry it out."""
     return Path(results) / "plan" / plan_id / "plan.json"
 
 
@@ -185,7 +185,7 @@ def shard_file(results: str | Path, plan_id: str, shard: str) -> Path:
 
 
 def done_file(results: str | Path, plan_id: str, shard: str) -> Path:
-    """The record that a shard has been carried out."""
+    """The record of a shard that has been carried out."""
     return Path(results) / "plan" / plan_id / f"{shard}.done"
 
 
@@ -215,17 +215,17 @@ def evaluation_stamp_file(results: str | Path) -> Path:
 
 
 def job_ledger_file(results: str | Path, name: str) -> Path:
-    """The ledger of one job, to which nobody else writes."""
+    """The ledger of one job; no other process writes to it."""
     return Path(results) / "ledger" / f"{name}.csv"
 
 
 def hash_journal_file(results: str | Path, collection: str) -> Path:
-    """The hashes that an interrupted plan of a collection has made so far."""
+    """The hashes that a plan of a collection has computed so far, in case it is interrupted."""
     return Path(results) / "plan" / f"hashes-{collection}.tsv"
 
 
 def weights_digest_file(results: str | Path) -> Path:
-    """Digests of weights files, so that these are not read again."""
+    """Digests of weights files, so that each file is read only once."""
     return Path(results) / "plan" / "weights.json"
 
 
@@ -235,10 +235,10 @@ def plan_config_file(results: str | Path, plan_id: str) -> Path:
 
 
 def failed_devices_folder(results: str | Path, plan_id: str, host: str) -> Path:
-    """An empty file for each device of a host that failed in the plan."""
+    """The folder with an empty file for each device of a host that failed in the plan."""
     return Path(results) / "plan" / plan_id / "failed_devices" / host
 
 
 def store_settings_file(store: str | Path) -> Path:
-    """What the model key of a store's folder stands for."""
+    """The file that says what the model key of a store's folder stands for."""
     return Path(store) / "settings.json"

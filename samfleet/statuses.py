@@ -4,10 +4,10 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What became of an image, as the tables write it.
+    """The result of an image, as the tables write it.
 
-    The store holds `ok` for an image that was detected; the summary tells `empty` from it, where no
-    object is left, and `pending`, where nothing is stored yet.
+    In the store, an image that was detected is `ok`. The summary calls it `empty` if the filters leave
+    no object, and calls an image `pending` if nothing is stored for it yet.
     """
 
     OK = "ok"
@@ -22,4 +22,4 @@ class Status(StrEnum):
 
 
 MAXIMUM_ATTEMPTS = 3
-"""In how many runs an image with a transient failure is tried."""
+"""The number of runs in which an image with a transient failure is tried."""

@@ -1,6 +1,6 @@
-"""The command `samfleet`: one module for each thing that it does.
+"""The command `samfleet`: a module for each subcommand.
 
-What is heavy (torch, pandas, OpenCV) is imported inside the command that needs it.
+Heavy libraries (torch, pandas, OpenCV) are imported inside the functions that need them.
 """
 
 import argparse
@@ -14,7 +14,7 @@ _COMMANDS = (init, run, summary, overlays, store)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out a command line and return the exit status: 0, or 2 for what the user can put right.
+    """Carry out a command line and return the exit status: 0, or 2 after a `UserError`.
 
     Args:
         arguments: the command line without the program's name; by default that of this process.
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     parsed = parser.parse_args(given[:end], argparse.Namespace(snakemake_options=given[end + 1 :]))
     if parsed.snakemake_options and parsed.carry_out is not run.run:
-        parser.error("only `samfleet run` hands on what follows `--`")
+        parser.error("only `samfleet run` takes options after `--`")
     configure_logging(None)
     try:
         parsed.carry_out(parsed)

@@ -19,10 +19,10 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def existing_config(path: Path) -> Path:
-    """The path of a configuration that is there.
+    """The path of a configuration, after checking that it exists.
 
     Raises:
-        UserError: it is not.
+        UserError: the file does not exist.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; `samfleet init FOLDER` writes a configuration")
@@ -30,9 +30,9 @@ def existing_config(path: Path) -> Path:
 
 
 def read_settings(path: Path) -> Settings:
-    """The settings in a configuration's file.
+    """The settings in a configuration file.
 
     Raises:
-        UserError: it is not there, or it is faulty.
+        UserError: the file does not exist, or its content is not valid.
     """
     return settings_of(read_config(existing_config(path)))

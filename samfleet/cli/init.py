@@ -28,7 +28,7 @@ def write_configuration(arguments: argparse.Namespace) -> None:
     """Print a configuration and write it.
 
     Raises:
-        UserError: there are no images, or the file exists or cannot be written.
+        UserError: there are no images, or the file exists already or cannot be written.
     """
     from samfleet.survey.sample import look_at
     from samfleet.survey.suggestion import suggest
@@ -36,7 +36,7 @@ def write_configuration(arguments: argparse.Namespace) -> None:
     output = arguments.output
     if output.exists():
         raise UserError(
-            f"{output}: already there; name another file with --output, or move it away"
+            f"{output}: already exists; name another file with --output, or move it away"
         )
     image = settings_of(complete_config({"images": arguments.images})).image
     collection = scan_collection(arguments.images, image.suffixes, "results")

@@ -6,6 +6,7 @@ from pathlib import Path
 from samfleet.cli.arguments import add_config, add_results, read_settings
 from samfleet.errors import UserError
 from samfleet.results import objects_file
+from samfleet.wording import counted
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -15,14 +16,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_config(parser)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write them")
     parser.add_argument(
-        "images", metavar="IMAGE", nargs="*", help="named as in the tables; all, if none is named"
+        "images", metavar="IMAGE", nargs="*", help="images, as the tables name them; default: all"
     )
     add_results(parser)
     parser.set_defaults(carry_out=draw)
 
 
 def draw(arguments: argparse.Namespace) -> None:
-    """Write a PNG for every image that is asked for.
+    """Write a PNG for each of the images.
 
     Raises:
         UserError: there are no tables yet, or an image is not in them.
@@ -35,4 +36,4 @@ def draw(arguments: argparse.Namespace) -> None:
             f"{results}: there are no tables; `samfleet run {arguments.config}` makes them"
         )
     count = write_overlays(settings, results, arguments.folder, arguments.images)
-    print(f"{count} images in {arguments.folder}")
+    print(f"{counted(count, 'image')} in {arguments.folder}")

@@ -1,4 +1,4 @@
-"""`samfleet run`: start Snakemake on the workflow that comes with this package."""
+"""`samfleet run`: start Snakemake with the workflow that comes with this package."""
 
 import argparse
 import os
@@ -13,17 +13,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "run",
         help="segment the images of a configuration",
-        description="Start Snakemake on a configuration. Its exit status is Snakemake's.",
+        description="Run the workflow with Snakemake. The exit status is Snakemake's.",
         usage="samfleet run [-h] [--gpus N] [--cores N] [--directory DIR] [-n] CONFIG [-- ...]",
-        epilog="What follows `--` is handed on to Snakemake: `-- --workflow-profile slurm`.",
+        epilog="Options after `--` are for Snakemake, for example `-- --workflow-profile slurm`.",
     )
     add_config(parser)
     parser.add_argument(
-        "--gpus", metavar="N", type=_count, help="GPUs at a time; default: all here"
+        "--gpus", metavar="N", type=_count, help="GPUs to use at a time; default: all visible ones"
     )
-    parser.add_argument("--cores", metavar="N", type=_count, help="default: all here")
+    parser.add_argument("--cores", metavar="N", type=_count, help="CPU cores; default: all")
     parser.add_argument(
-        "--directory", metavar="DIR", help="where results/ is written; default: here"
+        "--directory",
+        metavar="DIR",
+        help="where results/ is written; default: the current directory",
     )
     parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would be done")
     parser.set_defaults(carry_out=run)
@@ -36,10 +38,10 @@ def _count(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Become Snakemake, so that signals reach it and its exit status is this command's.
+    """Replace this process by Snakemake, so that signals and the exit status are Snakemake's.
 
     Raises:
-        UserError: there is no such configuration.
+        UserError: the configuration does not exist.
     """
     existing_config(arguments.config)
     command = snakemake_command(arguments)
@@ -57,5 +59,5 @@ def snakemake_command(arguments: argparse.Namespace) -> list[str]:
         command += ["--directory", arguments.directory]
     if arguments.dry_run:
         command += ["--dry-run"]
-    # last, since --configfile and --resources would take the names of targets that follow
+    # --cores comes last: --configfile and --resources would take targets that follow as their values
     return [*command, "--cores", str(arguments.cores or "all"), *arguments.snakemake_options]

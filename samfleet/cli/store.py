@@ -1,10 +1,11 @@
-"""`samfleet store`: what the results hold, model by model."""
+"""`samfleet store`: list what is stored, by model key."""
 
 import argparse
 
 from samfleet.cli.arguments import add_results
 from samfleet.errors import UserError
 from samfleet.store.listing import list_store
+from samfleet.wording import counted
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -25,6 +26,7 @@ def show(arguments: argparse.Namespace) -> None:
     if not held:
         raise UserError(f"{arguments.results}: nothing is stored there yet")
     for entry in held:
-        print(f"{entry.model_key}: {entry.images} images, {entry.failed} failed, {entry.size}")
+        images = counted(entry.images, "image")
+        print(f"{entry.model_key}: {images}, {entry.failed} failed, {entry.size}")
         for name, value in entry.settings.items():
             print(f"  {name}: {value}")

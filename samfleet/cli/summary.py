@@ -1,4 +1,4 @@
-"""`samfleet summary`: the tables from what is stored, without running the workflow."""
+"""`samfleet summary`: write the tables from what is stored, without running the workflow."""
 
 import argparse
 
@@ -17,7 +17,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--partial",
         action="store_true",
-        help="also while shards of the plan are missing; their images get the status `pending`",
+        help="write them even if shards are missing; images without a result get the status `pending`",
     )
     parser.set_defaults(carry_out=summarize)
 
@@ -26,7 +26,7 @@ def summarize(arguments: argparse.Namespace) -> None:
     """Write the tables of the last plan.
 
     Raises:
-        UserError: there is no plan, or it is not carried out and `--partial` is not given.
+        UserError: there is no plan, or it is not finished and `--partial` is not given.
     """
     from samfleet.summary.tables import write_summary
 
@@ -36,7 +36,7 @@ def summarize(arguments: argparse.Namespace) -> None:
         raise UserError(f"{results}: there is no plan; `samfleet run {arguments.config}` makes one")
     if not arguments.partial and not is_complete(results, plan):
         raise UserError(
-            f"{results}: the plan is not carried out to its end; `samfleet run {arguments.config}` "
-            "goes on with it; give --partial for the tables of what there is"
+            f"{results}: the last plan is not finished; `samfleet run {arguments.config}` goes on "
+            "with it, or use --partial to write the tables of what there is"
         )
     write_summary(settings, results, store_folder(results, plan.model_key))

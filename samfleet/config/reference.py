@@ -1,4 +1,4 @@
-"""The configuration's documentation, printed from the schema."""
+"""Print the table of keys in config/README.md from the schema."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def reference_table() -> str:
 
 
 def _keys(part: dict, prefix: str = "") -> Iterator[tuple[str, dict]]:
-    """Every key with its part of the schema, the sections before what is in them."""
+    """Every key with its part of the schema; a section comes before its keys."""
     for name, subschema in part["properties"].items():
         yield prefix + name, subschema
         if "properties" in subschema:

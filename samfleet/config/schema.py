@@ -1,6 +1,6 @@
 """The configuration: defaults from the schema, and errors that name the key.
 
-Uses what Snakemake itself depends on and nothing else: the Snakefile imports this.
+The Snakefile imports this, so it uses nothing but what Snakemake itself depends on.
 """
 
 import math
@@ -18,7 +18,7 @@ from samfleet.resources import SCHEMA_FILE
 
 
 class ConfigError(UserError):
-    """The configuration is faulty; the message names every key and says what it must be."""
+    """The configuration is not valid; the message names each faulty key and says what it must be."""
 
 
 @cache
@@ -28,17 +28,17 @@ def schema() -> dict:
 
 
 def complete_config(config: dict) -> dict:
-    """The configuration with the schema's defaults for what is not set, checked.
+    """Check a configuration and fill in the schema's defaults.
 
     Args:
-        config: as read from YAML; it is not changed.
+        config: as read from YAML. It is not modified.
 
     Raises:
         ConfigError: unknown keys, wrong types or impossible values, all of them in one message.
     """
     errors = list(_unusable(config))
     if not errors:
-        # a key without a value is YAML for null: the default is meant
+        # a key without a value is null in YAML and means the default
         config = _with_defaults(config, schema())
         found = Draft202012Validator(schema()).iter_errors(config)
         errors = [_message(error) for error in found]
@@ -67,7 +67,7 @@ def _with_defaults(value: object, part: dict) -> object:
 
 
 def _with_plain_numbers(value: object, part: dict) -> object:
-    """Integers and floats as the schema has them: 1 and 1.0 must give the same model key."""
+    """Numbers in the types of the schema: 1 and 1.0 must give the same model key."""
     if isinstance(value, dict):
         return {key: _with_plain_numbers(v, part["properties"][key]) for key, v in value.items()}
     if isinstance(value, list):
@@ -82,7 +82,7 @@ def _with_plain_numbers(value: object, part: dict) -> object:
 
 
 def _unusable(value: object, key: str = "") -> Iterator[str]:
-    """Values that YAML and the schema allow and that no arithmetic or system call takes."""
+    """What is wrong with values that YAML and the schema allow but that cannot be used."""
     place = key or "the configuration"
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -98,7 +98,7 @@ def _unusable(value: object, key: str = "") -> Iterator[str]:
     elif isinstance(value, int) and value.bit_length() > 63:
         yield f"{place}: a number of {value.bit_length()} bits is too large"
     elif isinstance(value, str) and ("\0" in value or not _is_encodable(value)):
-        yield f"{place}: {value!r:.80} holds a null or half a character"
+        yield f"{place}: {value!r:.80} contains a null character or an invalid one"
 
 
 def _is_encodable(text: str) -> bool:
@@ -133,7 +133,7 @@ def _subschema(key: str) -> dict:
 
 
 def allowed_values(part: dict) -> str:
-    """The values that a key may have, in words."""
+    """The values that a key may have, as text."""
     words = []
     for option in part.get("oneOf", [part]):
         if "const" in option:
@@ -153,7 +153,7 @@ def allowed_values(part: dict) -> str:
 
 
 def _contradictions(config: dict) -> list[str]:
-    """What the schema cannot say: keys that contradict each other."""
+    """Keys that contradict each other, which the schema cannot express."""
     sam, filters = config["sam"], config["fluorescence"]
     errors = []
     if filters["min_area"] > filters["max_area"]:
@@ -192,11 +192,11 @@ def read_config(path: str | Path) -> dict:
     """Read and complete a YAML file.
 
     Raises:
-        ConfigError: it is not YAML, or its content is faulty; the message names the file.
+        ConfigError: it is not YAML, or its content is not valid; the message names the file.
     """
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except Exception as error:  # constructors raise whatever they like: `!!bool x` a KeyError
+    except Exception as error:  # YAML's constructors raise anything: `!!bool x` a KeyError
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: must hold keys and values, such as `images: demo`")

@@ -1,7 +1,7 @@
 """The configuration as typed values, one frozen class for each of its sections.
 
-`schema.complete_config` checks what the user wrote; `settings_of` turns what it returns into these.
-Names, types and order are the schema's, which a test holds. Standard library only.
+`schema.complete_config` checks what the user wrote; `settings_of` turns its result into these classes.
+A test checks that names, types and order are the schema's. Standard library only.
 """
 
 import dataclasses
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 NEUTRAL = {"neutral": True}
-"""Marks a setting that changes no candidate that is stored, so that it is not in the model key."""
+"""Marks a setting that cannot change a stored candidate and is therefore not in the model key."""
 
 
 def introduced_with(value: object) -> dict[str, object]:
-    """Marks a setting that is younger than stored results: these were made as if it had this value.
+    """Marks a setting that is younger than stored results, which were made as if it had this value.
 
-    It is in the model key only when it differs from that, so that the results stay valid.
+    The setting is in the model key only if it has another value, so that those results stay valid.
     """
     return {"introduced_with": value}
 
@@ -132,7 +132,7 @@ def _value(kind: Any, value: Any) -> Any:
 
 
 def key_settings(section: Any) -> dict[str, object]:
-    """What of a section counts for the model key, by name.
+    """The settings of a section that are part of the model key, by name.
 
     Args:
         section: one of the classes of this module.

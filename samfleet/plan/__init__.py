@@ -1,4 +1,4 @@
-"""Which images there are, which are pending, and how they are cut into shards.
+"""Which images there are, which are pending, and how they are divided into shards.
 
-Everything but `planning` uses the standard library alone: the Snakefile imports it.
+The Snakefile imports these modules, so all but `planning` use nothing but the standard library.
 """

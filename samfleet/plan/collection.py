@@ -1,6 +1,6 @@
-"""Which files there are: those of a folder, or those that a table names.
+"""Find the files of a collection: those in a folder, or those that a table names.
 
-Standard library only: the Snakefile imports this.
+Standard library only, since the Snakefile imports this.
 """
 
 import csv
@@ -16,15 +16,16 @@ from samfleet.errors import UserError
 from samfleet.files import escape_name
 from samfleet.resources import DEMO_FOLDER
 from samfleet.results import SUMMARY_COLUMNS
+from samfleet.wording import counted
 
 
 class ManifestError(UserError):
-    """The images cannot be listed; the message names the file or key and says what to do."""
+    """The files of the collection cannot be listed; the message names the file or key at fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """An image file as the file system shows it; `path` is relative to the collection's root."""
+    """An image file as the file system describes it; `path` is relative to the collection's root."""
 
     path: str
     size: int
@@ -34,11 +35,11 @@ class ScannedFile:
 
 @dataclass
 class Collection:
-    """The images that the configuration's `images` names.
+    """The image files that the configuration's `images` stands for.
 
     Attributes:
         root: the folder that the paths are relative to.
-        files: one for each image, sorted by path.
+        files: the image files, sorted by path.
         ignored: number of other files by suffix.
         columns: names of the user's further columns.
         values: for each path the values of these columns.
@@ -51,7 +52,7 @@ class Collection:
     values: dict[str, list[str]] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """A digest that changes whenever a file is added, removed, renamed or touched."""
+        """A digest that changes if a file is added, removed, renamed or touched."""
         return digest_of_rows(
             (escape_name(f.path), f.size, f.mtime_ns, f.mode & 0o777) for f in self.files
         )
@@ -63,18 +64,18 @@ class Collection:
 
 
 def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -> Collection:
-    """List the images of a folder (recursively) or of a CSV or TSV table.
+    """List the image files of a folder (recursively) or of a CSV or TSV table.
 
     Args:
         images: a folder, a table with a column `image`, or "demo" for the embedded images.
-        suffixes: what counts as an image in a folder, as in ".tif"; case does not matter.
-        results: the folder that samfleet writes to, left out of the scan.
+        suffixes: endings of the names of image files in a folder, such as ".tif", in any case.
+        results: the folder that samfleet writes to, which is not searched.
 
     Raises:
-        ManifestError: it does not exist, is empty, or the table is faulty.
+        ManifestError: it does not exist or has no image file, or the table is not valid.
     """
     source = _source(images)
-    if os.path.isdir(source):  # unlike is_dir it raises nothing, whatever the path
+    if os.path.isdir(source):  # unlike Path.is_dir, it never raises
         collection = _scan_folder(source, tuple(s.lower() for s in suffixes), Path(results))
     elif os.path.isfile(source):
         collection = _read_table(source)
@@ -82,8 +83,8 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
         raise ManifestError(f"images: {images} is neither a folder nor a table; check the path")
     if not collection.files:
         raise ManifestError(
-            f"images: no image in {images} (image.suffixes: {' '.join(suffixes)}); "
-            f"{sum(collection.ignored.values())} other files"
+            f"images: no image in {images} (image.suffixes: {' '.join(suffixes)}), but "
+            f"{counted(sum(collection.ignored.values()), 'other file')}"
         )
     collection.files.sort(key=lambda file: os.fsencode(file.path))
     return collection
@@ -94,13 +95,13 @@ def _source(images: str) -> Path:
 
 
 def collection_root(images: str) -> Path:
-    """The folder that the manifest's paths are relative to."""
+    """The folder to which the paths in the manifest are relative."""
     source = _source(images)
     return source if os.path.isdir(source) else source.parent
 
 
 def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
-    """The user's further columns and their values by path; none unless `images` is a table."""
+    """The user's further columns, and their values by path; empty unless `images` is a table."""
     if not os.path.isfile(_source(images)):
         return [], {}
     table = _read_table(_source(images), must_exist=False)
@@ -112,10 +113,10 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
     visited = {_inode(results)} - {None}
     folders, links = [""], []
     while folders or links:
-        # links come last and in order, so that the same path to an image is found everywhere
+        # follow links last and in order, so that a file is found under the same path on every machine
         folder = folders.pop() if folders else heapq.heappop(links)
         inode = _inode(root / folder)
-        if inode in visited:  # links may form a loop
+        if inode in visited:  # links can form a loop
             continue
         visited.add(inode)
         try:
@@ -156,7 +157,7 @@ def _inode(path: str | Path) -> tuple[int, int] | None:
 
 
 def _scanned(path: str, full_path: str | Path) -> ScannedFile:
-    """A file's stat; zeros for one that cannot be looked at (a dangling link), named by the plan."""
+    """A file's stat; zeros if there is none, as for a dangling link. The plan reports such a file."""
     try:
         found = os.stat(full_path)
     except OSError:
@@ -198,7 +199,9 @@ def _read_table(table: Path, must_exist: bool = True) -> Collection:
     if faults:
         shown = "\n  ".join(faults[:20])
         more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
-        raise ManifestError(f"images: {table} has {len(faults)} faulty rows:\n  {shown}{more}")
+        raise ManifestError(
+            f"images: {table} has {counted(len(faults), 'faulty row')}:\n  {shown}{more}"
+        )
     return collection
 
 
@@ -211,5 +214,5 @@ def _check_header(table: Path, header: list[str]) -> None:
     if twice or taken:
         raise ManifestError(
             f"images: {table}: rename the column {', '.join(twice or taken)}; "
-            + ("it is there twice" if twice else "the summary has one of that name")
+            + ("there are two of that name" if twice else "the summary has a column of that name")
         )

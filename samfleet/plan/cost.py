@@ -1,4 +1,4 @@
-"""Expected seconds of an image, guessed at first and then fitted to the ledger; standard library only."""
+"""Expected seconds of an image: guesses at first, then fitted to the ledger. Standard library only."""
 
 import csv
 from collections.abc import Iterable
@@ -10,8 +10,7 @@ from samfleet.results import ledger_file
 from samfleet.statuses import Status
 
 MODEL_LOAD_SECONDS = {"tiny": 0.5, "vit_b": 4.0, "vit_l": 8.0, "vit_h": 12.0}
-"""Guesses that only shape the shards: reading the weights and moving them to a device."""
-
+"""Seconds to read the weights and move them to a device. Guesses, which only shape the shards."""
 
 _IMAGE_SECONDS = {"tiny": 0.1, "vit_b": 1.0, "vit_l": 1.3, "vit_h": 1.6}
 _SECONDS_PER_BYTE = 1e-7
@@ -33,7 +32,7 @@ class CostModel:
 
 
 def guess_cost(model: str) -> CostModel:
-    """The cost model before anything was measured."""
+    """The cost model that is used before anything has been measured."""
     return CostModel(_IMAGE_SECONDS[model], _SECONDS_PER_BYTE)
 
 
@@ -42,7 +41,7 @@ def fit_cost(measured: Iterable[tuple[float, float, int]], guess: CostModel) -> 
 
     Args:
         measured: (seconds that do not depend on size, seconds that do, bytes) of detections.
-        guess: what to use when there is none.
+        guess: what to use without measurements.
     """
     rows = list(measured)
     if not rows:
@@ -53,7 +52,7 @@ def fit_cost(measured: Iterable[tuple[float, float, int]], guess: CostModel) -> 
 
 
 def expected_cost(results: Path, model: str, model_key: str, rows: list[ManifestRow]) -> CostModel:
-    """The cost of an image, from the ledger's seconds under this model key where there are any."""
+    """The cost of an image, from the ledger's seconds under this model key if there are any."""
     sizes = {row.image_id: row.size for row in rows}
     measured = []
     try:

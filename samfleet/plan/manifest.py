@@ -1,6 +1,6 @@
-"""Which images there are: scanning a folder or a table, and the manifest of a plan.
+"""The manifest: every image file of a collection with the id of its content.
 
-Standard library only: the Snakefile imports this.
+Standard library only, since the Snakefile imports this.
 """
 
 import errno
@@ -19,7 +19,7 @@ from samfleet.results import MANIFEST_COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """An image file with its content's identity, or with the problem that prevented one."""
+    """An image file with the id of its content, or with the problem that prevented reading it."""
 
     path: str
     image_id: str
@@ -29,10 +29,10 @@ class ManifestRow:
 
 
 def read_manifest(path: str | Path, journal: bool = False) -> Iterator[ManifestRow]:
-    """The rows of a manifest, none when there is no such file.
+    """The rows of a manifest; none if the file does not exist.
 
     Args:
-        journal: whether it is a journal of hashes, of which an interrupted plan left what it had.
+        journal: whether it is a journal of hashes, which may end in the middle of a line.
 
     Raises:
         TableError: the table is damaged.
@@ -60,12 +60,12 @@ def _fields(row: ManifestRow) -> tuple:
 def identify(
     collection: Collection, known: dict[tuple[str, int, int], str], journal: str | Path
 ) -> list[ManifestRow]:
-    """Give every image its image id, hashing only those whose stat is not in `known`.
+    """Find the image id of every file, hashing only files whose stat is not in `known`.
 
     Args:
         known: image id by (path, size, mtime_ns).
-        journal: every new hash is appended to this file at once, so that an interrupted plan
-            loses none.
+        journal: every new hash is appended to this file at once, so that none is lost if the
+            plan is interrupted.
     """
     new = [f for f in collection.files if (f.path, f.size, f.mtime_ns) not in known]
     hashed: dict[str, ManifestRow] = {}
@@ -76,7 +76,7 @@ def identify(
             open(journal, "a", buffering=1, encoding="utf-8") as file,
             ThreadPoolExecutor(8) as pool,
         ):
-            # the line feed ends a line that an interrupted plan left half-written
+            # the line feed ends a line that an interrupted plan did not finish
             file.write("\t".join(MANIFEST_COLUMNS) + "\n" if fresh else "\n")
             for row in pool.map(lambda f: _identify_file(collection.root, f), new):
                 hashed[row.path] = row
@@ -92,7 +92,7 @@ def identify(
 def _identify_file(root: Path, file: ScannedFile) -> ManifestRow:
     try:
         if file.mode and not stat.S_ISREG(file.mode):
-            raise OSError(errno.EINVAL, "not a regular file")  # opening a pipe would wait for ever
+            raise OSError(errno.EINVAL, "not a regular file")  # opening a pipe would block for ever
         identity, size = image_id_of_file(root / file.path)
     except OSError as error:
         reason = error.strerror or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a run would do, told in advance; standard library only: the Snakefile imports this."""
+"""What a run would do, estimated in advance. Standard library only: the Snakefile imports this."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,15 +8,16 @@ from samfleet.plan.collection import Collection
 from samfleet.plan.manifest import read_manifest
 from samfleet.results import manifest_file, store_folder
 from samfleet.store.index import read_stored_images
+from samfleet.wording import counted
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run would do, from stats alone: nothing is hashed.
+    """What a run would do, estimated from names, sizes and times: no file is hashed.
 
     Attributes:
         found, new, changed, moved, removed: numbers of image files.
-        to_detect: the most images that may have to be detected.
+        to_detect: the largest number of images that may need to be detected.
     """
 
     found: int
@@ -28,7 +29,7 @@ class Outlook:
 
     def __str__(self) -> str:
         return (
-            f"{self.found} images found: {self.new} new, {self.changed} changed, "
+            f"{counted(self.found, 'image')} found: {self.new} new, {self.changed} changed, "
             f"{self.moved} moved, {self.removed} removed; "
             f"{'up to ' if self.to_detect else ''}{self.to_detect} to detect"
         )

@@ -1,4 +1,4 @@
-"""The work of the rule `plan`: find what is pending and pack it into shards."""
+"""The work of the rule `plan`: find the pending images and pack them into shards."""
 
 import json
 import logging
@@ -31,6 +31,7 @@ from samfleet.results import (
 from samfleet.statuses import Status
 from samfleet.store.index import StoredImage, read_stored_images
 from samfleet.store.segments import rebuild_index
+from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +42,13 @@ _LEFTOVER_SECONDS = 86400
 def make_plan(settings: Settings, results: Path, model_key: str, gpus: int) -> Plan:
     """Scan, hash, subtract what is stored, pack the rest, and write manifest and plan.
 
-    When nothing is pending and all paths and contents are as in the last plan, that plan is
-    written back byte for byte, which tells Snakemake that nothing downstream has to run.
+    If nothing is pending and all paths and contents are those of the last plan, that plan is written
+    back byte for byte, which tells Snakemake that nothing downstream needs to run.
 
     Args:
         settings: the configuration.
         results: the folder of the results.
-        model_key: under which results are looked up.
+        model_key: the key under which results are looked up and stored.
         gpus: number of GPUs to pack for.
     """
     collection = scan_collection(settings.images, settings.image.suffixes, results)
@@ -57,7 +58,7 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int) -> P
     last = read_plan(last_plan_file(results))
     rows = _identify(settings, results, last, collection, stored)
     complete = last is not None and is_complete(results, last)
-    # a plan that was interrupted may not have come to those that were too large before it
+    # an interrupted plan may not have reached the images that were too large before it
     retry_large = last is not None and (not complete or last.max_pixels < settings.image.max_pixels)
     pending = list(_pending(rows, stored, settings.retry_failed, retry_large))
     content = digest_of_rows((escape_name(r.path), r.image_id, r.problem) for r in rows)
@@ -82,7 +83,7 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int) -> P
 
 
 def _journal(settings: Settings, results: Path) -> Path:
-    """New hashes of this collection; paths of another one mean other files."""
+    """The journal of new hashes. One for each collection: the same path may mean another file."""
     return hash_journal_file(results, digest_of(settings.images)[:8])
 
 
@@ -103,7 +104,7 @@ def _identify(
         for table in [*manifest, journal]:
             for row in read_manifest(table, journal=table == journal):
                 image = stored.get(row.image_id)
-                # an image that was not what its stat promised is not trusted again
+                # if a file's content once differed from what its stat promised, hash it again
                 if row.image_id and not (image and image.status == Status.CHANGED):
                     known[row.path, row.size, row.mtime_ns] = row.image_id
     return identify(collection, known, journal)
@@ -115,7 +116,7 @@ def _pending(
     retry_failed: bool,
     retry_large: bool,
 ) -> Iterator[ShardImage]:
-    """One image for every content that has no result yet, in the order of the paths."""
+    """One image for each content that has no result yet, in the order of the paths."""
     seen = set()
     for row in rows:
         if not row.image_id or row.image_id in seen:
@@ -165,7 +166,7 @@ def _new_plan(
 
 
 def _remove_old_plans(results: Path, current: Plan) -> None:
-    """Remove shard lists that no job can need: carried out, or abandoned for 30 days."""
+    """Remove shard lists that no job needs any more: carried out, or abandoned for 30 days."""
     for folder in (results / "plan").iterdir():
         if not folder.is_dir() or folder.name == current.id:
             continue
@@ -180,8 +181,10 @@ def _report(
 ) -> None:
     if collection.ignored:
         counts = ", ".join(f"{n} {suffix}" for suffix, n in collection.ignored.most_common())
-        logger.info("ignored %d other files: %s", collection.ignored.total(), counts)
+        other = counted(collection.ignored.total(), "other file")
+        logger.info("ignored %s: %s", other, counts)
     for row in rows:
         if row.problem:
             logger.warning("%s %s", escape_name(row.path), row.problem)
-    logger.info("%d images, %d to detect in %d shards", len(rows), len(pending), len(plan.shards))
+    found, shards = counted(len(rows), "image"), counted(len(plan.shards), "shard")
+    logger.info("%s, %d to detect in %s", found, len(pending), shards)

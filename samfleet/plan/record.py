@@ -1,6 +1,6 @@
-"""The plan: its record, where its files lie and whether it has been carried out.
+"""The record of a plan, and whether the plan has been carried out.
 
-Standard library only: the Snakefile imports this.
+Standard library only, since the Snakefile imports this.
 """
 
 import json
@@ -27,14 +27,14 @@ class PlannedShard:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be detected. Holds no modification time and no number of GPUs.
+    """What is to be detected. It contains neither modification times nor the number of GPUs.
 
     Attributes:
-        id: fresh for every plan that has something new to say.
+        id: unique; a plan that changes nothing keeps the id of the last one.
         source: the configuration's `images`.
-        model_key: the store's folder for its results.
+        model_key: the key under which its results are stored.
         content: digest of all paths with their image ids.
-        max_pixels: the limit that it was made under.
+        max_pixels: the configuration's `image.max_pixels` when it was made.
         images: number of image files.
         pending: number of different images to detect.
         shards: largest first; none when nothing is pending.
@@ -55,7 +55,7 @@ class Plan:
 
 
 def read_plan(path: str | Path) -> Plan | None:
-    """The plan in a file, or None where there is none that can be read."""
+    """The plan in a file, or None if there is none or it cannot be read."""
     try:
         record = json.loads(Path(path).read_text())
         record["shards"] = tuple(PlannedShard(**shard) for shard in record["shards"])
@@ -68,17 +68,19 @@ def plan_of_shard(shard_list: str | Path) -> Plan:
     """The plan that a shard list belongs to.
 
     Raises:
-        FileNotFoundError: it has been removed; the message names it.
+        FileNotFoundError: the plan has been removed; the message names it.
     """
     path = Path(shard_list).parent / "plan.json"
     plan = read_plan(path)
     if plan is None:
-        raise FileNotFoundError(f"{path}: the plan of this shard is gone; run snakemake again")
+        raise FileNotFoundError(
+            f"{path}: the plan of this shard has been removed; run the workflow again"
+        )
     return plan
 
 
 def is_complete(results: str | Path, plan: Plan) -> bool:
-    """Whether every shard's list is there and has been carried out."""
+    """Whether every shard's list exists and has been carried out."""
     return all(
         shard_file(results, plan.id, shard.name).exists()
         and done_file(results, plan.id, shard.name).exists()

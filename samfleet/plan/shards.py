@@ -11,16 +11,16 @@ HEADER = ("image_id", "bytes", "path")
 
 OVERSUBSCRIPTION = 1.5
 """A shard takes the remaining cost ÷ (this × GPUs): guided self-scheduling, C. D. Polychronopoulos
-and D. J. Kuck, IEEE Transactions on Computers C-36 (1987), with a factor above 1 so that a slow
-device cannot hold the last large shard."""
+and D. J. Kuck, IEEE Transactions on Computers C-36 (1987). The factor is above 1 so that a slow device
+does not delay the end with a large shard."""
 
 MODEL_LOADS_PER_SHARD = 20
-"""A shard lasts at least this many model loads, so that loading costs 5 % at most."""
+"""A shard takes at least as long as this many model loads, so that loading costs at most 5 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardImage:
-    """An image that a shard asks for."""
+    """An image of a shard: its id, the size of its file in bytes, and its path."""
 
     image_id: str
     size: int
@@ -33,8 +33,8 @@ def pack_shards(
     """Split images into shards of decreasing cost, the largest first.
 
     Each shard takes the remaining cost ÷ (1.5 × GPUs), at least `minimum_seconds`, at least one
-    image; what would remain below the minimum joins the last shard. The order of the images
-    is kept, so neighbours in a folder are read by one job.
+    image. A remainder below the minimum joins the last shard. The order of the images is kept, so
+    that one job reads images that are neighbours in a folder.
 
     Args:
         images: the pending images.
@@ -43,7 +43,7 @@ def pack_shards(
         minimum_seconds: expected seconds of the shortest shard.
     """
     if gpus < 1:
-        raise ValueError(f"gpus: {gpus} is not a number of GPUs; it must be at least 1")
+        raise ValueError(f"gpus: {gpus} GPUs are too few; there must be at least 1")
     seconds = [cost.seconds(image.size) for image in images]
     remaining = sum(seconds)
     shards: list[list[ShardImage]] = []

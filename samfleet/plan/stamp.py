@@ -1,8 +1,8 @@
-"""Stamps: the inputs that tell Snakemake that the plan or the summary is out of date.
+"""The plan's stamp, the input that tells Snakemake whether the plan is out of date.
 
-A stamp is a small JSON file that is rewritten only when what it stands for has changed, so that
-every rerun trigger of Snakemake, modification times alone included, sees the same thing.
-Standard library only: the Snakefile imports this.
+A stamp is a small JSON file that is rewritten only if what it describes has changed. So all of
+Snakemake's rerun triggers, even modification times alone, come to the same conclusion.
+Standard library only, since the Snakefile imports this.
 """
 
 import time
@@ -25,7 +25,7 @@ def refresh_plan_stamp(
     """Rewrite the plan's stamp if the plan is out of date.
 
     Returns:
-        Why the plan is out of date, in words; empty when it is not.
+        Why the plan is out of date, in words; empty if it is up to date.
     """
     path = plan_stamp_file(results)
     wanted = {"images": collection.fingerprint(), "model_key": model_key}
@@ -50,7 +50,7 @@ def _reasons(settings: Settings, results: Path, plan: Plan | None, model_key: st
     if plan is None or not plan_stamp_file(results).exists():
         return ["there is no plan yet"]
     if not is_complete(results, plan):
-        reasons.append("the last plan was not carried out to its end")
+        reasons.append("the last plan was not finished")
     if plan.max_pixels < settings.image.max_pixels:
         reasons.append("image.max_pixels was raised")
     if settings.rehash:
@@ -58,16 +58,16 @@ def _reasons(settings: Settings, results: Path, plan: Plan | None, model_key: st
     folder = store_folder(results, model_key)
     index = read_index(folder)
     if index is None or index.segments != segments_on_disk(folder):
-        reasons.append("the store is not as its index says")
+        reasons.append("the store differs from its index")
     elif (index.retryable or (settings.retry_failed and index.failed)) and any(
         _pending_again(results, folder, settings.retry_failed)
     ):
-        reasons.append("failed images are tried again")
+        reasons.append("failed images are to be tried again")
     return reasons
 
 
 def _pending_again(results: Path, folder: Path, retry_failed: bool) -> Iterator[bool]:
-    """For every image that is still in the collection whether it failed and is tried again."""
+    """For every image of the collection, whether it failed and should be tried again."""
     stored = read_stored_images(folder)
     for row in read_manifest(manifest_file(results)):
         image = stored.get(row.image_id)

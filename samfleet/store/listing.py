@@ -1,4 +1,4 @@
-"""What a store holds, told by the files that explain it; standard library only."""
+"""What a store holds, read from its indexes and settings; standard library only."""
 
 import json
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from samfleet.store.index import read_stored_images, segments_on_disk
 
 @dataclass(frozen=True)
 class Held:
-    """What lies under one model key.
+    """What is stored under one model key.
 
     Attributes:
         model_key: the name of the folder.
         images: number of images that were detected.
         failed: number of images whose best result is a failure.
         bytes: size of the segments.
-        settings: what the key stands for, as "sam.points_per_side"; empty for results of a version
-            that did not write it down.
+        settings: what the key stands for, by names such as "sam.points_per_side"; empty for results
+            of a version that did not record it.
     """
 
     model_key: str
@@ -31,12 +31,12 @@ class Held:
 
     @property
     def size(self) -> str:
-        """The size of the segments in words."""
+        """The size of the segments as text."""
         return f"{self.bytes / 1e6:.1f} MB"
 
 
 def list_store(results: Path) -> list[Held]:
-    """Every model key that the results hold something for, sorted."""
+    """What is stored under each model key, sorted by key."""
     folders = sorted(path for path in store_root(results).glob("*") if path.is_dir())
     return [_held(folder) for folder in folders]
 

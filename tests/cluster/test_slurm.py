@@ -21,7 +21,7 @@ from tests.workflow.conftest import CLONE, Workspace
 
 _MEM_MB = 1450  # more than a detection of small images takes, less than one of the large image
 _LARGE = "p30.png"
-_PENDING = re.compile(r"(\d+) images, (\d+) to detect")
+_PENDING = re.compile(r"(\d+) images?, (\d+) to detect")
 
 
 class Submission:

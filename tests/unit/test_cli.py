@@ -157,7 +157,7 @@ def test_init_overwrites_nothing(capsys):
     assert cli.main(["init", "images"]) == 2
     assert Path("samfleet.yaml").read_text() == "mine"
     assert (
-        "samfleet.yaml: already there; name another file with --output" in capsys.readouterr().err
+        "samfleet.yaml: already exists; name another file with --output" in capsys.readouterr().err
     )
     assert cli.main(["init", "images", "--output", "other.yaml"]) == 0
     assert read_config("other.yaml")

@@ -78,7 +78,7 @@ def test_a_script_does_nothing_when_a_worker_imports_it(path, workdir):
 def test_plan_takes_model_key_and_gpus_from_the_stamp(workdir):
     plan = planned()
     assert (plan.model_key, plan.images) == (KEY, 2)
-    assert "2 images, 2 to detect in 1 shards" in log("plan")
+    assert "2 images, 2 to detect in 1 shard" in log("plan")
     assert read_stamp("plan.stamp")["gpus"] == 2
 
 

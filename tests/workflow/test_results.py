@@ -18,7 +18,7 @@ def test_what_is_wrong_with_an_image_is_said_remembered_and_may_end_the_run(work
     cv2.imwrite(str(workspace.images / "huge.png"), np.zeros((100, 200), np.uint8))
     workspace.config["image"] = {"max_pixels": 64 * 48}
     run = workspace.run()
-    assert "ignored 1 other files: 1 .txt" in run.output
+    assert "ignored 1 other file: 1 .txt" in run.output
     statuses = {name: row["status"] for name, row in workspace.summary().items()}
     assert statuses == {
         "whole.png": "ok",
@@ -153,7 +153,7 @@ def test_outlines_can_be_looked_at(workspace):
     workspace.add_image("wells/a.png", 1)
     workspace.run()
     said = workspace.command_line("overlays", "outlines")
-    assert "1 images in outlines" in said
+    assert "1 image in outlines" in said
     drawn = cv2.imread(str(workspace.folder / "outlines" / "wells" / "a.png.png"))
     assert drawn.shape == (48, 64, 3)
 

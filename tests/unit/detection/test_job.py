@@ -403,7 +403,7 @@ def test_an_image_too_narrow_for_sam_is_unsupported_for_good(job):
 
 def test_a_configuration_that_changed_after_planning_is_refused(job):
     (job.folder / "weights.pth").write_bytes(b"other weights")
-    with pytest.raises(PlanError, match="run snakemake again"):
+    with pytest.raises(PlanError, match="run the workflow again"):
         job.detect()
     assert job.rows() == []
     assert not job.done.exists()

@@ -117,7 +117,7 @@ def test_images_that_are_not_there_are_named(tmp_path, name):
 def test_a_folder_without_images_is_an_error_that_says_what_was_looked_for(tmp_path):
     write_files(tmp_path, {"a.txt": b"", "b.jpg": b""})
     assert "no image in" in faults(str(tmp_path))
-    assert "(image.suffixes: .tif .png); 2 other files" in faults(str(tmp_path))
+    assert "(image.suffixes: .tif .png), but 2 other files" in faults(str(tmp_path))
 
 
 def test_the_demo_comes_with_samfleet():
@@ -225,13 +225,13 @@ def test_a_table_without_a_column_image_is_refused_with_what_it_has(three):
 
 def test_a_column_that_is_there_twice_is_refused(three):
     assert "rename the column well" in faults(table(three, "image,well,well\na.tif,1,2\n"))
-    assert "there twice" in faults(table(three, "image,image\na.tif,a.tif\n"))
+    assert "there are two of that name" in faults(table(three, "image,image\na.tif,a.tif\n"))
 
 
 @pytest.mark.parametrize("name", SUMMARY_COLUMNS[1:])
 def test_a_column_that_the_summary_has_is_refused(three, name):
     message = faults(table(three, f"image,{name}\na.tif,1\n"))
-    assert f"rename the column {name}; the summary has one of that name" in message
+    assert f"rename the column {name}; the summary has a column of that name" in message
 
 
 def test_a_table_without_rows_names_no_image(three):

@@ -89,7 +89,7 @@ def test_a_plan_is_kept_where_jobs_and_the_next_plan_look_for_it(run):
 
 
 def test_a_plan_that_is_gone_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"old/plan\.json: .*run snakemake again"):
+    with pytest.raises(FileNotFoundError, match=r"old/plan\.json: .*run the workflow again"):
         plan_of_shard(tmp_path / "old" / "0001.tsv")
 
 

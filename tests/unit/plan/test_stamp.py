@@ -128,7 +128,7 @@ def test_another_model_key_makes_the_plan_stale(finished):
 
 def test_a_plan_that_was_not_carried_out_is_stale(workflow):
     workflow.plan()
-    assert workflow.reasons() == ["the last plan was not carried out to its end"]
+    assert workflow.reasons() == ["the last plan was not finished"]
     workflow.run()
     assert not workflow.is_stale()
 
