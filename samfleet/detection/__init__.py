@@ -1,1 +1,1 @@
-"""One shard on one device: reading, masks, measurement and recording overlap."""
+"""Detection of one shard on one device: images are read, segmented and measured at the same time."""

@@ -1,7 +1,7 @@
-"""The work of the rule `detect`: one shard on one device, results into the store as they come.
+"""The work of the rule `detect`: one shard on one device, with results stored as they come.
 
-torch is imported only after a device has been leased and CUDA_VISIBLE_DEVICES is set, and in this
-process alone: the workers do without it.
+torch is imported only after a device has been leased and CUDA_VISIBLE_DEVICES is set, and only in this
+process: the workers do not need it.
 """
 
 import json
@@ -40,15 +40,16 @@ from samfleet.results import failed_devices_folder, store_folder, store_settings
 from samfleet.sam.model_key import model_key, present_model_settings
 from samfleet.statuses import Status
 from samfleet.store.segments import stored_images
+from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
 
-# Measuring a hundred masks of a megapixel takes a second, in which a fast GPU finds those of many.
+# A fast GPU finds the masks of several images in the second that measuring one image can take.
 _MAXIMUM_WORKERS = 16
 
 
 class PlanError(UserError):
-    """The plan no longer fits; the message says what to do."""
+    """The plan no longer fits the configuration; the message says what to do."""
 
 
 def load_generator(settings: SamSettings, device: Device, threads: int) -> Generator:
@@ -75,22 +76,22 @@ def detect_shard(
     open_workers: Callable[[int], WorkerPool] = Workers,
     load_generator: Callable[[SamSettings, Device, int], Generator] = load_generator,
 ) -> None:
-    """Detect every image of a shard that an earlier job of the shard has not detected.
+    """Detect the images of a shard, except those that an earlier job of this shard has detected.
 
     Args:
         settings: the configuration.
         results: the folder of the results.
         shard_list: the list of the shard's images.
-        done: the record to write when the shard is carried out.
+        done: the file to write when the shard has been carried out.
         threads: CPU threads that this job may use.
-        open_workers: gives a pool of so many workers, a context manager.
+        open_workers: returns a pool of that many workers, a context manager.
         load_generator: gives a mask generator on a device with so many threads.
 
     Raises:
         TableError: the list is damaged.
-        PlanError: the model key is no longer the plan's.
-        DeviceError: the device fails, or `device: cuda` has none.
-        Stopped: on a signal, after the results so far were written.
+        PlanError: the model key differs from the plan's.
+        DeviceError: the device fails, or there is none and `device` is `cuda`.
+        Stopped: on a signal, after writing the results so far.
     """
     images, shard = list(read_shard(shard_list)), shard_list.stem
     plan = plan_of_shard(shard_list)
@@ -104,7 +105,7 @@ def detect_shard(
         for image in images
         if image.image_id not in known or known[image.image_id].status != Status.OK
     ]
-    logger.info("%s: %d images, %d to detect", shard_list, len(images), len(pending))
+    logger.info("%s: %s, %d to detect", shard_list, counted(len(images), "image"), len(pending))
     host = socket.gethostname()
     record: dict[str, object] = {"images": len(images), "host": host}
     if pending:
@@ -126,15 +127,15 @@ def detect_shard(
 
 
 def _explain_store(settings: Settings, results: Path, store: Path) -> None:
-    """Write what a store's model key stands for beside its segments.
+    """Write next to a store's segments what its model key stands for.
 
     Raises:
-        PlanError: the model key of the configuration is another one.
+        PlanError: the configuration now has another model key.
     """
     explained = present_model_settings(settings, results)
     if model_key(explained) != store.name:
         raise PlanError(
-            "the configuration or the weights changed after planning; run snakemake again"
+            "the configuration or the weights changed after planning; run the workflow again"
         )
     if not store_settings_file(store).exists():
         explained = {"model": settings.sam.model, **explained}
@@ -175,7 +176,7 @@ def _detect(
         logger.warning("stopped by %s; what is finished is kept", stopped)
         raise
     finally:
-        with signals.critical():  # a second signal must not cut off what the first one left
+        with signals.critical():  # a second signal must not interrupt this
             recorder.flush()
 
 

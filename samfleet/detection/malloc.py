@@ -1,21 +1,21 @@
-"""Memory of a process that computes masks on a CPU."""
+"""Memory management of a process that computes masks on a CPU."""
 
 import ctypes
 import platform
 
-# Of malloc.h in glibc.
+# From malloc.h of glibc.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep large blocks that are freed, for the next ones.
+    """Make the C library keep freed blocks of memory and use them again, even large ones.
 
-    Tensors of megabytes come and go with every batch of prompts. glibc returns each to the system
-    and has the next one's pages cleared by it, which can take as long as the arithmetic.
+    Every batch of prompts allocates and frees tensors of megabytes. glibc returns each to the system,
+    which then clears the pages of the next one. That can take as long as the arithmetic.
 
     Returns:
-        Whether it was done; other C libraries are left as they are.
+        Whether it was done; it is done for glibc only.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,8 +1,7 @@
-"""Fluorescence of candidates, on the pixels as read: intensities, background, shape, overlap.
+"""Measure candidates on the pixels as read: intensities, background, shape, overlap.
 
-Everything is in raw units. Intensities are lists, one number for each measured plane: the maximum
-of the channels, the luminance (for images that are not colour the same as the maximum), then every
-channel.
+Everything is in raw units. Intensities are lists with one number for each measured plane: the maximum
+of the channels, the luminance (the maximum again if the image is not colour), then every channel.
 """
 
 import functools
@@ -22,7 +21,7 @@ LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
 
 _FALLBACK_PERCENTILE = 5.0
 
-# What a pattern of 2 × 2 pixels adds to the perimeter by the Crofton formula in four directions.
+# What a pattern of 2 × 2 pixels adds to the perimeter, by the Crofton formula in four directions.
 # The pattern's number is the sum of: right below 1, right above 2, left below 4, left above 8.
 _STEP, _DIAGONAL = math.pi / 4, math.pi / (4 * math.sqrt(2))
 _CROFTON = np.zeros(16)
@@ -34,7 +33,7 @@ _CROFTON[[9, 13]] = 2 * _STEP
 
 
 def distinct_planes(pixels: np.ndarray, is_color: bool) -> Iterator[np.ndarray]:
-    """The measured planes that differ, one at a time, since a large image has no room for all.
+    """The measured planes that differ, one at a time: large ones do not fit into memory together.
 
     Args:
         pixels: (..., channels), any real dtype.
@@ -54,7 +53,7 @@ def distinct_planes(pixels: np.ndarray, is_color: bool) -> Iterator[np.ndarray]:
 
 
 def plane_numbers(channels: int, is_color: bool) -> list[int]:
-    """For every measured plane its number among the distinct ones."""
+    """For every measured plane its number among those that `distinct_planes` yields."""
     if channels == 1:
         return [0, 0, 0]
     luminance = int(is_color)
@@ -67,7 +66,7 @@ def measure_found(
     """Choose among the masks that were found and measure them; runs in a worker process.
 
     Returns:
-        As `measure_masks`, and the seconds that it took.
+        What `measure_masks` returns, and how many seconds it took.
     """
     start = time.perf_counter()
     measured = measure_masks(pixels, is_color, surviving_masks(found))
@@ -82,12 +81,12 @@ def measure_masks(
     Args:
         pixels: (height, width, channels), as read.
         is_color: whether the channels are red, green and blue.
-        masks: of the image.
+        masks: the masks of the image.
 
     Returns:
-        Columns of the image that are measured, and a row for every mask. The background of a
-        plane is the median of its pixels under no candidate smaller than half the image, or
-        its 5th percentile when candidates cover everything.
+        The measured columns of the image, and a row for every mask. The background of a plane is
+        the median of its pixels outside all candidates smaller than half the image, or its 5th
+        percentile if these candidates cover everything.
     """
     height, width = pixels.shape[:2]
     covered = np.zeros((height, width), bool)
@@ -114,7 +113,7 @@ def measure_masks(
 
 
 def _plane_columns(pixels: np.ndarray, is_color: bool, free: np.ndarray) -> dict:
-    """Background and maximum of every plane; `free` are the pixels under no candidate."""
+    """Background and maximum of every plane; `free` are the pixels outside all candidates."""
     background, maximum = [], []
     for plane in distinct_planes(pixels, is_color):
         background.append(_background(plane, free))
@@ -172,12 +171,12 @@ def _mean_place(region: np.ndarray, axis: int, area: int) -> float:
 
 
 def perimeter(region: np.ndarray) -> float:
-    """Perimeter in pixels by the Crofton formula in four directions, as scikit-image has it.
+    """Perimeter in pixels by the Crofton formula in four directions, as scikit-image computes it.
 
-    It makes the circularity of discs 1 at every size.
+    With it, the circularity of a disc is 1 at every size.
 
     Args:
-        region: (height, width) bool; there is nothing beyond it.
+        region: (height, width) bool; nothing outside it is set.
     """
     height, width = region.shape
     padded = np.zeros((height + 2, width + 2), np.uint8)
@@ -188,7 +187,7 @@ def perimeter(region: np.ndarray) -> float:
 
 
 def _hull_area(region: np.ndarray) -> float:
-    """Area of the convex hull of the squares of the pixels."""
+    """Area of the convex hull of the pixels, each being a square."""
     rows = np.flatnonzero(region.any(axis=1)).astype(np.int32)
     if not len(rows):
         return 0.0
@@ -207,7 +206,7 @@ def _intensity_columns(pixels: np.ndarray, region: np.ndarray, is_color: bool) -
         pixels: (height, width, channels).
         region: (height, width) bool, the pixels that count.
     """
-    # numpy picks single values many times faster than the channels of a pixel together
+    # numpy selects from one channel many times faster than from all channels together
     under = np.stack([channel[region] for channel in np.moveaxis(pixels, 2, 0)], axis=1)
     if not len(under):
         under = np.zeros((1, pixels.shape[2]), pixels.dtype)
@@ -219,7 +218,7 @@ def _intensity_columns(pixels: np.ndarray, region: np.ndarray, is_color: bool) -
 
 
 def _statistics(plane: np.ndarray) -> tuple[float, float, float, float]:
-    """Sum, mean, maximum and standard deviation of (n,) values, as numpy has them of float64."""
+    """Sum, mean, maximum and standard deviation of (n,) values, as numpy computes them in float64."""
     values = plane.astype(np.float64)
     total = values.sum()
     mean = total / len(values)
@@ -236,7 +235,7 @@ def _background(plane: np.ndarray, free: np.ndarray) -> float:
 
 
 def median(values: np.ndarray) -> float:
-    """The median as numpy has it of float64, for cameras' integers by counting.
+    """The median as numpy computes it in float64; for integers of cameras, by counting.
 
     Args:
         values: (n,) of any real dtype, at least one.

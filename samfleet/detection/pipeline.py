@@ -1,8 +1,8 @@
 """The stages that an image passes through: read, find masks, measure.
 
-Each stage is a generator over detections, and bounded queues join them: worker processes read ahead
-and measure behind, while this process drives the device. An error costs the image that it happened
-to and no other, unless the device itself failed.
+Each stage is a generator of detections. Bounded queues connect them: worker processes read images
+ahead and measure masks behind, while this process drives the device. An error affects only the image
+that it happened to, unless the device itself failed.
 """
 
 import itertools
@@ -28,27 +28,28 @@ from samfleet.images.reading import Failure, ReadImage, failure_of, path_of, rea
 from samfleet.plan.shards import ShardImage
 from samfleet.sam.masks.records import FoundMasks
 from samfleet.statuses import Status
+from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
 
-_SPARE = 2  # images that queue beside those that the workers are at
+_SPARE = 2  # images that wait in a queue, besides those that workers are busy with
 
 
 class Generator(Protocol):
-    """What a mask generator does here; ``samfleet.sam.generator`` has the real one."""
+    """What this module needs of a mask generator; ``samfleet.sam.generator`` has the real one."""
 
     points_per_batch: int
     seconds: dict[str, float]
 
     def why_not_shown(self, height: int, width: int) -> str:
-        """Why SAM cannot be shown an image of this size, in words; empty when it can."""
+        """Why SAM cannot be shown an image of this size, in words; empty if it can."""
 
     def find(self, rgb: np.ndarray, points_per_batch: int) -> FoundMasks:
         """The masks of an image."""
 
 
 class WorkerPool(Protocol):
-    """What a pool of workers does here; ``samfleet.detection.workers`` has the real one."""
+    """What this module needs of a pool of workers; ``samfleet.detection.workers`` has the real one."""
 
     count: int
 
@@ -64,8 +65,8 @@ class Detection:
     """An image on its way through the stages.
 
     Attributes:
-        planned: what the shard asks for.
-        read: what came of reading it, or the failure of any stage.
+        planned: the image as the shard lists it.
+        read: what was read, or the failure of any stage.
         found: the masks that SAM found.
         measured: the measured columns of the image, and a row for each of its candidates.
         ledger: the ledger's columns that this image fills.
@@ -78,7 +79,7 @@ class Detection:
     ledger: dict[str, Any] = field(default_factory=dict)
 
     def fail(self, error: Exception, no_memory: str = "") -> None:
-        """Note what kept this image from being finished; what is not foreseen is logged in full."""
+        """Note why this image could not be finished; an unforeseen error is logged with its traceback."""
         self.read = failure_of(error, self.read.image_id, no_memory=no_memory)
         if self.read.status == Status.ERROR:
             logger.error("%s", escape_name(self.planned.path), exc_info=error)
@@ -87,7 +88,7 @@ class Detection:
 def read_images(
     settings: Settings, root: Path, pending: Iterable[ShardImage], workers: WorkerPool
 ) -> Iterator[Detection]:
-    """Read images in workers, some ahead of what is asked for; the first ones from now on."""
+    """Read images in workers, ahead of what is consumed; the first ones are started at once."""
 
     def start(planned: ShardImage) -> tuple[ShardImage, Task]:
         path = path_of(root, planned.path)
@@ -125,7 +126,7 @@ def _finish_reading(
 def find_masks(
     detections: Iterable[Detection], generator: Generator, device: Device, use: DeviceUse
 ) -> Iterator[Detection]:
-    """Run SAM on each image that was read.
+    """Find the masks of each image that was read.
 
     Raises:
         DeviceError: the device failed.
@@ -150,10 +151,10 @@ def find_masks(
 
 
 def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundMasks:
-    """The masks of an image; out of memory, with half as many prompts at a time, down to one.
+    """The masks of an image; if memory runs out, with half as many prompts at a time, down to one.
 
     Raises:
-        MemoryError: there is not enough memory for one.
+        MemoryError: memory does not suffice for one prompt.
     """
     import torch
 
@@ -167,18 +168,18 @@ def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundM
                 raise
             if points_per_batch == 1:
                 raise MemoryError from error
-        # only here, behind the handler, has the traceback let go of the tensors
+        # after the handler, not in it: there the traceback would still hold the tensors
         torch.cuda.empty_cache()
         points_per_batch //= 2
         logger.warning(
-            "%s: out of memory; again with %d prompts at a time",
+            "%s: out of memory; trying again with %s at a time",
             escape_name(detection.planned.path),
-            points_per_batch,
+            counted(points_per_batch, "prompt"),
         )
 
 
 def measure_images(detections: Iterable[Detection], workers: WorkerPool) -> Iterator[Detection]:
-    """Make records of masks and measure them in workers; few images wait for it at a time."""
+    """Make records of masks and measure them in workers; only a few images wait at a time."""
     tasks: deque[tuple[Detection, Task | None]] = deque()
     for detection in detections:
         task = None

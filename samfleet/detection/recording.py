@@ -1,4 +1,4 @@
-"""Writing what was detected: segments of the store and the job's ledger, flushed as it goes."""
+"""Write what was detected, at intervals, to segments of the store and to the job's ledger."""
 
 import datetime
 import logging
@@ -35,7 +35,7 @@ class Recorder:
         store: the store's folder of the model key.
         plan: the plan's id.
         shard: the shard's name.
-        flush_seconds: results reach the disk at least this often, and every 50 images.
+        flush_seconds: results reach the disk at least this often, and after every 50 images.
 
     Attributes:
         detected: number of images recorded as detected.
@@ -54,7 +54,7 @@ class Recorder:
         self._flushed = time.monotonic()
 
     def add(self, rows: list[dict], ledger: dict) -> None:
-        """Record an image: its rows of the store, and the ledger's columns that vary."""
+        """Record an image: its rows for the store, and the columns of the ledger that vary."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         status = rows[0]["status"]
         self.detected += status == Status.OK
@@ -71,7 +71,7 @@ class Recorder:
             self.flush()
 
     def record(self, detection: Detection, device: Device) -> None:
-        """Record an image under the id of the bytes that were decoded, once."""
+        """Record an image, once, under the id of the bytes that were decoded."""
         planned, read = detection.planned, detection.read
         identity = read.image_id or planned.image_id
         ledger = detection.ledger | {"device": device.name or "cpu"}
@@ -87,7 +87,7 @@ class Recorder:
             self.add(image_rows(changed, []), ledger)
 
     def flush(self) -> None:
-        """Bring everything that was added to the disk.
+        """Write everything that was added to the disk.
 
         Raises:
             RecordingError: the disk is full or cannot be written to.
@@ -99,25 +99,25 @@ class Recorder:
                 self._append_ledger(time.perf_counter() - start)
             except OSError as error:
                 raise RecordingError(
-                    f"{self._segments.folder}: cannot be written: {error}; what reached the disk "
-                    "before is kept: make room or correct the permissions, then run again"
+                    f"{self._segments.folder}: cannot be written: {error}; earlier results are "
+                    "kept; make room or correct the permissions, then run again"
                 ) from error
         self._flushed = time.monotonic()
 
     def finish(self) -> None:
-        """Flush, and replace the job's segments by one."""
+        """Flush, and merge the job's segments into one."""
         self.flush()
         self._segments.finish()
 
     def _append_ledger(self, seconds: float) -> None:
-        """Append the pending rows; the time of a flush is shared among its images."""
+        """Append the pending rows; each image gets an equal share of the time of the flush."""
         share = round(seconds / len(self._ledger_rows), 4)
         append_rows(self._ledger, ({**row, "seconds_writing": share} for row in self._ledger_rows))
         self._ledger_rows = []
 
 
 def _rows(detection: Detection, identity: str) -> list[dict]:
-    """The store's rows of an image that was detected or failed."""
+    """The store's rows for an image that was detected or failed."""
     read = detection.read
     if isinstance(read, Failure):
         reason = reason_text(read.reason)

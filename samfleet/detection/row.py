@@ -1,6 +1,6 @@
-"""What the store's rows are made of: a column's name is a field, so that a wrong one is an error.
+"""The rows of the store as classes, so that a wrong column name is an error.
 
-The fields are those of `samfleet.store.segments`, in the same order, which says what they hold.
+The fields are those of `samfleet.store.segments`, in the same order; that module explains them.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from samfleet.statuses import Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRow:
-    """Columns of an image; those of its pixels are None where it failed.
+    """Columns of an image; those about its pixels are None if it failed.
 
-    `plan` is filled in where rows are recorded, and `n_candidates` by `image_rows`.
+    The recorder fills in `plan`, and `image_rows` fills in `n_candidates`.
     """
 
     image_id: str
@@ -67,7 +67,7 @@ _CANDIDATE = tuple(field.name for field in fields(CandidateRow))
 
 
 def image_rows(image: ImageRow, candidates: Sequence[CandidateRow]) -> list[dict]:
-    """The store's rows of an image: one for each candidate, or one whose candidate is null."""
+    """The store's rows for an image: one for each candidate, or a single one without a candidate."""
     common = _columns(image) | {"n_candidates": len(candidates)}
     rows = [common | _columns(candidate) for candidate in candidates]
     return rows or [common | dict.fromkeys(_CANDIDATE)]

@@ -1,4 +1,4 @@
-"""Stopping on a signal without losing what is finished."""
+"""Stop on a signal without losing finished results."""
 
 import contextlib
 import signal
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class Stopped(BaseException):
-    """The process was asked to stop; not an Exception, so that no handler takes it for a fault."""
+    """The process was asked to stop. Not an Exception, so that error handlers do not catch it."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -16,7 +16,7 @@ class Stopped(BaseException):
 class StopSignals:
     """Turns SIGTERM, SIGINT and SIGUSR1 into `Stopped`, but never inside a `critical` block.
 
-    Schedulers announce the end of the walltime by SIGTERM or, where asked to, SIGUSR1.
+    Schedulers announce the end of the walltime with SIGTERM or, if asked to, with SIGUSR1.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def critical(self) -> Iterator[None]:
-        """A block that is finished before the process stops."""
+        """A block that is completed before the process stops."""
         self._critical = True
         try:
             yield

@@ -1,7 +1,7 @@
-"""Processes that read and measure images beside the one that drives the device.
+"""Processes that read and measure images while another one drives the device.
 
-They are spawned, never forked: a forked one would keep the device's lease when its parent dies.
-Each ends with its parent. An image that crashes a decoder costs nothing but itself.
+They are spawned, never forked: a forked process would keep the device's lease after its parent's death.
+Each ends with its parent. If an image crashes its decoder, only that image fails.
 """
 
 import multiprocessing
@@ -13,17 +13,17 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-# A BLAS reads one of them when it is loaded, which is before any code of ours runs in a worker.
+# A BLAS reads one of these when it is loaded, which is before our code runs in a worker.
 _BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class WorkerCrash(Exception):
-    """A task ended the process that ran it, twice."""
+    """A task crashed the process that ran it, twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A call that is under way in a worker."""
+    """A call in a worker."""
 
     function: Callable
     arguments: tuple
@@ -33,8 +33,8 @@ class Task:
 class Workers:
     """A pool of worker processes, to be used as a context manager.
 
-    Each has one thread, since the cores are shared out among processes. The environment variables
-    for that are set here, for processes to inherit: torch's threads are to be set by its function.
+    Each worker has one thread, since there is a process for each core. Workers inherit the environment
+    variables for that from this process, where torch's threads must be set with its own function.
 
     Args:
         count: number of processes.
@@ -46,7 +46,7 @@ class Workers:
         self._pool = _start_pool(count)
 
     def submit(self, function: Callable, *arguments: object) -> Task:
-        """Start a call of an importable function."""
+        """Start calling an importable function."""
         try:
             future = self._pool.submit(function, *arguments)
         except BrokenProcessPool:
@@ -56,13 +56,13 @@ class Workers:
         return Task(function, arguments, future)
 
     def result(self, task: Task) -> object:
-        """Wait for a call.
+        """Wait for the result of a call.
 
-        A crash takes down the whole pool, so that innocent calls fail too: each is done again
-        alone in a process of its own.
+        A crash breaks the whole pool, so that innocent calls fail with it. Each of them is therefore
+        repeated alone, in a process of its own.
 
         Raises:
-            WorkerCrash: this call ended its process then, too.
+            WorkerCrash: this call crashed that process, too.
         """
         try:
             return task.future.result()
@@ -89,7 +89,7 @@ def _prepare_worker() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    # the parent decides when to stop, also when a signal reaches the whole process group
+    # the parent decides when to stop, even if a signal reaches the whole process group
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

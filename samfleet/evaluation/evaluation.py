@@ -1,8 +1,8 @@
-"""Scores of found objects against label images that somebody has drawn.
+"""Scores of the objects that were found, against label images.
 
-A predicted object is right at a threshold if its intersection over union (IoU) with a labelled
-object reaches it, each object being used once. Precision, recall and F1 follow; the average
-precision is that of the Data Science Bowl 2018 (Caicedo et al. 2019, Nature Methods 16, 1247):
+A predicted object is right at a threshold if its intersection over union (IoU) with a labelled object
+reaches the threshold; each object is matched at most once. This gives precision, recall and F1. The
+average precision is that of the Data Science Bowl 2018 (Caicedo et al. 2019, Nature Methods 16, 1247):
 TP / (TP + FP + FN), averaged over the IoU thresholds 0.50, 0.55, …, 0.95.
 """
 
@@ -27,6 +27,7 @@ from samfleet.results import (
     summary_file,
 )
 from samfleet.statuses import Status
+from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +41,14 @@ def evaluate(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score a table of objects against a folder of label images.
 
-    An image's label image has the same relative path, or the same with another suffix of
-    `LABEL_SUFFIXES`. An image without a usable one keeps its row, with the problem in words, and
-    is left out of the total.
+    The label image of an image has the same relative path, perhaps with another suffix of
+    `LABEL_SUFFIXES`. An image without a usable label image keeps its row, which names the problem,
+    and does not count in the total.
 
     Args:
         objects: One row for each kept object, with the columns image (relative path), image_id,
             width, height and rle (``counts`` of a COCO run-length encoding).
-        labels: Folder of label images: integers, 0 for background, one id an object.
+        labels: Folder of label images: integers, 0 for background, one id for each object.
         images: One row for each image, with the columns image and image_id, so that images
             without any object count; by default those of `objects`.
         sparse: Only some objects are labelled: see `score`.
@@ -98,12 +99,15 @@ def write_evaluation(evaluation: EvaluationSettings, results: Path) -> None:
             table.to_csv(temporary, index=False, float_format="%.6g")
     missing = int((images["problem"] != "").sum())
     if missing:
-        logger.warning("%d images have no usable label image: see evaluation.csv", missing)
+        verb = "has" if missing == 1 else "have"
+        images_without = counted(missing, "image")
+        logger.warning("%s %s no usable label image: see evaluation.csv", images_without, verb)
     (row,) = total.to_dict("records")
     if row["n_evaluated"]:
         logger.info(
-            "%d images: precision %.3f, recall %.3f, F1 %.3f at IoU 0.5",
-            *(row[name] for name in ("n_evaluated", "precision_50", "recall_50", "f1_50")),
+            "%s: precision %.3f, recall %.3f, F1 %.3f at IoU 0.5",
+            counted(int(row["n_evaluated"]), "image"),
+            *(row[name] for name in ("precision_50", "recall_50", "f1_50")),
         )
 
 

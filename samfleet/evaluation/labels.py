@@ -1,4 +1,4 @@
-"""Label images that somebody has drawn."""
+"""Find and read label images."""
 
 import struct
 from pathlib import Path
@@ -28,7 +28,7 @@ def read_label_image(path: str | Path) -> np.ndarray:
     """A label image as integers of shape (height, width).
 
     Raises:
-        LabelError: if it cannot be read, has colours or pages, or values that are no labels.
+        LabelError: if it cannot be read, has several channels or pages, or has values that are not labels.
     """
     path = Path(path)
     try:
@@ -37,13 +37,21 @@ def read_label_image(path: str | Path) -> np.ndarray:
         else:
             data = np.frombuffer(path.read_bytes(), np.uint8)
             labels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except (OSError, ValueError, LookupError, struct.error, cv2.error) as error:  # as tifffile does
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        struct.error,
+        cv2.error,
+    ) as error:  # tifffile raises all of these
         raise LabelError(f"{path.name} cannot be read: {error}") from error
     if labels is None or labels.size == 0:
         raise LabelError(f"{path.name} cannot be read")
     if labels.ndim != 2:
-        raise LabelError(f"{path.name} has the shape {labels.shape}: one plane of ids is needed")
-    # (NaN fails the first comparison.)
+        raise LabelError(
+            f"{path.name} has the shape {labels.shape}: a label image has a single plane"
+        )
+    # NaN fails the first comparison
     if not labels.min() >= 0 or not np.array_equal(labels, np.floor(labels)):
-        raise LabelError(f"{path.name} holds values that are no labels (0, 1, 2, …)")
+        raise LabelError(f"{path.name} has values that are not labels (0, 1, 2, …)")
     return labels.astype(np.int64)

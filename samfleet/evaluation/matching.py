@@ -1,4 +1,4 @@
-"""Which found objects are right: matched one to one with labelled ones by intersection over union.
+"""Match predicted objects one to one with labelled ones, by intersection over union (IoU).
 
 The average precision is that of the Data Science Bowl 2018 (Caicedo et al. 2019, Nature Methods 16,
 1247): TP / (TP + FP + FN), averaged over the IoU thresholds 0.50, 0.55, …, 0.95.
@@ -53,8 +53,8 @@ class Matches:
     def true_positives(self, threshold: float) -> int:
         """Largest number of one-to-one pairs whose IoU reaches `threshold` (above 0).
 
-        Predicted objects may overlap, so that several can reach it with one labelled object,
-        and the other way round: hence an assignment and not a count.
+        Predicted objects may overlap. So several of them can reach the threshold with one labelled
+        object, and the other way round; this takes an assignment, not only counting.
         """
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
@@ -62,13 +62,13 @@ class Matches:
         rows, row = np.unique(self.truth[good], return_inverse=True)
         columns, column = np.unique(self.predicted[good], return_inverse=True)
         if len(rows) == len(row) or len(columns) == len(column):
-            return min(len(rows), len(columns))  # one side has no choice
+            return min(len(rows), len(columns))  # one side has only one partner each
         possible = np.zeros((len(rows), len(columns)), np.int8)
         possible[row, column] = 1
         return int(possible[linear_sum_assignment(possible, maximize=True)].sum())
 
     def best_ious(self) -> np.ndarray:
-        """float64, shape (t,), of each labelled object the best IoU that any prediction has."""
+        """float64, shape (t,), for each labelled object the best IoU of any prediction with it."""
         best = np.zeros(len(self.truth_areas))
         np.maximum.at(best, self.truth, self.iou)
         return best
@@ -94,7 +94,7 @@ def match_objects(
             raise ValueError(f"labels of {truth.shape} and predictions of {predicted.shape}")
         labels, _ = _consecutive(predicted)
         pixels = (np.flatnonzero(labels == k + 1) for k in range(labels.max(initial=0)))
-        if labels.max(initial=0) > 50:  # one sort instead of one scan an object
+        if labels.max(initial=0) > 50:  # one sort instead of a scan for each object
             order = np.argsort(labels, axis=None, kind="stable")
             ends = np.cumsum(np.bincount(labels.ravel()))
             pixels = np.split(order, ends[:-1])[1:]
@@ -114,15 +114,15 @@ def _count(truth: np.ndarray, truth_areas: np.ndarray, pixels: Iterable[np.ndarr
 
 
 def _consecutive(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Label map with the ids 1, 2, … in place of any positive ones, and how many there are."""
+    """The label map with the ids replaced by 1, 2, …, and how many there are."""
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"a label map is a 2-D array of integers, not {labels.dtype} {labels.shape}"
+            f"a label map must be a 2-D array of integers, not {labels.dtype} {labels.shape}"
         )
     if labels.size and labels.min() < 0:
-        raise ValueError("a label map has no negative labels")
+        raise ValueError("a label map must not have negative labels")
     ids, index = np.unique(labels, return_inverse=True)
-    first = int(bool(ids.size) and ids[0] > 0)  # no pixel is background
+    first = int(bool(ids.size) and ids[0] > 0)  # 1 if no pixel is background
     return index.reshape(labels.shape) + first, len(ids) - 1 + first
 
 
@@ -144,12 +144,12 @@ def _mask(one: np.ndarray | Mapping, shape: tuple[int, int]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a score is computed from, for one image or pooled over several.
+    """The counts that scores are computed from, for one image or pooled over several.
 
     Args:
         labelled: Number of labelled objects.
         predicted: Number of predicted objects.
-        true_positives: Of each threshold in `THRESHOLDS`, the number of right predictions.
+        true_positives: For each threshold in `THRESHOLDS`, the number of right predictions.
         best_iou_sum: Sum over the labelled objects of their best IoU.
     """
 
@@ -185,13 +185,13 @@ class Counts:
 def score(counts: Counts | Matches, *, sparse: bool = False) -> dict[str, float]:
     """Precision, recall and F1 at IoU 0.5 and 0.75, average precision, mean best IoU.
 
-    An image without labelled and without predicted objects scores 1 throughout; otherwise what
-    would be a division by 0 is 0.
+    An image with neither labelled nor predicted objects has a score of 1 throughout. Otherwise a
+    score that would divide by 0 is 0.
 
     Args:
-        counts: Of an image, or pooled.
-        sparse: Only some objects are labelled, so that an unmatched prediction may be right:
-            recall and mean best IoU alone are given, the rest is NaN.
+        counts: Of one image, or pooled.
+        sparse: Only some objects are labelled, so that an unmatched prediction may be right. Then
+            only recall and mean best IoU are given, and the rest is NaN.
     """
     if isinstance(counts, Matches):
         counts = Counts.of(counts)

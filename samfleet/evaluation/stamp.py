@@ -1,4 +1,4 @@
-"""The evaluation's stamp; standard library only: the Snakefile imports this."""
+"""The evaluation's stamp. Standard library only, since the Snakefile imports this."""
 
 import os
 from pathlib import Path
@@ -12,15 +12,15 @@ from samfleet.results import evaluation_stamp_file
 
 
 def labels_folder(labels: str) -> Path:
-    """The folder that `evaluation.labels` names."""
+    """The folder that `evaluation.labels` stands for."""
     return DEMO_FOLDER / "labels" if labels == "demo" else Path(os.path.expanduser(labels))
 
 
 def refresh_evaluation_stamp(evaluation: EvaluationSettings, results: Path) -> None:
-    """Rewrite the evaluation's stamp if a label image or what is asked of them changed.
+    """Rewrite the evaluation's stamp if a label image or `evaluation.sparse` changed.
 
     Raises:
-        UserError: `evaluation.labels` is no folder.
+        UserError: `evaluation.labels` is not a folder.
     """
     folder = labels_folder(evaluation.labels)
     if not os.path.isdir(folder):

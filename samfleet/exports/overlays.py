@@ -1,4 +1,4 @@
-"""Images with the outlines of their objects, to look at."""
+"""Draw the outlines of objects on images, to look at."""
 
 import colorsys
 from pathlib import Path
@@ -15,7 +15,7 @@ from samfleet.images.reading import Failure, path_of, read_image
 from samfleet.plan.collection import collection_root
 from samfleet.results import objects_file
 
-_GOLDEN_ANGLE = 0.381966  # of a turn: neighbouring numbers get hues far apart
+_GOLDEN_ANGLE = 0.381966  # of a turn, so that consecutive numbers get very different hues
 
 
 def draw_outlines(rgb: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
@@ -23,7 +23,7 @@ def draw_outlines(rgb: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
 
     Args:
         rgb: (height, width, 3) uint8.
-        masks: each (height, width) uint8 of 0 and 1.
+        masks: (height, width) uint8 each, with values 0 and 1.
     """
     drawn = rgb.copy()
     for number, mask in enumerate(masks):
@@ -40,14 +40,14 @@ def write_overlays(settings: Settings, results: Path, folder: Path, images: list
     Args:
         settings: the configuration.
         results: the folder of the results.
-        folder: where the PNGs go, under the images' relative paths.
-        images: images as the tables name them; all, if none is given.
+        folder: where the PNGs are written, under the images' relative paths.
+        images: images, as the tables name them; all if the list is empty.
 
     Returns:
         The number of images written.
 
     Raises:
-        UserError: an image is not in the tables, or cannot be read any more.
+        UserError: an image has no objects in the tables, or cannot be read any more.
     """
     filters = [("image", "in", images)] if images else None
     columns = ["image", "width", "height", "rle"]

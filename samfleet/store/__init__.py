@@ -1,1 +1,1 @@
-"""Results for ever: Parquet segments by model key, their index, and the ledger of detections."""
+"""Permanent results: Parquet segments by model key, their index, and the ledger of detections."""

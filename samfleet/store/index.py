@@ -1,6 +1,6 @@
-"""What the store holds, readable without Parquet: segments by name and size, images by status.
+"""The index of the store, readable without Parquet: segments by name and size, images by status.
 
-Standard library only: the Snakefile imports this. `samfleet.store.segments` rebuilds the two files.
+Standard library only, since the Snakefile imports this. `samfleet.store.segments` rebuilds its two files.
 """
 
 import json
@@ -21,8 +21,8 @@ class StoredImage:
 
     Attributes:
         status: `ok` (detected), `changed` or a failure.
-        transient: whether a failure may pass (out of memory, input and output).
-        failed_in: the plans under which it failed, sorted; names, so that none counts twice.
+        transient: whether trying again may help (out of memory, errors of input and output).
+        failed_in: the names of the plans under which it failed, sorted; a plan counts once.
     """
 
     status: str
@@ -40,11 +40,11 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The small part of the index, enough to see that there is nothing to do.
+    """The small part of the index, which is enough to see that there is nothing to do.
 
     Attributes:
         segments: size in bytes of every segment by name.
-        retryable: number of images with a transient failure that is tried again.
+        retryable: number of images with a transient failure that will be tried again.
         failed: number of images whose best result is a failure.
     """
 
@@ -59,13 +59,13 @@ def segments_on_disk(folder: str | Path) -> dict[str, int]:
     for path in sorted(Path(folder).glob("*.parquet")):
         try:
             found[path.name] = path.stat().st_size
-        except FileNotFoundError:  # a job replaced its flushes meanwhile
+        except FileNotFoundError:  # a job has merged its flushes since then
             continue
     return found
 
 
 def read_index(folder: str | Path) -> Index | None:
-    """The index of a store's folder, or None where there is none that can be read."""
+    """The index of a store's folder, or None if there is none or it cannot be read."""
     try:
         index = json.loads((Path(folder) / "index.json").read_text())
         images, _ = image_id_of_file(Path(folder) / "images.tsv")
@@ -77,7 +77,7 @@ def read_index(folder: str | Path) -> Index | None:
 
 
 def read_stored_images(folder: str | Path) -> dict[str, StoredImage]:
-    """Every image that the index knows, by image id; none where there is no index."""
+    """Every image in the index, by image id; none if there is no valid index."""
     if read_index(folder) is None:
         return {}
     return {
@@ -91,7 +91,7 @@ def read_stored_images(folder: str | Path) -> dict[str, StoredImage]:
 def write_index(
     folder: str | Path, segments: dict[str, int], images: Iterable[tuple[str, StoredImage]]
 ) -> Index:
-    """Write both files atomically, the small one last, since it vouches for the other."""
+    """Write both files atomically; the small one is last, since it contains the digest of the other."""
     known = sorted(images, key=lambda image: image[0])
     failures = [image for _, image in known if image.status != Status.OK]
     index = Index(segments, sum(image.is_pending(False) for image in failures), len(failures))

@@ -1,4 +1,4 @@
-"""The ledger: one row for every detection, with where it ran and how long its stages took."""
+"""The ledger: for every detection, where it ran and how long its stages took."""
 
 import csv
 import logging
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def append_rows(path: Path, rows: Iterable[dict]) -> None:
-    """Append rows to a job's ledger and bring them to the disk."""
+    """Append rows to a job's ledger and flush them to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, LEDGER_COLUMNS)
@@ -29,7 +29,7 @@ def _is_whole(row: dict) -> bool:
 
 
 def collect_ledger(results: Path) -> int:
-    """Write results/ledger.csv from the ledgers of all jobs, in the order of time.
+    """Write results/ledger.csv from the ledgers of all jobs, sorted by time.
 
     Returns:
         The number of detections.
@@ -38,10 +38,10 @@ def collect_ledger(results: Path) -> int:
     for path in sorted((results / "ledger").glob("*.csv")):
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             try:
-                # a last line without all its fields was being written when its job was killed
+                # the last line is incomplete if the job was killed while it wrote
                 rows.extend(row for row in csv.DictReader(file) if _is_whole(row))
             except csv.Error as error:
-                logger.warning("%s: %s; the rest of it is left out", path, error)
+                logger.warning("%s: %s; the rest of this file is ignored", path, error)
     rows.sort(key=lambda row: (row["when"], row["image_id"]))
     with (
         atomic_path(ledger_file(results)) as temporary,

@@ -1,7 +1,7 @@
-"""The store: Parquet segments, one row for each candidate, appended and never changed.
+"""The store: Parquet segments with one row for each candidate; they are added and never changed.
 
-A segment is complete or absent. A job flushes small segments as it goes and replaces them by one
-when its shard ends. The files can be read as they are with pandas, DuckDB or Polars.
+A segment is complete or absent. A job writes small segments as it goes and merges them into one at
+the end of its shard. pandas, DuckDB and Polars can read the files as they are.
 """
 
 import logging
@@ -80,8 +80,8 @@ CANDIDATE_FIELDS = (
 )
 """Columns of a candidate, null in the one row of an image that has none or that failed.
 
-`rle` is the `counts` of a COCO run-length encoding whose size is (height, width); `overlapping`
-and `shared_pixels` pair the number of every candidate that shares pixels with their count.
+`rle` is the `counts` of a COCO run-length encoding whose size is (height, width). `overlapping` lists
+the numbers of the candidates that share pixels with this one, and `shared_pixels` how many each shares.
 """
 
 SCHEMA = pa.schema([pa.field(name, kind) for name, kind in IMAGE_FIELDS + CANDIDATE_FIELDS])
@@ -92,7 +92,7 @@ _INDEX_COLUMNS = ["image_id", "status", "transient", "plan"]
 
 
 class SegmentError(UserError):
-    """A file among the segments is damaged or not ours.
+    """A file among the segments is damaged or was not written by samfleet.
 
     Attributes:
         path: the file.
@@ -108,7 +108,7 @@ class SegmentWriter:
 
     Args:
         folder: the store's folder of a model key.
-        name: what distinguishes the segments of this job from all others.
+        name: the beginning of the names of this job's segments, unique to the job.
     """
 
     def __init__(self, folder: Path, name: str):
@@ -130,7 +130,7 @@ class SegmentWriter:
         self._rows.extend(rows)
 
     def flush(self) -> None:
-        """Write what was added since the last flush, if anything, as a segment of its own."""
+        """Write what was added since the last flush, if anything, as a separate segment."""
         if not self._rows:
             return
         path = self.folder / f"{self._name}-{len(self._flushes):05d}.parquet"
@@ -139,7 +139,7 @@ class SegmentWriter:
         self._rows = []
 
     def finish(self) -> None:
-        """Flush, and replace all flushes by one segment."""
+        """Flush, and merge all flushed segments into one."""
         self.flush()
         if len(self._flushes) < 2:
             return
@@ -155,7 +155,7 @@ class SegmentWriter:
 
 def _write_segment(path: Path, table: pa.Table) -> None:
     with atomic_path(path) as temporary, _writer(temporary) as writer:
-        # one row group: an image's rows must not be torn apart
+        # a single row group, so that an image's rows stay together
         writer.write_table(table, row_group_size=table.num_rows)
 
 
@@ -164,12 +164,12 @@ def _writer(path: Path) -> pq.ParquetWriter:
 
 
 def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a segment, in which the rows of an image stand together.
+    """The row groups of a segment; all rows of an image are next to each other in one of them.
 
     Raises:
         SegmentError: the file is damaged or was not written by this version of samfleet.
         OSError: the file cannot be read at the moment.
-        FileNotFoundError: a job has replaced it meanwhile.
+        FileNotFoundError: a job has merged it into another segment since it was listed.
     """
     try:
         with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as segment:
@@ -177,23 +177,23 @@ def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Ta
                 raise SegmentError(path, "not a segment of this version of samfleet")
             described = segment.metadata
             groups = [described.row_group(n).num_rows for n in range(described.num_row_groups)]
-            if sum(groups) != described.num_rows:  # no checksum holds the description of pages
+            if sum(groups) != described.num_rows:  # no checksum covers the description of pages
                 raise SegmentError(path, f"damaged: {sum(groups)} of {described.num_rows} rows")
             for group in range(segment.num_row_groups):
                 yield segment.read_row_group(group, columns=columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError) or not path.exists():
             raise FileNotFoundError(path) from error
-        if getattr(error, "errno", None):  # the file may be whole and the disk or network at fault
+        if getattr(error, "errno", None):  # the disk or network may be at fault, not the file
             raise
         raise SegmentError(path, f"damaged: {error}") from error
 
 
 def rebuild_index(folder: Path) -> Index:
-    """Bring the index of a store's folder up to date with the segments that are there.
+    """Update the index of a store's folder to the segments that exist.
 
-    A damaged or foreign file among the segments is set aside, with a warning: it is renamed to
-    end in `.damaged`, and its images count as pending again.
+    A file that is damaged or no segment of samfleet is set aside with a warning: `.damaged` is appended
+    to its name, and its images count as pending again.
     """
     index, segments = read_index(folder), segments_on_disk(folder)
     if index is not None and index.segments == segments:
@@ -212,17 +212,17 @@ def rebuild_index(folder: Path) -> Index:
 def stored_images(folder: Path, prefix: str = "") -> dict[str, StoredImage]:
     """The images in the segments whose names begin with `prefix`, by image id.
 
-    Nothing is written, and the index is not looked at.
+    The index is neither read nor written.
     """
     images: dict[str, StoredImage] = {}
     names = {name for name in segments_on_disk(folder) if name.startswith(prefix)}
-    _read_segments(folder, names, images, lambda error: logger.warning("%s; left out", error))
+    _read_segments(folder, names, images, lambda error: logger.warning("%s; ignored", error))
     return images
 
 
 def set_aside(error: SegmentError) -> None:
-    """Rename a damaged or foreign file to end in `.damaged`, with a warning."""
-    logger.warning("%s; set aside, its images are detected again", error)
+    """Append `.damaged` to the name of a file that is not a valid segment, with a warning."""
+    logger.warning("%s; set aside: its images will be detected again", error)
     os.replace(error.path, error.path.with_name(f"{error.path.name}.damaged"))
 
 
@@ -232,10 +232,10 @@ def _read_segments(
     images: dict[str, StoredImage],
     damaged: Callable[[SegmentError], None],
 ) -> list[str]:
-    """Add what some segments hold to the best results so far.
+    """Add the contents of some segments to the best results so far.
 
     Returns:
-        The segments that are damaged or gone.
+        The segments that are damaged or do not exist any more.
     """
     found: dict[str, list[tuple[str, bool, str]]] = defaultdict(list)
     lost = []
@@ -264,7 +264,7 @@ def _segment_images(path: Path) -> set[tuple[str, str, bool, str]]:
 
 
 def _rank(status: str, transient: bool) -> int:
-    """Success beats permanent failure beats transient failure beats `changed`."""
+    """The rank of a result: success is best, then permanent failure, transient failure, `changed`."""
     if status == Status.OK:
         return 0
     if status == Status.CHANGED:
@@ -283,9 +283,9 @@ def _best(results: list[tuple[str, bool, str]], known: StoredImage | None) -> St
 
 
 def best_results(folder: Path) -> dict[str, tuple[str, str]]:
-    """For every image the segment that holds its best result, and that result's status.
+    """For every image the segment with its best result, and the status of that result.
 
-    Names break ties. A segment may hold an image twice, as `changed` and as found elsewhere.
+    Names break ties. A segment can have an image twice: as `changed`, and as read from another file.
 
     Args:
         folder: a store's folder, whose index is up to date.

@@ -1,1 +1,1 @@
-"""From stored candidates to tables: filters, objects, summary. No pixels and no GPU."""
+"""From stored candidates to tables: filters, objects, summary. It needs no pixels and no GPU."""

@@ -1,4 +1,4 @@
-"""The store's candidates as arrays: whole images at a time, on the plane that is measured."""
+"""The store's candidates as arrays: complete images at a time, on the measured plane."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from samfleet.summary.scale import Scale
 def stored_groups(
     store: Path, best: dict[str, tuple[str, str]], columns: list[str] | None = None
 ) -> Iterator[pa.Table]:
-    """Tables of whole images, each image from its best result alone."""
+    """Tables of complete images, with only the best result of each image."""
     segments: dict[str, dict[str, str]] = {}
     for identity, (name, status) in best.items():
         segments.setdefault(name, {})[identity] = status
@@ -30,7 +30,7 @@ def stored_groups(
 
 
 def brightest_by_dtype(store: Path, best: dict[str, tuple[str, str]]) -> dict[str, float]:
-    """The brightest pixel of any channel, by dtype."""
+    """The brightest pixel of all channels and images, by dtype."""
     brightest: dict[str, float] = {}
     for group in stored_groups(store, best, ["image_id", "status", "dtype", "image_maximum"]):
         group = group.filter(pc.is_valid(group["dtype"]))
@@ -42,13 +42,13 @@ def brightest_by_dtype(store: Path, best: dict[str, tuple[str, str]]) -> dict[st
 
 
 def _plane_values(column: pa.ChunkedArray, planes: np.ndarray) -> np.ndarray:
-    """From a column of lists the number at each row's plane, float64."""
+    """From a column of lists, the number at each row's plane, float64."""
     lists = column.combine_chunks()
     return lists.values.to_numpy()[lists.offsets.to_numpy()[:-1] + planes]
 
 
 def image_starts(group: pa.Table) -> np.ndarray:
-    """The first row of every image of a table in which its rows stand together, int64."""
+    """The first row of every image, int64, in a table in which the rows of an image are adjacent."""
     codes = group["image_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     return np.flatnonzero(np.diff(codes, prepend=-1))
 
@@ -57,7 +57,7 @@ class MeasuredCandidates:
     """Intensities of candidates on the measured plane.
 
     Attributes:
-        factor: for each candidate what raw values are multiplied with.
+        factor: for each candidate, the factor from raw values to the scale of 0 to 255.
         raw: arrays in the units of the pixels, by the name of the column that they become.
     """
 
@@ -91,10 +91,10 @@ class MeasuredCandidates:
 
 
 def overlapping_pairs(group: pa.Table, starts: np.ndarray) -> OverlappingPairs:
-    """The rows of a table that share pixels; an image's candidates are in the order of their numbers.
+    """The pairs of rows that share pixels; an image's candidates must be in the order of their numbers.
 
     Args:
-        group: candidates of whole images.
+        group: candidates of complete images.
         starts: the first row of every image.
     """
     lists = group["overlapping"].combine_chunks()

@@ -24,8 +24,8 @@ class Candidates:
     Attributes:
         number: of the candidate in its image.
         predicted_iou, stability_score: SAM's scores.
-        area: pixels.
-        mean_intensity: 0 to 255.
+        area: in pixels.
+        mean_intensity: on the scale of 0 to 255.
     """
 
     number: np.ndarray
@@ -45,7 +45,7 @@ class OverlappingPairs:
 
     Attributes:
         first, second: indices of the two candidates.
-        shared_pixels: how many.
+        shared_pixels: how many pixels they share.
     """
 
     first: np.ndarray
@@ -54,7 +54,7 @@ class OverlappingPairs:
 
 
 def first_failed(candidates: Candidates, fluorescence: FluorescenceSettings) -> np.ndarray:
-    """For every candidate the index in FILTERS of the first that drops it, except overlap.
+    """For every candidate, the index in FILTERS of the first one that drops it, except overlap.
 
     Args:
         candidates: of any number of images.
@@ -75,27 +75,27 @@ def first_failed(candidates: Candidates, fluorescence: FluorescenceSettings) -> 
 
 
 def _below(scores: np.ndarray, minimum: float | None) -> np.ndarray:
-    """Whether scores do not reach a minimum; SAM's stability of an empty mask is no number."""
+    """Whether scores are below a minimum; NaN is, which is SAM's stability score of an empty mask."""
     return np.zeros(len(scores), bool) if minimum is None else ~(scores >= minimum)
 
 
 def suppress_overlaps(
     candidates: Candidates, passed: np.ndarray, pairs: OverlappingPairs, max_overlap: float
 ) -> np.ndarray:
-    """Greedy suppression: the better of two overlapping candidates of an image stays.
+    """Greedy suppression: of two overlapping candidates of an image, the better one is kept.
 
-    Better is the higher predicted IoU, then the higher stability score, then the lower number. A
-    candidate goes when it shares more than `max_overlap` of the smaller one's area with a better
-    one that stays.
+    The better one has the higher predicted IoU, then the higher stability score, then the lower number.
+    A candidate is dropped if it shares more than `max_overlap` of the smaller one's area with a better
+    candidate that is kept.
 
     Args:
         candidates: of any number of images.
-        passed: bool array, those that passed the other filters.
+        passed: bool array, which ones passed the other filters.
         pairs: all candidates that share pixels, each pair in both directions.
         max_overlap: 0 to 1.
 
     Returns:
-        bool array, those that stay.
+        bool array, which ones are kept.
     """
     first, second = pairs.first, pairs.second
     smaller = np.minimum(candidates.area[first], candidates.area[second])
@@ -109,5 +109,5 @@ def suppress_overlaps(
     kept = passed.copy()
     for index in disputed[order].tolist():
         if kept[index]:
-            kept[rivals[index]] = False  # a better rival that stays would have removed this one
+            kept[rivals[index]] = False  # a better rival that is kept would have removed this one
     return kept

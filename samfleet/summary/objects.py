@@ -1,4 +1,4 @@
-"""results/objects.parquet: one row for each kept object, sorted by image, in bounded memory."""
+"""Write results/objects.parquet: a row for each kept object, sorted by image, in bounded memory."""
 
 import tempfile
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ _RANKED = pa.schema([("rank", pa.int64()), *list(OBJECT_SCHEMA)[1:]])
 class ObjectSorter:
     """Takes objects in any order and writes them in the order of their images.
 
-    Objects wait on disk in blocks of consecutive images; one block at a time is sorted in
+    Objects are kept on disk in blocks of consecutive images, and one block at a time is sorted in
     memory. To be used as a context manager.
 
     Args:
-        folder: where the temporary files may lie.
+        folder: where temporary files can be written.
     """
 
     def __init__(self, folder: Path):
@@ -49,7 +49,7 @@ class ObjectSorter:
         """Add objects.
 
         Args:
-            objects: columns of OBJECT_SCHEMA but `image`.
+            objects: the columns of OBJECT_SCHEMA except `image`.
             ranks: int64, the position of each object's image among all.
         """
         table = objects.add_column(0, "rank", pa.array(ranks, pa.int64())).select(_RANKED.names)

@@ -1,4 +1,4 @@
-"""From raw units to the scale of 0 to 255: which plane is measured, and what counts as white."""
+"""From raw units to the scale of 0 to 255: which plane is measured, and which value is white."""
 
 import logging
 import math
@@ -15,11 +15,11 @@ _NAMED_PLANES = {"max": 0, "luminance": 1, "red": 2, "green": 3, "blue": 4}
 
 
 def white_level(dtype: str, brightest: float) -> float:
-    """The raw value that counts as 255 unless `fluorescence.white` says so.
+    """The raw value that counts as 255 if `fluorescence.white` is not set.
 
-    The largest value of an integer type, signed or not. For floating point the first of 1, 255,
-    65535 and 4294967295 that is not below `brightest`, else `brightest`: most such images are
-    converted integers or lie between 0 and 1.
+    For an integer type, signed or not, this is its largest value. For floating point it is the first
+    of 1, 255, 65535 and 4294967295 that is not below `brightest`, or else `brightest`: most such
+    images are converted integers or have values between 0 and 1.
 
     Args:
         dtype: name of the pixels' type.
@@ -33,7 +33,7 @@ def white_level(dtype: str, brightest: float) -> float:
 
 
 class Scale:
-    """Which plane of an image is measured, and what counts as white.
+    """Which plane of an image is measured, and which value is white.
 
     Args:
         fluorescence: the section of the configuration.
@@ -48,23 +48,23 @@ class Scale:
         """Index among the measured planes; None if the image has no such channel."""
         channel = self.fluorescence.channel
         if channels == 1 and channel in ("red", "green", "blue"):
-            channel = 0  # grey is as much red as green and blue
+            channel = 0  # grey has equal parts of red, green and blue
         plane = channel + 2 if isinstance(channel, int) else _NAMED_PLANES[channel]
         return plane if plane < channels + 2 else None
 
     def factor(self, dtype: str) -> float:
-        """What raw values are multiplied with."""
+        """The factor from raw values to the scale of 0 to 255."""
         white = self.fluorescence.white or white_level(dtype, self._brightest[dtype])
         return 255.0 / white if white > 0 else 0.0
 
     def warn_if_dark(self) -> None:
-        """Say so when the brightest of all images of an integer type is far below white."""
+        """Warn if the brightest pixel of all images of an integer type is far below white."""
         for dtype, brightest in self._brightest.items():
             if np.dtype(dtype).kind == "f" or not 0 < brightest * self.factor(dtype) < _DARK:
                 continue
             suggestion = 2 ** math.ceil(math.log2(brightest + 1)) - 1
             logger.warning(
-                "the brightest %s pixel of all is %g, which is %.3g on the scale of 0 to 255, so "
+                "the brightest %s pixel of all images is %g, which is %.3g on the scale of 0 to 255: "
                 "fluorescence.min_mean_intensity (%g) may drop everything. If the camera has fewer "
                 "bits than the files, set\nfluorescence:\n  white: %d",
                 dtype,

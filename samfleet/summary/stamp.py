@@ -1,4 +1,4 @@
-"""The summary's stamp; standard library only: the Snakefile imports this."""
+"""The summary's stamp. Standard library only, since the Snakefile imports this."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The work of the rule `summary`: from the store's candidates to the tables of a run.
 
-No mask is decoded and no pixel is read. Memory holds one row group of the store, one block of
-objects and a few numbers for every image, however large the collection is.
+No mask is decoded and no pixel is read. However large the collection is, memory holds one row group of
+the store, one block of objects and a few numbers for each image.
 """
 
 import logging
@@ -39,6 +39,7 @@ from samfleet.summary.candidates import (
 from samfleet.summary.filtering import FILTERS, first_failed, suppress_overlaps
 from samfleet.summary.objects import OBJECT_SCHEMA, ObjectSorter
 from samfleet.summary.scale import Scale
+from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ _FLOAT_FORMAT = "%.10g"
 
 @dataclass
 class ImageSummary:
-    """What the summary says of an image's content; intensities are on the scale of 0 to 255."""
+    """The row of an image, without its path and the user's columns; intensities are from 0 to 255."""
 
     status: str
     reason: str = ""
@@ -64,7 +65,7 @@ class ImageSummary:
 
 @dataclass
 class Counts:
-    """How a summary came out, counted over image files.
+    """What a summary contains, counted over image files.
 
     Attributes:
         statuses: number of files by status.
@@ -82,9 +83,10 @@ class Counts:
         """Count an image's candidates, once for each of its files.
 
         Args:
-            failed: index in FILTERS for each candidate; overlap for those that pass the others.
-            kept: how many became objects.
-            files: number of files of this content.
+            failed: for each candidate the index in FILTERS of the filter that drops it; the index of
+                `max_overlap` if it passes the others.
+            kept: how many candidates became objects.
+            files: number of files with this content.
         """
         dropped = np.bincount(failed, minlength=len(FILTERS))
         dropped[FILTERS.index("max_overlap")] -= kept
@@ -93,21 +95,22 @@ class Counts:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{n} {status}" for status, n in self.statuses.most_common())
-        return f"{self.statuses.total()} images ({parts}), {self.objects} objects"
+        images, objects = counted(self.statuses.total(), "image"), counted(self.objects, "object")
+        return f"{images} ({parts}), {objects}"
 
 
 def write_summary(settings: Settings, results: Path, store: Path) -> Counts:
     """Write summary.csv, objects.parquet, filtering.csv and ledger.csv.
 
-    An image without a result gets the status `pending`, so this also serves an unfinished run.
+    An image without a result gets the status `pending`, so this also works during a run.
 
     Args:
         settings: the configuration.
-        results: the folder of the results; its manifest names the images.
+        results: the folder of the results, whose manifest lists the images.
         store: the store's folder of the model key.
 
     Raises:
-        SegmentError: a segment turned out to be damaged; it has been set aside.
+        SegmentError: a segment is damaged; it has been set aside.
     """
     try:
         return _write_tables(settings, results, store)
@@ -148,7 +151,7 @@ def _summarize_group(
     counts: Counts,
     sorter: ObjectSorter,
 ) -> None:
-    """Filter the candidates of a table of whole images and add what comes of it to the rest."""
+    """Filter the candidates of a table of complete images, and add the results to the arguments."""
     measurable = []
     for first in group.take(image_starts(group)).select(_IMAGE_COLUMNS).to_pylist():
         image = images[first["image_id"]] = _without_objects(first, scale)
@@ -199,7 +202,7 @@ _IMAGE_COLUMNS = [
 
 
 def _without_objects(first: dict, scale: Scale) -> ImageSummary:
-    """What is said of an image none of whose candidates is kept."""
+    """The summary of an image, as it is if none of its candidates is kept."""
     size = {"width": first["width"], "height": first["height"]}
     if first["status"] != Status.OK:
         return ImageSummary(first["status"], first["reason"] or "", **size)
@@ -207,7 +210,10 @@ def _without_objects(first: dict, scale: Scale) -> ImageSummary:
     plane = scale.plane(channels)
     if plane is None:
         channel = scale.fluorescence.channel
-        reason = f"fluorescence.channel is {channel}, but it has {channels} channels, from 0"
+        reason = (
+            f"fluorescence.channel is {channel}, but the image has {counted(channels, 'channel')}, "
+            "counted from 0"
+        )
         return ImageSummary(Status.UNSUPPORTED, reason, **size)
     return ImageSummary(
         Status.EMPTY,
@@ -238,7 +244,7 @@ def _add_objects(image: ImageSummary, measured: MeasuredCandidates, kept: np.nda
 def _object_table(
     group: pa.Table, measured: MeasuredCandidates, rows: np.ndarray, numbers: np.ndarray
 ) -> pa.Table:
-    """The columns of objects.parquet, but `image`, for the candidates in `rows`."""
+    """The columns of objects.parquet, except `image`, for the candidates in `rows`."""
     table = group.take(rows)
     columns: dict[str, object] = {"object": numbers}
     for name, raw in measured.raw.items():
@@ -273,7 +279,7 @@ def _write_summary_csv(
 
 
 def _printable(value: str) -> str:
-    """A user's value as it is, but for bytes that are not UTF-8."""
+    """A user's value, in which bytes that are not UTF-8 are escaped."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

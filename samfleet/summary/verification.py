@@ -1,10 +1,11 @@
-"""The work of the rule `verify`: an error when any image failed, for `on_error: fail`."""
+"""The work of the rule `verify`: an error if any image failed, for `on_error: fail`."""
 
 import csv
 from pathlib import Path
 
 from samfleet.errors import UserError
 from samfleet.statuses import Status
+from samfleet.wording import counted
 
 _SHOWN = 20
 
@@ -17,7 +18,7 @@ def verify_summary(summary: str | Path) -> str:
     """Check that every image of a summary was detected.
 
     Returns:
-        One line that says how many images were.
+        One line that says how many images there are.
 
     Raises:
         FailedImages: some were not.
@@ -29,7 +30,7 @@ def verify_summary(summary: str | Path) -> str:
         lines = [f"{row['image']}: {row['status']}: {row['reason']}" for row in failed[:_SHOWN]]
         more = f"\n  and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
         raise FailedImages(
-            f"on_error: fail: {len(failed)} of {len(rows)} images failed; everything else is "
+            f"on_error: fail: {len(failed)} of {counted(len(rows), 'image')} failed; everything else is "
             f"done, see {summary}:\n  " + "\n  ".join(lines) + more
         )
-    return f"{len(rows)} images, none failed"
+    return f"{counted(len(rows), 'image')}, none failed"

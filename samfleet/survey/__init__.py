@@ -1,1 +1,1 @@
-"""What a collection looks like, and a configuration to start from: `samfleet init`."""
+"""Look at a collection and suggest a configuration for it: `samfleet init`."""

@@ -1,4 +1,4 @@
-"""What kind of images a collection holds, from a bounded sample of its files."""
+"""Find out what kind of images a collection has, from a sample of limited size."""
 
 import math
 import os
@@ -22,13 +22,13 @@ USUAL_WHITES = (255, 1023, 4095, 16383, 65535)
 
 @dataclass(frozen=True)
 class Look:
-    """What one file of the sample is.
+    """One file of the sample.
 
     Attributes:
         path: relative to the collection's root, printable.
-        problem: why it cannot be read; nothing else is known of such a file.
+        problem: why it cannot be read; then nothing else is known about it.
         width, height, channels, dtype, is_color: of its pixels.
-        plane: what was read of a file with several pages, in words; else "".
+        plane: which plane was read, in words, if the file has several pages; else "".
         brightest: the largest value of its pixels.
     """
 
@@ -44,7 +44,7 @@ class Look:
 
     @property
     def colors(self) -> str:
-        """What its channels are, in words."""
+        """Its channels, in words."""
         if self.is_color:
             return "colour"
         return "grey" if self.channels == 1 else f"{self.channels} channels"
@@ -52,12 +52,12 @@ class Look:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a collection.
+    """What is known about a collection.
 
     Attributes:
         suffixes: how many image files there are of each suffix.
         ignored: how many other files there are of each suffix.
-        looks: what the files of the sample are.
+        looks: the files of the sample.
     """
 
     suffixes: Counter
@@ -80,9 +80,9 @@ class Survey:
         return areas[len(areas) // 2] if areas else 0
 
     def white(self) -> int | None:
-        """The brightest value of the camera's bit depth, where the pixels' type could hold more.
+        """The largest value of the camera's bit depth, if that is smaller than the type of the pixels.
 
-        None where the type is filled, is not an integer type, or differs between files.
+        None if it is not smaller, if the type is not an integer type, or if files differ in it.
         """
         dtypes = {look.dtype for look in self.readable}
         if len(dtypes) != 1 or np.dtype(*dtypes).kind not in "iu":
@@ -97,7 +97,7 @@ def look_at(collection: Collection, max_pixels: int) -> Survey:
 
     Args:
         collection: as scanned.
-        max_pixels: a larger image is not decoded.
+        max_pixels: larger images are not decoded.
     """
     suffixes = Counter(map(_suffix, collection.files))
     left, looks = SAMPLE_BYTES, []
@@ -113,7 +113,7 @@ def _suffix(file: ScannedFile) -> str:
 
 
 def _sample(files: list[ScannedFile], suffixes: Iterable[str]) -> list[ScannedFile]:
-    """Files of every suffix, evenly spaced: neighbours are often of one plate and alike."""
+    """Files of every suffix, evenly spaced, since neighbours are often alike."""
     groups = [[file for file in files if _suffix(file) == suffix] for suffix in suffixes]
     share = max(1, SAMPLE_FILES // len(groups))
     spaced = [group[:: math.ceil(len(group) / share)] for group in groups]

@@ -1,4 +1,4 @@
-"""A commented configuration for what a survey has found."""
+"""Write a commented configuration that fits what a survey has found."""
 
 import math
 import os
@@ -13,7 +13,7 @@ from samfleet.devices.visible import visible_devices
 from samfleet.survey.sample import Survey
 
 _MEGAPIXEL = 2**20
-"""The size of image that the schema's areas suit."""
+"""The size of image that the schema's default areas are meant for."""
 
 _NAMED_AT_MOST = 5
 
@@ -23,7 +23,7 @@ def suggest(images: str, survey: Survey) -> str:
 
     Args:
         images: the folder or table that was surveyed.
-        survey: what is known of it.
+        survey: what is known about it.
     """
     sections = [
         *(f"# {line}" for line in _findings(survey)),
@@ -37,12 +37,12 @@ def suggest(images: str, survey: Survey) -> str:
         *_filters(survey),
     ]
     text = "\n".join(sections) + "\n"
-    complete_config(yaml.safe_load(text))  # what is written must be fit to be run
+    complete_config(yaml.safe_load(text))  # what is written must be valid
     return text
 
 
 def warnings(survey: Survey) -> Iterator[str]:
-    """What should be looked at before anything runs, in words."""
+    """What users should check before they run anything, in words."""
     unreadable = [look for look in survey.looks if look.problem]
     for look in unreadable[:_NAMED_AT_MOST]:
         yield f"{look.path} cannot be read: {look.problem}"
@@ -54,7 +54,7 @@ def warnings(survey: Survey) -> Iterator[str]:
         ("pages", survey.kinds(lambda look: "several pages" if look.plane else "one page")),
     ):
         if len(counts) > 1:
-            yield f"files differ in their {what}: {_listed(counts)}; settings may not suit all"
+            yield f"files differ in their {what}: {_listed(counts)}; settings may not suit all of them"
 
 
 def _findings(survey: Survey) -> Iterator[str]:
@@ -78,7 +78,7 @@ def _listed(counts: Counter) -> str:
 
 
 def _quoted(images: str) -> str:
-    """An absolute path as YAML: a relative one would be relative to where the workflow is run."""
+    """An absolute path as YAML; a relative one would depend on where the workflow is run."""
     path = images if images == "demo" else os.path.abspath(os.path.expanduser(images))
     return yaml.safe_dump(path, default_style='"', allow_unicode=True, width=math.inf).strip()
 
@@ -87,17 +87,17 @@ def _image(survey: Survey) -> Iterator[str]:
     plane = next((look.plane for look in survey.readable if look.plane), "")
     if plane:
         yield "image:"
-        yield f"  page: 0 # files have several; read of the first: {plane}"
+        yield f"  page: 0 # there are files with several pages; of the first one this is {plane}"
     channels = max((look.channels for look in survey.readable if not look.is_color), default=1)
     if channels > 1:
         yield "display:"
-        yield f"  channel: max # the one that SAM is shown: 0 to {channels - 1}, or max for all"
+        yield f"  channel: max # what SAM is shown: 0 to {channels - 1}, or max for the brightest of all"
 
 
 def _model() -> Iterator[str]:
     yield "sam:"
     if visible_devices():
-        yield "  model: vit_h # its weights are fetched once, 2.6 GB; vit_l and vit_b are quicker"
+        yield "  model: vit_h # its weights are fetched once, 2.6 GB; vit_l and vit_b are faster"
     else:
         yield "  model: vit_b # no GPU is visible here; vit_l and vit_h find more and take longer"
 
@@ -106,7 +106,7 @@ def _filters(survey: Survey) -> Iterator[str]:
     defaults = settings_of(complete_config({"images": "x"})).fluorescence
     pixels = survey.typical_pixels() or _MEGAPIXEL
     scale = min(1.0, pixels / _MEGAPIXEL)
-    yield "fluorescence: # a change takes seconds, nothing is detected again"
+    yield "fluorescence: # changing this takes seconds, and nothing is detected again"
     yield from _white(survey)
     for key, default in (("min_area", defaults.min_area), ("max_area", defaults.max_area)):
         area = max(1, round(default * scale))

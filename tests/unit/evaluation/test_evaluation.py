@@ -331,11 +331,11 @@ def test_label_images_of_any_type_are_read(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("a.tif", np.array([[0.5, 1]]), "no labels"),
-        ("a.tif", np.array([[-1, 1]]), "no labels"),
-        ("a.tif", np.array([[np.nan, 1]]), "no labels"),
-        ("a.png", np.zeros((2, 2, 3), np.uint8), "one plane"),
-        ("a.tif", np.zeros((2, 5, 5), np.uint8), "one plane"),
+        ("a.tif", np.array([[0.5, 1]]), "values that are not labels"),
+        ("a.tif", np.array([[-1, 1]]), "values that are not labels"),
+        ("a.tif", np.array([[np.nan, 1]]), "values that are not labels"),
+        ("a.png", np.zeros((2, 2, 3), np.uint8), "a single plane"),
+        ("a.tif", np.zeros((2, 5, 5), np.uint8), "a single plane"),
         ("a.png", b"", "cannot be read"),
         ("a.png", b"text", "cannot be read"),
         ("a.tif", b"II*\x00", "cannot be read"),

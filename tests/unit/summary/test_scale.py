@@ -62,7 +62,7 @@ def test_the_measured_plane_is_that_of_the_channel_if_the_image_has_it(channel, 
 @pytest.mark.parametrize(("brightest", "white"), [(4095.0, 4095), (1000.0, 1023), (1.0, 1)])
 def test_a_dark_collection_is_warned_of_with_the_line_to_set(brightest, white, caplog):
     make_scale({"uint16": brightest}).warn_if_dark()
-    assert f"brightest uint16 pixel of all is {brightest:g}" in caplog.text
+    assert f"brightest uint16 pixel of all images is {brightest:g}" in caplog.text
     assert f"set\nfluorescence:\n  white: {white}\n" in caplog.text + "\n"
     assert "fluorescence.min_mean_intensity (8.1)" in caplog.text
     caplog.clear()

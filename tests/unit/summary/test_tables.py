@@ -156,7 +156,7 @@ def test_an_empty_store_leaves_pending_images_and_empty_tables(run):
     assert run.objects() == []
     assert set(run.filtering().values()) == {0}
     assert (run.results / "ledger.csv").exists()
-    assert str(counts) == "1 images (1 pending), 0 objects"
+    assert str(counts) == "1 image (1 pending), 0 objects"
 
 
 def test_the_best_result_of_an_image_is_the_one_that_counts(run):
@@ -280,7 +280,7 @@ def test_a_channel_beyond_the_images_channels_is_unsupported_there_and_nowhere_e
     run.segment("s", stored_rows("A", 2), deep("B"))
     run.summarize(channel=2, min_mean_intensity=0)
     grey, colour, _ = run.rows()
-    reason = "fluorescence.channel is 2, but it has 1 channels, from 0"
+    reason = "fluorescence.channel is 2, but the image has 1 channel, counted from 0"
     assert (grey["status"], grey["reason"], grey["width"]) == ("unsupported", reason, "400")
     assert colour["status"] == "ok"
     assert run.filtering()["candidates"] == run.filtering()["objects"] == 1
@@ -299,7 +299,7 @@ def test_float_images_share_the_scale_of_the_brightest(tmp_path):
 def test_a_dark_collection_is_warned_of_with_its_value_and_the_line_to_set(run, caplog):
     run.segment("s", deep("A"))
     run.summarize()
-    assert "brightest uint16 pixel of all is 4095" in caplog.text
+    assert "brightest uint16 pixel of all images is 4095" in caplog.text
     assert "fluorescence:\n  white: 4095" in caplog.text
     caplog.clear()
     run.summarize(white=4095)
