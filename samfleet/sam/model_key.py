@@ -1,6 +1,6 @@
-"""The model key: under which name the results of a model and its settings are stored.
+"""The model key: the name under which the results of a model and its settings are stored.
 
-Standard library only: the Snakefile imports this.
+Standard library only, since the Snakefile imports this.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from samfleet.results import weights_digest_file
 from samfleet.sam.weights import OFFICIAL_WEIGHTS, CheckpointError, configured_weights
 
 ALGORITHM_VERSION = 1
-"""Raise by hand when the code changes what is stored for an image (held by golden masks)."""
+"""Raise this when a change of the code changes what is stored for an image; golden masks notice it."""
 
 
 def model_settings(settings: Settings, weights: str) -> dict[str, object]:
@@ -39,10 +39,10 @@ def model_key(settings: dict[str, object]) -> str:
 
 
 def configured_model_settings(settings: Settings, results: Path) -> dict[str, object]:
-    """The `model_settings` of a configuration; an official file need not be there yet.
+    """The `model_settings` of a configuration; an official weights file need not exist yet.
 
     Raises:
-        CheckpointError: there is no file `sam.checkpoint`.
+        CheckpointError: the file `sam.checkpoint` cannot be read.
     """
     sam = settings.sam
     if not sam.checkpoint and sam.model in OFFICIAL_WEIGHTS:
@@ -51,19 +51,19 @@ def configured_model_settings(settings: Settings, results: Path) -> dict[str, ob
 
 
 def configured_model_key(settings: Settings, results: Path) -> str:
-    """The model key of a configuration; an official file need not be there yet.
+    """The model key of a configuration; an official weights file need not exist yet.
 
     Raises:
-        CheckpointError: there is no file `sam.checkpoint`.
+        CheckpointError: the file `sam.checkpoint` cannot be read.
     """
     return model_key(configured_model_settings(settings, results))
 
 
 def present_model_settings(settings: Settings, results: Path) -> dict[str, object]:
-    """The `model_settings` of a configuration with the weights that lie on the disk now.
+    """The `model_settings` of a configuration, with the weights that are on the disk now.
 
     Raises:
-        CheckpointError: there is no such file.
+        CheckpointError: the weights file cannot be read.
     """
     path = configured_weights(settings.sam)
     try:
@@ -77,10 +77,10 @@ def present_model_settings(settings: Settings, results: Path) -> dict[str, objec
 
 
 def weights_digest(path: str | Path, cache: str | Path) -> str:
-    """SHA-256 of a weights file, kept in the JSON file `cache` for as long as its stat holds.
+    """SHA-256 of a weights file, cached in the JSON file `cache` until the size or time of it changes.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     stat = Path(path).stat()
     key = f"{Path(path).absolute()} {stat.st_size} {stat.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""Automatic mask generation over any ``segment_anything`` ``Sam``, as COCO RLE records."""
+"""Automatic mask generation with any ``segment_anything`` ``Sam``, as COCO RLE records."""
 
 from samfleet.sam.generator.generator import PRECISIONS, MaskGenerator
 

@@ -1,7 +1,7 @@
 """Masks at low resolution from an image embedding and point prompts, as ``Sam`` decodes them.
 
-The decoder predicts the IoU of masks before it upscales them, so that prompts whose masks are all
-rejected for it are not upscaled.
+The decoder predicts the IoU of masks before it upscales them. If all masks of a prompt are rejected by
+their predicted IoU, the prompt is not upscaled.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from segment_anything.modeling import Sam
 from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
 from torch import nn
 
-# What fits a core's caches; even, as ``Decoder._upscaled_at_once`` needs it. A GPU takes all.
+# As many as fit into the caches of a core. Must be even for ``Decoder._upscaled_at_once``. For CPUs
+# only: a GPU takes all prompts at once.
 PROMPTS_AT_ONCE = 2
 
 
@@ -24,7 +25,7 @@ class Decoded:
 
     Attributes:
         logits: (masks, height, width) float32.
-        index: (masks,) int64, prompt × masks per prompt + mask of the prompt.
+        index: (masks,) int64, prompt × masks per prompt + number of the mask within the prompt.
         predicted_iou: (masks,) float32.
     """
 
@@ -33,13 +34,13 @@ class Decoded:
     predicted_iou: torch.Tensor
 
     def split(self, masks: int) -> list[Decoded]:
-        """Parts of at most so many masks; one empty part of none."""
+        """Parts with at most ``masks`` masks each; a single empty part if there are none."""
         parts = (field.split(masks) for field in (self.logits, self.index, self.predicted_iou))
         return [Decoded(*fields) for fields in zip(*parts, strict=True)]
 
 
 class Decoder:
-    """The decoder of ``Sam``: the same kernels on the same values, with fewer copies between them.
+    """The decoder of ``Sam``: the same kernels on the same values, with fewer copies in between.
 
     Args:
         sam: the model.
@@ -51,7 +52,7 @@ class Decoder:
         self.masks_per_prompt = sam.mask_decoder.num_multimask_outputs
 
     def set_image(self, embedding: torch.Tensor) -> None:
-        """Takes the embedding, (1, channels, height, width), that the next prompts refer to."""
+        """Sets the embedding, (1, channels, height, width), that the next prompts refer to."""
         self.size = embedding.shape[-2:]
         image = embedding[0].flatten(1).T + self.prompt_encoder.no_mask_embed.weight
         self.image = image.contiguous()
@@ -68,7 +69,7 @@ class Decoder:
 
     @staticmethod
     def _project_shared(projection: nn.Linear, image: torch.Tensor) -> torch.Tensor:
-        """As the library projects images that lie in memory with channels first: bias last."""
+        """As the library projects images whose channels come first in memory: the bias is added last."""
         return (image @ projection.weight.T).add_(projection.bias)
 
     def decode(self, points: torch.Tensor, pred_iou_thresh: float) -> Decoded:
@@ -76,7 +77,7 @@ class Decoder:
 
         Args:
             points: (prompts, 2), x and y in pixels of the encoder's input.
-            pred_iou_thresh: masks must be predicted to be better; 0 lets all pass.
+            pred_iou_thresh: masks whose predicted IoU is not above it are rejected; 0 lets all pass.
         """
         tokens, image = self._transform(self._embed(points))
         predicted_iou = self.decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
@@ -124,11 +125,11 @@ class Decoder:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One layer, in which tokens and images attend to each other.
 
-        Tokens pass through it as one batch, since kernels are chosen by the number of their rows.
-        Images have many rows each, and pass through it a few at a time.
+        Tokens pass through it as one batch, since the choice of a kernel depends on the number of rows.
+        Images have many rows each and pass through it a few at a time.
 
         Args:
-            image: (prompts, pixels, channels); None while it is the same for all prompts.
+            image: (prompts, pixels, channels); None as long as it is the same for all prompts.
         """
         tokens = attend_among_tokens(layer, tokens, embedded)
         read = self._read(layer.cross_attn_token_to_image, tokens + embedded, image)
@@ -185,12 +186,12 @@ class Decoder:
         return masks[: len(prompts)] if image.device.type == "cpu" else masks[prompts]
 
     def _upscaled_at_once(self, prompts: torch.Tensor, batch: int) -> tuple[torch.Tensor, ...]:
-        """Prompts to upscale at once, so that each comes out as it would in the whole batch."""
+        """Prompts to upscale at once, such that each result is the same as in the whole batch."""
         if prompts.device.type != "cpu":
-            # Kernels are chosen by batch size there.
+            # On a GPU the choice of a kernel depends on the batch size, so the batch stays whole.
             return (torch.arange(batch if len(prompts) else 0, device=prompts.device),)
         if batch > 1 and len(prompts) % 2:
-            # And here between one image and several.
+            # On a CPU it differs only between one image and several: never leave one alone.
             prompts = torch.cat([prompts, prompts[-1:]])
         return prompts.split(PROMPTS_AT_ONCE)
 
@@ -198,7 +199,7 @@ class Decoder:
 def attend_among_tokens(
     layer: TwoWayAttentionBlock, tokens: torch.Tensor, embedded: torch.Tensor
 ) -> torch.Tensor:
-    """A layer's first step, in which images take no part: (prompts, tokens, channels)."""
+    """A layer's first step, which does not involve images: (prompts, tokens, channels)."""
     if layer.skip_first_layer_pe:
         tokens = layer.self_attn(tokens, tokens, tokens)
     else:
@@ -208,7 +209,7 @@ def attend_among_tokens(
 
 
 def _parts(prompts: int) -> list[slice]:
-    """Prompts to work on at once: at least two, unless there is but one."""
+    """Prompts to process at once: at least two, unless there is only one."""
     starts = range(0, max(1, prompts - 1), PROMPTS_AT_ONCE)
     stops = [*starts[1:], prompts]
     return [slice(*part) for part in zip(starts, stops, strict=True)]
@@ -217,7 +218,7 @@ def _parts(prompts: int) -> list[slice]:
 def _attend(
     attention: Attention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
 ) -> torch.Tensor:
-    """What queries read, of projected queries, keys and values: (prompts, n, heads × channels)."""
+    """Attention of projected queries, keys and values: (prompts, n, heads × channels)."""
     q, k, v = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
     weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
     return (weights @ v).transpose(1, 2).flatten(2)

@@ -1,8 +1,8 @@
-"""The image encoder of ``Sam`` with fused attention, equal but for float32 rounding.
+"""The image encoder of ``Sam`` with fused attention, equal except for float32 rounding.
 
-Attention biased by relative position adds one term by row and one by column to every score. The
-library forms all scores of all heads and adds to them twice. Here the bias of a few rows of
-queries at a time goes to ``scaled_dot_product_attention``.
+Relative positions add one term by row and one by column to every attention score. The library computes
+all scores of all heads and then adds both terms. Here, the sum of both terms for a few rows of queries
+at a time is passed to ``scaled_dot_product_attention`` as a bias.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from segment_anything.modeling.image_encoder import (
 )
 from torch.nn import functional
 
-# Elements of the bias to form at once: what fits a core's caches, or little of a GPU's memory.
+# Elements of the bias to compute at once: what fits into the caches of a core, or a small part of a
+# GPU's memory.
 BIAS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 28}
 
 
@@ -26,7 +27,7 @@ def encode_frames(encoder: ImageEncoderViT, frame: torch.Tensor) -> torch.Tensor
     """Encodes frames.
 
     Args:
-        frame: (frames, 3, side, side) float32, as ``Sam.preprocess`` gives.
+        frame: (frames, 3, side, side) float32, as ``Sam.preprocess`` returns it.
 
     Returns:
         (frames, channels, height, width) float32.
@@ -75,7 +76,7 @@ def _attend(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
 def _relative_positions(
     attention: Attention, queries: torch.Tensor, height: int, width: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the rows and the columns of keys add to scores: (windows, heads, queries, rows)."""
+    """What the rows and the columns of keys add to scores: (windows, heads, queries, rows) each."""
     queries = queries.unflatten(2, (height, width))
     rows = get_rel_pos(height, height, attention.rel_pos_h)
     columns = get_rel_pos(width, width, attention.rel_pos_w)

@@ -1,11 +1,11 @@
-"""The decoder of ``Sam`` with a third of the arithmetic, equal but for float32 rounding.
+"""The decoder of ``Sam`` with a third of the arithmetic, equal except for float32 rounding.
 
-Its two-way transformer projects every pixel of the image for every prompt. Here
+The two-way transformer of ``Sam`` projects every pixel of the image for every prompt. Instead of that,
 
 - the first layer's projections are shared, since all prompts see the same image there;
-- later ones move to the few tokens: ``q · W x`` is ``W.T q · x``, and a weighted mean of ``W x``
-  is ``W`` times the weighted mean of ``x``;
-- the tokens' update of the image is a product of rank heads × tokens, output projection included;
+- later projections are applied to the tokens, which are few: ``q · W x`` is ``W.T q · x``, and a
+  weighted mean of ``W x`` is ``W`` times the weighted mean of ``x``;
+- the tokens' update of the image is a product of rank heads × tokens, including the output projection;
 - transposed convolutions of stride 2 are matrix products, with channels last throughout.
 """
 
@@ -18,13 +18,13 @@ from torch.nn import functional
 
 from samfleet.sam.generator.decoder import Decoded, Decoder, attend_among_tokens
 
-# Of prompts' images that a CPU works on at once: small enough for caches, and enough prompts that
-# calling a kernel costs little beside it.
+# Size of the images of the prompts that a CPU processes at once: small enough for caches, but enough
+# prompts to outweigh the cost of calling a kernel.
 BYTES_AT_ONCE = 16 << 20
 
 
 class FastDecoder(Decoder):
-    """As ``Decoder``, but for rounding; see the module."""
+    """Like ``Decoder``, except for rounding; the module's docstring explains how."""
 
     @staticmethod
     def _project_shared(projection: nn.Linear, image: torch.Tensor) -> torch.Tensor:
@@ -94,7 +94,7 @@ class FastDecoder(Decoder):
         weights = [network(tokens[:, i]) for i, network in networks if i > 0]
         weights = torch.stack(weights, dim=1)
         masks = weights @ image.flatten(1, -2).transpose(1, 2)
-        # Pixels come as (height, width) of the embedding, then two doublings of each.
+        # Pixels are ordered by (height, width) of the embedding, then by the two doublings of both.
         height, width = self.size
         masks = masks.unflatten(2, (height, width, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
         return masks.reshape(*masks.shape[:2], 4 * height, 4 * width)
@@ -124,7 +124,7 @@ def _read(
         keyed, image: (prompts, pixels, channels), with and without positions.
     """
     queries = _scale(_split_heads(attention.q_proj(queries), attention))
-    # The keys' bias adds the same to every pixel's score, which a softmax does not see.
+    # The keys' bias is left out: it adds the same to every pixel's score, which softmax ignores.
     queries = queries @ _by_head(attention.k_proj, attention)
     weights = (queries.flatten(1, 2) @ keyed.transpose(1, 2)).softmax(-1)
     means = (weights @ image).unflatten(1, (attention.num_heads, -1))
@@ -148,7 +148,7 @@ def _write(
     """Adds to images what they attend to: (prompts, pixels, channels)."""
     values = _split_heads(attention.v_proj(tokens), attention)
     weights = attention.out_proj.weight.T.unflatten(0, (attention.num_heads, -1))
-    # Each head's scores add up to one, so that every head can bring its part of the bias.
+    # The scores of each head add up to 1, so every head can contribute its share of the bias.
     values = values @ weights + attention.out_proj.bias / attention.num_heads
     return torch.baddbmm(image, scores.flatten(1, 2).transpose(1, 2), values.flatten(1, 2))
 

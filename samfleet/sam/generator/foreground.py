@@ -1,28 +1,28 @@
-"""Where an image shows more than its background, to leave out prompts that cannot find anything."""
+"""Find where an image shows more than background, to leave out prompts that cannot find anything."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-_BINS = 64  # of a colour histogram, along each channel
-# At most four fifths of an image are taken to be objects: the fifth nearest the background's
-# colour is noise, of which half a normal distribution has 0.253 sigma at the 20th percentile.
+_BINS = 64  # of a colour histogram, for each channel
+# Objects are assumed to cover at most four fifths of an image. So the fifth of the pixels nearest to the
+# background's colour is noise, whose absolute value is 0.253 sigma at the 20th percentile if it is normal.
 _NOISE_PERCENTILE, _NOISE_SIGMAS = 20, 0.253
 _SIGMAS = 3.0
 _LEAST_CONTRAST = 2.0  # of 255: what JPEG adds to a flat background
-_MOST_CONTRAST = 40.0  # of 255: where objects would have to differ by more, no background is clear
+_MOST_CONTRAST = 40.0  # of 255: if noise can hide more than this, there is no clear background
 
 
 class Foreground:
-    """Tells which points of an image have anything near them that differs from the background.
+    """Tells which points of an image have something near them that differs from the background.
 
-    The background is the most frequent colour, whatever the look-up table. An image without a
-    clear background (inverted, full of objects, or very noisy) has foreground everywhere.
+    The background is the most frequent colour, with any look-up table. An image without a clear
+    background (inverted, full of objects, or very noisy) counts as foreground everywhere.
 
     Args:
         rgb: (height, width, 3) uint8.
-        longest_side: pixels; a larger image is looked at in this size, as the model sees it.
+        longest_side: pixels. A larger image is scaled to this size, at which the model sees it.
     """
 
     def __init__(self, rgb: np.ndarray, longest_side: int) -> None:

@@ -25,9 +25,9 @@ from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.packed import PackedMask
 from samfleet.sam.masks.records import FoundMasks, make_records
 
-#: Prompts decoded at once, by precision. Fixed, since another number can move last bits.
+#: Prompts decoded at once, by precision. Fixed, since another number can change the last bits.
 DEFAULT_POINTS_PER_BATCH = {"exact": 64, "fast": 64, "tf32": 64, "bf16": 64}
-# Masks × pixels of the image to upsample at once, which bounds the memory of the worst masks.
+# Masks × pixels of the image to upsample at once, which limits the memory that the worst masks need.
 PIXELS_AT_ONCE = 1 << 27
 PRECISIONS = tuple(DEFAULT_POINTS_PER_BATCH)
 
@@ -80,38 +80,38 @@ class MaskGenerator:
     """Generates masks for whole images from a grid of point prompts.
 
     The records are those of ``segment_anything.SamAutomaticMaskGenerator`` with
-    ``output_mode="coco_rle"`` at the same ``points_per_batch``: the same bits with ``exact``, the
-    same but for float32 rounding with ``fast``. ``tf32`` and ``bf16`` compute matrix products in
-    these formats, on CUDA devices only. On a CPU, ``exact`` wants one torch thread or a power of
-    two: with three, the library's own logits change in their last bits.
+    ``output_mode="coco_rle"`` at the same ``points_per_batch``: identical bits with ``exact``, equal
+    except for float32 rounding with ``fast``. ``tf32`` and ``bf16`` compute matrix products in these
+    formats, on CUDA devices only. On a CPU, ``exact`` needs the number of torch threads to be one or
+    another power of two: with three, the last bits of the library's own logits change.
 
     Args:
         sam: the model, in evaluation mode, on the device to use.
         precision: ``exact``, ``fast``, ``tf32`` or ``bf16``.
         points_per_side: prompts along each side of the image; None with ``point_grids``.
         points_per_batch: prompts decoded at once; None is the precision's fixed default.
-        pred_iou_thresh: masks must be predicted to be better; 0 lets all pass.
-        stability_score_thresh: least IoU of a mask with itself at moved thresholds; 0 lets all
+        pred_iou_thresh: masks whose predicted IoU is not above it are rejected; 0 lets all pass.
+        stability_score_thresh: smallest IoU of a mask with itself at shifted thresholds; 0 lets all
             pass.
-        stability_score_offset: how far the logits' threshold is moved for that.
+        stability_score_offset: by how much the threshold of the logits is shifted for that.
         box_nms_thresh: greatest IoU of two masks' boxes within a crop.
-        crop_n_layers: layers of crops besides the whole image; layer i has 4**i crops.
+        crop_n_layers: layers of crops in addition to the whole image; layer i has 4**i crops.
         crop_nms_thresh: greatest IoU of two masks' boxes across crops.
-        crop_overlap_ratio: overlap of crops in the first layer, as a part of the image's shorter
+        crop_overlap_ratio: overlap of crops in the first layer, as a fraction of the image's shorter
             side.
         crop_n_points_downscale_factor: by how much ``points_per_side`` shrinks from one layer to
             the next.
-        point_grids: one (n, 2) array a layer, x and y from 0 to 1, in place of
+        point_grids: an (n, 2) array for each layer, x and y from 0 to 1, instead of
             ``points_per_side``.
-        min_mask_region_area: islands and holes of fewer pixels are removed; 0 leaves them.
-        skip_background: leave out prompts in whose cell of the grid ``Foreground`` sees nothing
-            but background; the records are those of the other prompts alone.
+        min_mask_region_area: islands and holes with fewer pixels are removed; 0 keeps them.
+        skip_background: leave out prompts if ``Foreground`` sees nothing but background in their
+            cell of the grid; the records are then those of the other prompts.
 
     Attributes:
         seconds: seconds of the last image, by stage: encoding, decoding, postprocessing.
 
     Raises:
-        ValueError: on a precision that is unknown or that the device cannot do, or unless exactly
+        ValueError: if the precision is unknown or the device does not support it, or unless exactly
             one of ``points_per_side`` and ``point_grids`` is given.
     """
 
@@ -165,7 +165,7 @@ class MaskGenerator:
         self._decoder = Decoder(sam) if self._exact else FastDecoder(sam)
 
     def why_not_shown(self, height: int, width: int) -> str:
-        """Why SAM cannot be shown an image of this size in pixels, in words; empty when it can."""
+        """Why SAM cannot be shown an image of this size in pixels, in words; empty if it can."""
         size = f"{width} x {height} pixels are too"
         boxes, _ = amg.generate_crop_boxes(
             (height, width), self.crop_n_layers, self.crop_overlap_ratio
@@ -190,13 +190,13 @@ class MaskGenerator:
             points_per_batch: prompts decoded at once in this call.
 
         Returns:
-            One record a mask: segmentation (COCO RLE: size [height, width], counts str), area
+            One record for each mask: segmentation (COCO RLE: size [height, width], counts str), area
             (pixels), bbox [x, y, width, height], predicted_iou, point_coords [[x, y]],
             stability_score, crop_box [x, y, width, height].
 
         Raises:
             ValueError: if the image has another shape or dtype.
-            torch.cuda.OutOfMemoryError: if a batch does not fit; smaller ones may.
+            torch.cuda.OutOfMemoryError: if a batch does not fit; a smaller one may.
         """
         found = self.find(rgb, points_per_batch)
         with self._stage("postprocessing"):
@@ -204,7 +204,7 @@ class MaskGenerator:
 
     @torch.no_grad()
     def find(self, rgb: np.ndarray, points_per_batch: int | None = None) -> FoundMasks:
-        """As ``generate``, but for what needs no device, which ``make_records`` does elsewhere."""
+        """Like ``generate``, but without the steps that need no device: ``make_records`` does those."""
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ValueError(f"expected (height, width, 3) uint8, not {rgb.shape} {rgb.dtype}")
         self.seconds = {"encoding": 0.0, "decoding": 0.0, "postprocessing": 0.0}
@@ -222,7 +222,7 @@ class MaskGenerator:
         )
         with self._stage("postprocessing"):
             if len(crop_boxes) > 1:
-                # Masks from smaller crops first.
+                # Masks from smaller crops come first.
                 scores = 1 / box_area(candidates.crops)
                 candidates = _suppress(candidates, scores, self.crop_nms_thresh)
             *tensors, masks = vars(candidates).values()
@@ -281,7 +281,7 @@ class MaskGenerator:
             )
 
     def _encode(self, rgb: np.ndarray) -> tuple[int, int]:
-        """Hands the embedding of a crop to the decoder; returns the crop's size as encoded."""
+        """Passes the embedding of a crop to the decoder; returns the size at which it was encoded."""
         if self.sam.image_format != "RGB":
             rgb = rgb[..., ::-1]
         resized = torch.as_tensor(self._transform.apply_image(rgb), device=self.sam.device)
@@ -327,7 +327,7 @@ class MaskGenerator:
         crop_box: list[int],
         size: tuple[int, int],
     ) -> Candidates:
-        """Masks that are stable and do not end at a crop's edge within the image."""
+        """Masks that are stable and are not cut off by the edge of a crop."""
         upsampler = Upsampler(
             geometry,
             self.sam.mask_threshold,
@@ -352,7 +352,7 @@ class MaskGenerator:
 
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:
-        """Matrix products in the format of the precision."""
+        """Compute matrix products in the format of the precision."""
         if self.precision == "bf16":
             with torch.autocast("cuda", torch.bfloat16):
                 yield
@@ -376,7 +376,7 @@ class MaskGenerator:
 
 
 def _suppress(candidates: Candidates, scores: torch.Tensor, threshold: float) -> Candidates:
-    """Non-maximum suppression of boxes; leaves the best first."""
+    """Non-maximum suppression of boxes; the best candidates come first."""
     boxes = candidates.boxes.float()
     one_class = torch.zeros(len(boxes), device=boxes.device)
     kept = batched_nms(boxes, scores.to(boxes.device), one_class, threshold)

@@ -1,8 +1,8 @@
-"""The two resizes of ``Sam.postprocess_masks``, cut into cells of pixels.
+"""The two resizes of ``Sam.postprocess_masks``, divided into cells of pixels.
 
-``Sam.postprocess_masks`` resizes logits twice, bilinearly: to the encoder's square input, then,
-without the padding, to the image. Both together are a weighted mean of a few neighbouring logits.
-A *cell* is the pixels that depend on the same window of logits.
+``Sam.postprocess_masks`` resizes logits bilinearly twice: to the encoder's square input, and then, without
+the padding, to the image. So each pixel is a weighted mean of a few neighbouring logits. A *cell* is
+the set of pixels that depend on the same window of logits.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Geometry:
-    """What ``Sam.postprocess_masks`` depends on, but for the logits.
+    """What ``Sam.postprocess_masks`` depends on, besides the logits.
 
     Attributes:
         logits: (height, width) of the logits.
         encoder: (height, width) of the encoder's square input.
         unpadded: (height, width) of the image within that square.
-        image: (height, width) of the image, or of the crop of it.
-        masks_per_prompt: masks resized together, on which the choice of a kernel depends.
+        image: (height, width) of the image or of its crop.
+        masks_per_prompt: how many masks are resized together; the choice of a kernel depends on it.
     """
 
     logits: tuple[int, int]
@@ -51,8 +51,8 @@ def _weights(
 ) -> np.ndarray:
     """The weights of a bilinear resize along one dimension, as the library rounds them.
 
-    Kernels differ in the last bits of their coordinates, so the weights are read off a resize of
-    the same size: of three frames that hold one in every third line, and zero elsewhere.
+    Kernels differ in the last bits of their coordinates. So the weights are taken from a real resize at
+    the same size, of three frames that are 1 in every third line and 0 elsewhere.
 
     Returns:
         (resized[dim], size[dim]) float64.
@@ -72,14 +72,14 @@ def _weights(
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """One axis of both resizes, cut into cells.
+    """One axis of both resizes, divided into cells.
 
     Attributes:
         logits, pixels: lengths of the axis.
-        window: logits that the pixels of one cell depend on. Cell c depends on the logits
-            c - 1 ... c + window - 2; beyond the frame the outermost logit is repeated.
-        weights: (pixels of a cell, window, cells) float32; NaN for pixels that a cell lacks, so
-            that these lie above no threshold.
+        window: number of logits that the pixels of a cell depend on. Cell c depends on the logits
+            c - 1 ... c + window - 2; outside the frame the outermost logit is repeated.
+        weights: (pixels of a cell, window, cells) float32. NaN for pixels that a smaller cell does
+            not have, so that these are above no threshold.
         start: (cells,) int32, the first pixel of a cell.
         count: (cells,) int32, the number of pixels of a cell.
     """
@@ -99,20 +99,20 @@ class Axis:
 
 @lru_cache(maxsize=64)
 def cut_axis(geometry: Geometry, dim: int, device: torch.device, threads: int) -> Axis:
-    """Cuts one dimension into cells.
+    """Divides one dimension into cells.
 
     Args:
         geometry: the sizes.
         dim: 0 for rows, 1 for columns.
         device: where to keep the weights.
-        threads: torch's number of threads, on which the library's choice of a kernel depends.
+        threads: torch's number of threads; the library's choice of a kernel depends on it.
     """
     channels = geometry.masks_per_prompt
     first = _weights(geometry.logits, geometry.encoder, dim, channels, device)
     second = _weights(geometry.unpadded, geometry.image, dim, channels, device)
     weights = second @ first[: geometry.unpadded[dim]]
     logits, pixels = geometry.logits[dim], geometry.image[dim]
-    # A pixel's cell follows from the first encoder pixel that it depends on.
+    # The cell of a pixel follows from the first pixel of the encoder's input that it depends on.
     encoder_pixel = (second > 0).argmax(1)
     cell = np.floor((encoder_pixel + 0.5) * (logits / geometry.encoder[dim]) + 0.5).astype(int)
     cell = np.minimum(cell, (weights > 0).argmax(1) + 1)
@@ -132,7 +132,7 @@ def cut_axis(geometry: Geometry, dim: int, device: torch.device, threads: int) -
 def _sort_weights(weights: np.ndarray, cell: np.ndarray, window: int) -> np.ndarray:
     """Sorts (pixels, logits) weights into (pixels of a cell, window, cells) float32."""
     pixels, logits = weights.shape
-    # One logit before the frame and some after it, of no weight.
+    # One logit before the frame and some after it, with weight 0.
     padded = np.pad(weights, ((0, 0), (1, window)))
     place = np.arange(pixels) - np.searchsorted(cell, cell)
     sorted_weights = np.full((place.max() + 1, window, logits + 1), np.nan, np.float32)

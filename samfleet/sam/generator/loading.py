@@ -1,4 +1,4 @@
-"""The mask generator that a configuration asks for, with its model loaded."""
+"""Load the mask generator that a configuration asks for, with its model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from samfleet.sam.weights import configured_weights
 
 
 def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGenerator:
-    """Load the model once, for many images.
+    """Load the model, once for many images.
 
     Args:
         settings: the section of the configuration.
@@ -19,7 +19,7 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         threads: CPU threads that torch may use.
     """
     if device == "cpu" and settings.precision == "exact":
-        # Among other numbers of threads a product is split where its last bits change.
+        # With other numbers of threads, torch splits products such that their last bits change.
         threads = 1 << (threads.bit_length() - 1)
     torch.set_num_threads(threads)
     return MaskGenerator(

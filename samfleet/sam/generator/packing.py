@@ -1,4 +1,4 @@
-"""Packs masks for their rest and their way to other processes."""
+"""Packs masks, to keep them and to send them to other processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Packer:
     """Packs masks of one geometry.
 
     Args:
-        y, x: its axes.
+        y, x: the axes of the geometry.
     """
 
     def __init__(self, y: Axis, x: Axis) -> None:
@@ -78,5 +78,5 @@ class Packer:
 
 @lru_cache(maxsize=64)
 def packer_of(y: Axis, x: Axis) -> Packer:
-    """The packer of two axes; one for all batches, so that their masks share one tiling."""
+    """The packer for two axes; the same one for all batches, so that their masks share one tiling."""
     return Packer(y, x)

@@ -1,12 +1,11 @@
 """Masks at image size from low-resolution logits, without resizing whole frames.
 
-Where the whole window of logits that a cell depends on (see ``geometry``) lies above every
-threshold, so do the cell's pixels, and likewise below. Only the cells in between, those along the
-outlines, are resized.
+If all logits in the window that a cell depends on (see ``geometry``) are above every threshold, so are all
+pixels of the cell; the same holds below. Only the other cells, those along outlines, are resized.
 
-They are resized with arithmetic of our own, whose rounding error has a bound. Where bits must not
-differ, a pixel closer to a threshold than the bound is taken from the library's own resize. Pixels
-of many masks share one frame for that, since their windows seldom overlap.
+They are resized with our own arithmetic, whose rounding error is bounded. If bits must not differ, a pixel
+that is closer to a threshold than the bound is taken from the library's own resize. For that, pixels of
+many masks share one frame, since their windows seldom overlap.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ import torch
 
 from samfleet.sam.generator.geometry import Axis, Geometry, cut_axis
 
-# Bound on the difference of two ways to resize, in units of a window's largest logit: some thirty
-# roundings of 2**-24 each.
+# Bound on the difference between our resize and the library's, relative to the largest logit of a window:
+# about thirty roundings of 2**-24 each.
 ROUNDING = 2e-6
-# Float32 weights may add up to a little more than one.
+# Float32 weights can add up to slightly more than 1.
 MARGIN = 1e-5
-# What fits a core's cache, or keeps a GPU busy.
+# What fits into the cache of a core, or keeps a GPU busy.
 CELLS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 20}
 MASKS_AT_ONCE = {"cpu": 16, "cuda": 192}
 
@@ -44,14 +43,14 @@ class Cells:
 
 @dataclass(frozen=True)
 class CellMasks:
-    """Masks of one batch, as whole cells and the pixels of the cells along outlines.
+    """Masks of one batch: cells that are inside as a whole, and the pixels of cells along outlines.
 
     Attributes:
-        whole: (masks, rows of cells, columns of cells) bool, cells that lie inside.
+        whole: (masks, rows of cells, columns of cells) bool, cells that are inside as a whole.
         outline: the cells along outlines.
         pixels: (rows, columns, cells) bool, the pixels of ``outline``.
         boxes: (masks, 4) int64, x0 y0 x1 y1, both ends inside; zeros for an empty mask.
-        stability: (masks,) float32, NaN where nothing lies above the lower threshold.
+        stability: (masks,) float32, NaN if nothing is above the lower threshold.
     """
 
     whole: torch.Tensor
@@ -67,9 +66,9 @@ class Upsampler:
     Args:
         geometry: the sizes.
         mask_threshold: logits above it are inside.
-        stability_score_offset: how far the threshold is moved for the stability score.
+        stability_score_offset: by how much the threshold is shifted for the stability score.
         device: where the logits will be.
-        exact: whether pixels are to be those of ``Sam.postprocess_masks`` to the last bit.
+        exact: whether pixels must be those of ``Sam.postprocess_masks`` in every case.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class Upsampler:
         self.exact = exact
 
     def masks(self, logits: torch.Tensor) -> CellMasks:
-        """Thresholds (masks, height, width) float32 logits at image size."""
+        """Thresholds (masks, height, width) float32 logits at the size of the image."""
         whole, outline = self._classify(logits)
         pixels, counts = self._outline_pixels(logits, outline)
         per_row, per_column = self._count_pixels(whole)
@@ -106,7 +105,7 @@ class Upsampler:
         return CellMasks(whole, outline, pixels, boxes.long(), intersection / union)
 
     def _classify(self, logits: torch.Tensor) -> tuple[torch.Tensor, Cells]:
-        """Cells above every threshold, and cells neither above nor below every one."""
+        """Cells that are above every threshold, and cells that are neither above nor below all of them."""
         high, low = max(self.thresholds), min(self.thresholds)
         whole, outlines = [], []
         for part in _split(logits, MASKS_AT_ONCE):
@@ -134,7 +133,7 @@ class Upsampler:
         """Pixels of whole cells, by row and by column of cells: (masks, cells) float32."""
         rows, columns = [], []
         for part in _split(whole, MASKS_AT_ONCE):
-            # By way of bytes, since torch is several times slower at converting booleans.
+            # View as bytes first: torch is several times slower at converting booleans.
             flags = part.view(torch.uint8).to(torch.float32)
             rows.append(flags @ self.x.count.to(torch.float32))
             columns.append(self.y.count.to(torch.float32) @ flags)
@@ -146,8 +145,8 @@ class Upsampler:
         """Resizes cells.
 
         Returns:
-            (rows, columns, cells) bool, whether a pixel lies inside, and (thresholds, cells)
-            int64, how many pixels of a cell lie above each threshold.
+            (rows, columns, cells) bool, whether a pixel is inside, and (thresholds, cells) int64, how
+            many pixels of a cell are above each threshold.
         """
         pixels, counts, unsure = [], [], []
         for chosen in _split(torch.arange(len(outline.mask), device=logits.device), CELLS_AT_ONCE):
@@ -168,7 +167,7 @@ class Upsampler:
         return pixels, counts
 
     def _levels(self, values: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
-        """Whether values lie above each threshold by a tolerance: (thresholds, *values) bool."""
+        """Whether values exceed each threshold by more than a tolerance: (thresholds, *values) bool."""
         levels = values.new_empty((len(self.thresholds), *values.shape), dtype=torch.bool)
         for level, threshold in zip(levels, self.thresholds, strict=True):
             torch.gt(values, threshold + tolerance, out=level)
@@ -190,18 +189,18 @@ class Upsampler:
     def _window(
         self, logits: torch.Tensor, cells: Cells
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The logits that cells depend on, (rows, columns, cells), and where these lie."""
+        """The logits that cells depend on, (rows, columns, cells), and their rows and columns."""
         rows, columns = self.y.neighbours(cells.row), self.x.neighbours(cells.column)
         return logits[cells.mask, rows[:, None], columns[None]], rows, columns
 
     def _library_pixels(
         self, logits: torch.Tensor, cells: Cells, y: torch.Tensor, x: torch.Tensor
     ) -> torch.Tensor:
-        """Pixels of cells as ``Sam.postprocess_masks`` computes them, to the last bit.
+        """Pixels of cells exactly as ``Sam.postprocess_masks`` computes them.
 
         Args:
-            cells: the cells, of which one may occur several times.
-            y, x: (cells,) int64, a pixel within each.
+            cells: the cells; the same one may occur several times.
+            y, x: (cells,) int64, a pixel within each cell.
 
         Returns:
             (cells,) float32.
@@ -230,15 +229,15 @@ class Upsampler:
 def _share_frames(
     values: np.ndarray, places: np.ndarray, owners: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lays windows into frames, as few as keep different owners' windows from overlapping.
+    """Places windows in as few frames as possible, without overlaps between different owners.
 
     Args:
-        values, places: (n, windows), what to write and where.
+        values, places: (n, windows), what to write, and where.
         owners: (windows,) the mask of each window. Windows of one mask agree where they overlap.
         size: places in a frame.
 
     Returns:
-        (frames, size) and, for every window, its frame.
+        (frames, size), and the number of the frame of every window.
     """
     frames, taken = [], []
     frame = np.zeros(len(owners), dtype=np.int64)
@@ -262,15 +261,15 @@ def _split(values: torch.Tensor, at_once: dict[str, int]) -> tuple[torch.Tensor,
 
 def _above(logits: torch.Tensor, threshold: float) -> torch.Tensor:
     if logits.device.type == "cpu":
-        # numpy is several times faster than torch at this on a CPU.
+        # On a CPU, numpy compares several times faster than torch.
         return torch.from_numpy(logits.numpy() > np.float32(threshold))
     return logits > threshold
 
 
 def _nonzero(flags: torch.Tensor, first: int = 0) -> tuple[torch.Tensor, ...]:
-    """Indices of what is true, those of the first dimension counted from ``first``."""
+    """Indices of true values; those of the first dimension are counted from ``first``."""
     if flags.device.type == "cpu":
-        # And at this.
+        # On a CPU, numpy finds nonzero values several times faster than torch.
         index = torch.from_numpy(np.flatnonzero(flags.numpy()))
         indices = torch.unravel_index(index, flags.shape)
     else:
@@ -284,14 +283,14 @@ def _extent(
     """First and last pixel of each mask along one axis, (masks,) int32.
 
     Args:
-        whole: (masks, cells of the axis) bool, lines of cells that hold a whole one.
+        whole: (masks, cells of the axis) bool, lines of cells in which a cell is inside as a whole.
         mask, cell: (k,) int64, the cells along outlines.
-        lines: (pixels of a cell, k) bool, lines of these cells that hold a pixel.
+        lines: (pixels of a cell, k) bool, lines of these cells in which a pixel is inside.
     """
     whole = whole & (axis.count > 0)
     first = torch.where(whole, axis.start, axis.pixels).amin(1)
     last = torch.where(whole, axis.start + axis.count - 1, -1).amax(1)
-    # In int32, which torch reduces a hundred times faster than int64 on a CPU.
+    # As int32, which torch reduces a hundred times faster than int64 on a CPU.
     offset = torch.arange(len(lines), dtype=torch.int32, device=cell.device)[:, None]
     pixel = axis.start[cell] + offset
     first.scatter_reduce_(0, mask, torch.where(lines, pixel, axis.pixels).amin(0), "amin")

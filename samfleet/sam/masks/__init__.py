@@ -1,1 +1,1 @@
-"""Masks that were found, from a few kilobytes each to records; without torch, for workers."""
+"""Masks that were found, from compact form to records. Works without torch, for worker processes."""

@@ -1,4 +1,4 @@
-"""The pixels of a mask as bits: an eighth of the memory, and shared pixels by the byte."""
+"""The pixels of a mask as bits: an eighth of the memory, and overlaps are counted byte by byte."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False, slots=True)
 class BitMask:
-    """A mask, cut to the rows and columns that hold its pixels.
+    """A mask, cropped to the rows and columns that contain its pixels.
 
     Attributes:
         corner: (row, column) of its first pixel in the frame; (0, 0) for an empty mask.
         shape: (height, width) in pixels; (1, 1) for an empty mask.
-        bits: (height, bytes) uint8, a bit for each pixel of a row, the first one the highest. Bytes
-            begin at columns of the frame that are multiples of 8, so that those of two masks match.
+        bits: (height, bytes) uint8, one bit for each pixel of a row; the first pixel is the highest
+            bit. Bytes begin at columns of the frame that are multiples of 8, so that the bytes of two
+            masks can be compared.
     """
 
     corner: tuple[int, int]
@@ -78,9 +79,9 @@ class BitMask:
 
 
 def overlaps(masks: Sequence[BitMask]) -> list[dict[int, int]]:
-    """For every mask the numbers of those that share pixels with it, ascending, and how many.
+    """For every mask the numbers of those that overlap it, ascending, each with its shared pixels.
 
-    Only masks whose boxes meet are compared.
+    Only masks whose boxes overlap are compared.
     """
     shared: list[dict[int, int]] = [{} for _ in masks]
     for one, two in _meeting(masks):
@@ -90,13 +91,13 @@ def overlaps(masks: Sequence[BitMask]) -> list[dict[int, int]]:
 
 
 def _meeting(masks: Sequence[BitMask]) -> list[tuple[int, int]]:
-    """Pairs of masks whose boxes share pixels, from the top of the frame down."""
+    """Pairs of masks whose boxes overlap, from the top of the frame down."""
     top, left = np.array([mask.corner for mask in masks], np.int64).reshape(-1, 2).T
     height, width = np.array([mask.shape for mask in masks], np.int64).reshape(-1, 2).T
     order = np.argsort(top, kind="stable")
     top, left = top[order], left[order]
     right = left + width[order]
-    # the first of those below it that begins under its last row
+    # for each mask, the first one further down that begins below its last row
     end = np.searchsorted(top, top + height[order])
     pairs = []
     for place, number in enumerate(order.tolist()):

@@ -1,4 +1,4 @@
-"""Masks at rest: a few kilobytes each, until non-maximum suppression has chosen among them."""
+"""Compact masks, a few kilobytes each, as they are kept until non-maximum suppression has chosen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """The cells that a frame is cut into; each field is one for rows, one for columns.
+    """The cells that a frame is divided into; each field has an array for rows and one for columns.
 
     Attributes:
         start: (cells,) int32, the first pixel of a cell.
@@ -22,15 +22,15 @@ class Tiling:
 
 @dataclass(frozen=True, eq=False)
 class PackedMask:
-    """One mask, cut to the cells that its box touches.
+    """A mask, cropped to the cells that its box touches.
 
     Attributes:
-        tiling: of the frame.
+        tiling: the cells of the frame.
         first: (row, column) of the first cell.
         shape: rows and columns of cells.
-        whole: whether each cell lies inside, as bits.
+        whole: whether each cell is inside as a whole, as bits.
         row, column: int16, the cells along the outline, counted from ``first``.
-        pixels: the pixels of these cells as bits, each cell as large as the largest one.
+        pixels: the pixels of these cells as bits; every cell has the size of the largest one.
     """
 
     tiling: Tiling

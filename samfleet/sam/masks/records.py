@@ -1,4 +1,4 @@
-"""Masks that are kept, and their records: the part of mask generation that needs no device."""
+"""Choose masks and make records of them: the part of mask generation that needs no device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from samfleet.sam.masks.suppression import suppress
 
 @dataclass(frozen=True, eq=False)
 class FoundMasks:
-    """The masks of an image that are left after filters and non-maximum suppression.
+    """The masks of an image after filters and non-maximum suppression.
 
     Attributes:
         size: (height, width) of the image.
@@ -24,7 +24,7 @@ class FoundMasks:
         points: (n, 2) float64, x and y of the prompts in the image.
         crops: (n, 4) int64, x0 y0 x1 y1 of the crops that the masks were found in.
         masks: n masks, in their crops.
-        min_mask_region_area: islands and holes of fewer pixels are to be removed; 0 leaves them.
+        min_mask_region_area: islands and holes with fewer pixels will be removed; 0 keeps them.
         nms_thresh: greatest IoU of two masks' boxes after that.
     """
 
@@ -41,12 +41,12 @@ class FoundMasks:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SurvivingMask:
-    """A mask as it is stored, with what SAM says of it.
+    """A mask as it is stored, with what SAM tells about it.
 
     Attributes:
-        pixels: where it lies.
+        pixels: its pixels.
         rle: the ``counts`` of its COCO run-length encoding.
-        bbox: [x, y, width, height] as SAM has them, one pixel less than its sides.
+        bbox: [x, y, width, height] as SAM defines them: width and height are one pixel too small.
         predicted_iou, stability: SAM's scores.
         point: [x, y] of the prompt.
         crop_box: [x, y, width, height] of the crop that it was found in.
@@ -62,7 +62,7 @@ class SurvivingMask:
 
 
 def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
-    """Removes small regions and what becomes a duplicate by that, and encodes the rest."""
+    """Removes small regions, then masks that have become duplicates, and encodes the other masks."""
     masks = []
     boxes = found.boxes.copy()
     unchanged = np.ones(len(boxes), np.float32)
@@ -83,7 +83,7 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
             boxes[i] = drawn_boxes[i]
     kept = np.arange(len(boxes))
     if found.min_mask_region_area > 0:
-        # Masks that were left as they are first.
+        # Unchanged masks come first.
         kept = suppress(drawn_boxes, unchanged, found.nms_thresh)
     return [
         SurvivingMask(
@@ -100,10 +100,10 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
 
 
 def make_records(found: FoundMasks) -> list[dict]:
-    """What is left of the masks that were found.
+    """Records of the masks that are kept.
 
     Returns:
-        Records as ``segment_anything.SamAutomaticMaskGenerator`` gives them with
+        Records as ``segment_anything.SamAutomaticMaskGenerator`` returns them with
         ``output_mode="coco_rle"``.
     """
     return [
@@ -130,6 +130,6 @@ def _xywh(box: np.ndarray) -> list[int]:
 
 
 def _box(pixels: BitMask) -> tuple[int, int, int, int]:
-    """The box of a mask, x0 y0 x1 y1 in the frame, both ends inside; zeros for an empty one."""
+    """The box of a mask, x0 y0 x1 y1 in the frame, both ends inside; zeros for an empty mask."""
     (y, x), (height, width) = pixels.corner, pixels.shape
     return x, y, x + width - 1, y + height - 1

@@ -1,7 +1,7 @@
-"""Removal of small islands and holes from masks that fill only a part of the frame.
+"""Remove small islands and holes from masks that fill only a part of the frame.
 
-The pixels are those of ``segment_anything.utils.amg.remove_small_regions``, which labels whole
-frames; here only the region around the mask is labelled.
+The result is that of ``segment_anything.utils.amg.remove_small_regions``, which labels whole frames; here
+only the region around the mask is labelled.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import numpy as np
 def remove_small_regions(
     mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int], min_area: int
 ) -> tuple[np.ndarray, tuple[int, int], bool]:
-    """Fills holes, then removes islands, of fewer pixels than ``min_area``.
+    """Fills holes and then removes islands that have fewer pixels than ``min_area``.
 
-    Regions are 8-connected. Background that the mask cuts off at the frame's edge counts as a
-    hole. If every island is small, the largest one stays.
+    Regions are 8-connected. Background that the mask and the edge of the frame enclose counts as a
+    hole.
+    If every island is small, the largest one is kept.
 
     Args:
         mask: (height, width) bool, a region of the frame outside which nothing is set.
         corner: (row, column) of the region's first pixel in the frame.
         size: (height, width) of the frame.
-        min_area: pixels.
+        min_area: in pixels.
 
     Returns:
         The region and corner of the new mask, and whether anything was filled or removed.
     """
     mask, corner = _align(mask, corner, size, min_area)
     background, small = _label(~mask, min_area)
-    # What meets the region's sides goes on beyond them, where there is enough of it.
+    # Background at the region's sides continues outside, and there it is large enough.
     small[_labels_at_cuts(background, corner, size)] = False
     changed = small.any()
     if changed:
@@ -44,7 +45,7 @@ def remove_small_regions(
 
 
 def _label(flags: np.ndarray, min_area: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers connected regions from 1: (height, width) int32; and says which ones are small."""
+    """Numbers connected regions from 1, (height, width) int32, and tells which ones are small."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(flags.view(np.uint8), connectivity=8)
     small = stats[:, cv2.CC_STAT_AREA] < min_area
     small[0] = False
@@ -54,8 +55,8 @@ def _label(flags: np.ndarray, min_area: int) -> tuple[np.ndarray, np.ndarray]:
 def _align(
     mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int], min_area: int
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Widens a region to even corners, or to the frame if there is little of that beyond it."""
-    # OpenCV labels blocks of 2 x 2 pixels, so that labels have the frame's order from even corners.
+    """Widens a region to even corners, or to the whole frame if little of that is outside it."""
+    # OpenCV labels blocks of 2 x 2 pixels: with even corners, labels have the order of the frame.
     begin = [corner[i] // 2 * 2 for i in (0, 1)]
     end = [corner[i] + mask.shape[i] for i in (0, 1)]
     if any(0 < area < min_area for area in _areas_beyond(begin, end, size)):
@@ -67,7 +68,7 @@ def _align(
 
 
 def _areas_beyond(begin: list[int], end: list[int], size: tuple[int, int]) -> list[int]:
-    """Pixels of the connected parts of the frame outside a region."""
+    """Sizes in pixels of the connected parts of the frame outside a region."""
     for i in (0, 1):
         if begin[1 - i] == 0 and end[1 - i] == size[1 - i]:
             return [begin[i] * size[1 - i], (size[i] - end[i]) * size[1 - i]]
@@ -77,7 +78,7 @@ def _areas_beyond(begin: list[int], end: list[int], size: tuple[int, int]) -> li
 def _labels_at_cuts(
     labels: np.ndarray, corner: tuple[int, int], size: tuple[int, int]
 ) -> np.ndarray:
-    """Labels along those sides of a region that are not the frame's."""
+    """Labels along those sides of a region that are not sides of the frame."""
     sides = []
     for i, lines in ((0, labels), (1, labels.T)):
         if corner[i] > 0:

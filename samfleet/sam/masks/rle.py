@@ -7,7 +7,7 @@ from pycocotools import mask as coco
 
 
 def run_lengths(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> list[int]:
-    """Lengths of the runs of a mask in column-major order, the first one of zeros.
+    """Lengths of the runs of a mask in column-major order; the first run is of zeros.
 
     Args:
         mask: (height, width) bool, a region of the frame outside which nothing is set.
@@ -15,20 +15,20 @@ def run_lengths(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]
         size: (height, width) of the frame.
 
     Returns:
-        As the ``counts`` of ``segment_anything.utils.amg.mask_to_rle_pytorch``.
+        The ``counts`` as ``segment_anything.utils.amg.mask_to_rle_pytorch`` returns them.
     """
     height, width = size
     columns = np.zeros((mask.shape[1], mask.shape[0] + 1), dtype=bool)
     columns[:, :-1] = mask.T
     flat = columns.ravel()
-    # The zero that ends each column keeps runs of neighbouring columns apart.
+    # The zero at the end of each column separates the runs of neighbouring columns.
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     if flat[0]:
         changes = np.concatenate(([0], changes))
     column, row = np.divmod(changes, mask.shape[0] + 1)
     places = (column + corner[1]) * height + row + corner[0]
     if mask.shape[0] == height and len(places):
-        # A run that ends a column and one that begins the next are one run.
+        # A run at the end of a column and one at the beginning of the next are a single run.
         joined = np.flatnonzero(places[1:-1:2] == places[2::2]) * 2 + 1
         places = np.delete(places, np.concatenate((joined, joined + 1)))
     if len(places) and places[-1] == height * width:

@@ -1,15 +1,15 @@
-"""Non-maximum suppression as torchvision's on a CPU, without its import of seconds and memory."""
+"""Non-maximum suppression like torchvision's on a CPU, without the time and memory of importing it."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# From here on ``torchvision.ops.batched_nms`` sorts what it keeps once more, and not stably.
+# With more boxes, ``torchvision.ops.batched_nms`` sorts the result again, and not stably.
 SORTED_ONCE = 1000
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Chooses boxes greedily by score; of equal scores the first box comes first.
+    """Chooses boxes greedily by score; of boxes with equal scores, the first one comes first.
 
     Args:
         boxes: (n, 4) x0 y0 x1 y1.
@@ -17,15 +17,17 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndar
         threshold: greatest IoU with a better box.
 
     Returns:
-        (k,) int64, numbers of the boxes that are left, the best first: the same numbers in the same
-        order as ``torchvision.ops.batched_nms`` gives for float32 boxes of one class on a CPU.
+        (k,) int64, numbers of the boxes that are kept, the best first: the same numbers in the same
+        order as ``torchvision.ops.batched_nms`` returns for float32 boxes of one class on a CPU.
     """
     boxes = boxes.astype(np.float32)
     top_left, bottom_right = boxes[:, :2], boxes[:, 2:]
     areas = (bottom_right - top_left).prod(1)
     waiting = np.argsort(-scores, kind="stable")
     kept = []
-    with np.errstate(invalid="ignore"):  # the IoU of two empty boxes, which suppresses nothing
+    with np.errstate(
+        invalid="ignore"
+    ):  # the IoU of two empty boxes is NaN, which suppresses nothing
         while len(waiting):
             best, waiting = waiting[0], waiting[1:]
             kept.append(best)
@@ -39,7 +41,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndar
 
 
 def _sort_again(kept: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    # Nothing but torch puts equal scores in its order, so such large images pay for its import.
+    # Only torch itself sorts equal scores in its order, so images with that many masks import it.
     import torch
 
     kept = np.sort(kept)
