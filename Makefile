@@ -1,4 +1,4 @@
-# Targets for people; each does its own set-up. The README has the plain commands.
+# Each target sets up what it needs. The README has the plain commands.
 PYTHON ?= python3
 
 RESOLVE = --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
@@ -19,7 +19,7 @@ lint: env
 
 env: .venv/requirements.txt
 
-# the package is installed from here, editable: the command is at hand, and edits count at once
+# samfleet is installed from this folder, editable: changes take effect at once
 .venv/requirements.txt: requirements.txt pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
@@ -27,12 +27,12 @@ env: .venv/requirements.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
 	cp requirements.txt $@
 
-# also the tests on a real Slurm, which is installed where it is missing (Debian, Ubuntu; as root)
+# tests of schedulers, with a real Slurm, which is installed if it is missing (Debian, Ubuntu; as root)
 test-cluster: env
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-cluster.txt
 	.venv/bin/python -m pytest tests/cluster
 
-# needs uv; writes hashes and no address of an index
+# needs uv; the files contain hashes, but no address of a package index
 lock:
 	uv pip compile $(RESOLVE) requirements.in requirements-dev.in --output-file requirements.txt
 	uv pip compile $(RESOLVE) requirements-cluster.in --constraint requirements.txt --output-file requirements-cluster.txt

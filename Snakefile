@@ -2,7 +2,7 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# a configuration that the user names stands alone, without the demo's values
+# the demo's configuration, unless the user names another one, which replaces it as a whole
 if not workflow.overwrite_configfiles:
 
     configfile: workflow.source_path("config/config.yaml")

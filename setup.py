@@ -1,4 +1,4 @@
-"""Lets a wheel carry the workflow, which a clone has beside the package, in samfleet/_workflow."""
+"""Put the workflow into wheels, as samfleet/_workflow; in a clone it is next to the package."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ CARRIED = ("config", "envs", "profiles", "resources", "rules", "scripts", "workf
 
 
 class BuildWithWorkflow(build_py):
-    """Copies the workflow's files as well; an editable installation uses the clone's."""
+    """Also copies the files of the workflow, except for an editable installation, which uses the clone."""
 
     def run(self) -> None:
         """Build the package."""

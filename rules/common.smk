@@ -1,5 +1,5 @@
-# Needs the configuration and the images. Leaves `config` completed, the number of GPUs, and the
-# stamps by which Snakemake sees what is out of date; all work is the package's.
+# Needs the configuration and the images. Leaves the defaults in `config`, the number of GPUs, and the
+# stamps that tell Snakemake what is out of date. The package does all the work.
 import sys
 from contextlib import contextmanager
 from functools import cache
@@ -18,15 +18,16 @@ from samfleet.results import plan_file, shard_file
 from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
 from samfleet.summary.stamp import refresh_summary_stamp
+from samfleet.wording import counted
 from snakemake.logging import logger
 
-# Snakemake puts a module's prefix before every path of a rule; here it is put before ours
+# Snakemake puts the prefix of a module before the paths of rules; our own paths need it too
 RESULTS = Path(workflow.modifier.path_modifier.replace_prefix("results/"))
 
 
 @contextmanager
 def plain_errors():
-    """Say what is wrong and end; Snakemake would wrap it into its own error and a traceback."""
+    """Print what is wrong and exit; Snakemake would add its own error and a traceback."""
     try:
         yield
     except UserError as error:
@@ -45,7 +46,7 @@ wildcard_constraints:
 
 
 def final_results():
-    """The files that a run ends with."""
+    """The files that a run produces in the end."""
     tables = ["summary.csv", "objects.parquet", "filtering.csv", "ledger.csv"]
     scores = ["evaluation.csv", "evaluation_total.csv"] if SETTINGS.evaluation.labels else []
     verified = ["logs/verified.txt"] if SETTINGS.on_error == "fail" else []
@@ -54,7 +55,7 @@ def final_results():
 
 @cache
 def scanned_collection():
-    """The images, looked for once in a run."""
+    """The image files, searched for once in a run."""
     return scan_collection(SETTINGS.images, SETTINGS.image.suffixes, RESULTS)
 
 
@@ -68,14 +69,14 @@ def gpu_count():
     return max(1, len(visible_devices(SETTINGS.devices)))
 
 
-# a forgotten --resources gpu=N must not start a job for every shard at once
+# without this, a forgotten --resources gpu=N would start the jobs of all shards at once
 if workflow.is_main_process and workflow.global_resources.get("gpu").value is None:
     workflow.register_resource("gpu", gpu_count())
 
 
 @cache
 def plan_stamp():
-    """The input of the plan: newer than it when images, model or store ask for another plan."""
+    """The stamp of the plan: newer than the plan if images, model or store require another one."""
     if workflow.is_main_process:
         with plain_errors():
             collection = scanned_collection()
@@ -101,7 +102,7 @@ def summary_input(wildcards):
 
 @cache
 def evaluation_stamp():
-    """The input of the evaluation that is newer than it when label images changed."""
+    """The stamp of the evaluation: newer than its tables if label images have changed."""
     if workflow.is_main_process:
         with plain_errors():
             refresh_evaluation_stamp(SETTINGS.evaluation, RESULTS)
@@ -109,7 +110,7 @@ def evaluation_stamp():
 
 
 def detect_input(wildcards):
-    """A shard's list and, where the official weights are asked for, the word that they are there."""
+    """A shard's list and, if it needs official weights, the file that says that they are there."""
     files = {"shard": ancient("results/plan/{plan}/{shard}.tsv")}
     if SETTINGS.sam.model in OFFICIAL_WEIGHTS and not SETTINGS.sam.checkpoint:
         files["weights"] = ancient("results/plan/{plan}/weights.txt")
@@ -117,19 +118,19 @@ def detect_input(wildcards):
 
 
 def detect_threads(wildcards):
-    """CPU threads of a detection: an equal share of the cores here, the configured number elsewhere."""
+    """CPU threads of a detection: an equal share of this machine's cores, or what is configured."""
     if workflow.nodes is None and workflow.is_main_process:
         return max(1, workflow.cores // gpu_count())
     return SETTINGS.shard.threads
 
 
 def shard_priority(wildcards):
-    """Largest shards first, and shards are numbered from the largest."""
+    """The largest shards come first; shards are numbered from the largest to the smallest."""
     return 1_000_000 - int(wildcards.shard)
 
 
 def shard_runtime(wildcards, attempt):
-    """Minutes for a shard's expected seconds with a margin, more at every attempt."""
+    """Minutes for a shard: its expected time with a margin, and more at every attempt."""
     plan = plan_of_shard(shard_file(RESULTS, wildcards.plan, wildcards.shard))
     seconds = {shard.name: shard.seconds for shard in plan.shards}[wildcards.shard]
     return int(30 + 3 * seconds / 60) * attempt
@@ -143,6 +144,6 @@ def detect_memory(wildcards, attempt):
 onstart:
     if workflow.nodes is None and workflow.cores < gpu_count():
         logger.warning(
-            f"samfleet: {gpu_count()} GPUs but only {workflow.cores} cores: a job needs one at least, so "
-            f"{gpu_count() - workflow.cores} GPUs stay idle; use --cores {gpu_count()} or more"
+            f"samfleet: {gpu_count()} GPUs but only {counted(workflow.cores, 'core')}: each job needs at least "
+            f"one, so {counted(gpu_count() - workflow.cores, 'GPU')} will be idle; use --cores {gpu_count()} or more"
         )

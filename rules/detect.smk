@@ -1,5 +1,5 @@
-# Needs a shard list of the plan. Leaves segments in results/store/ as it goes and, at the end, the
-# record that the shard is done. One job holds one GPU.
+# Needs a list of the plan. Leaves segments in results/store/, one after the other, and at the end a
+# record that the shard is done. Each job holds one GPU.
 rule fetch_weights:
     output:
         weights="results/plan/{plan}/weights.txt",

@@ -1,5 +1,5 @@
-# Needs the tables of the summary and label images (`evaluation.labels`); in the DAG only with them.
-# Leaves scores for each image and over all.
+# Needs the tables of the summary and label images. In the DAG only if `evaluation.labels` is set.
+# Leaves the scores of each image and of all images together.
 rule evaluate:
     input:
         stamp=lambda wildcards: evaluation_stamp(),

@@ -1,5 +1,5 @@
-# Needs the images. Leaves results/manifest.tsv and, in results/plan/, the shard lists of what the
-# store does not hold yet. The stamp says when all this is out of date.
+# Needs the images. Leaves results/manifest.tsv and, in results/plan/, lists of the images that the
+# store does not hold yet, the shards. The stamp says when all this is out of date.
 checkpoint plan:
     input:
         stamp=lambda wildcards: plan_stamp(),

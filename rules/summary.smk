@@ -1,4 +1,4 @@
-# Needs the store. Leaves the tables of the run; reads no image, decodes no mask, uses no GPU.
+# Needs the store. Leaves the tables of the run, without reading images, decoding masks or using a GPU.
 rule summary:
     input:
         unpack(summary_input),

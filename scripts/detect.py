@@ -7,7 +7,7 @@ from samfleet.detection.stopping import Stopped
 from samfleet.logs import configure_logging, kept_if_it_fails
 
 if __name__ == "__main__":
-    # workers would import it as their main module, and a script from an address is no file
+    # workers would import this script as their main module, but one from an address is not a file
     del __file__
     configure_logging(snakemake.log[0])
     done = Path(snakemake.output.done)

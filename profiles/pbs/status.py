@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Say whether a PBS job is running, a success or failed: what Snakemake asks after each job."""
+"""Tell Snakemake whether a PBS job is running, has succeeded or has failed."""
 
 import re
 import subprocess
@@ -7,12 +7,12 @@ import sys
 
 
 def status(answer: str) -> str:
-    """The state of a job from what `qstat -x -f` says."""
+    """The state of a job from the output of `qstat -x -f`."""
     if "Unknown Job Id" in answer:
-        return "failed"  # PBS forgot the job: to run it again costs little, to wait would never end
+        return "failed"  # PBS has forgotten the job: running it again costs little, but waiting would never end
     state = re.search(r"^\s*job_state = (\w)", answer, re.MULTILINE)
     if state is None or state[1] not in "FXC":
-        return "running"  # also where PBS does not answer: it is asked again
+        return "running"  # also if PBS does not answer: Snakemake asks again
     exit_status = re.search(r"^\s*exit_status = (-?\d+)", answer, re.MULTILINE | re.IGNORECASE)
     return "success" if exit_status and exit_status[1] == "0" else "failed"
 

@@ -113,7 +113,7 @@ def test_eight_gpus_work_at_one_time(shards_of_one):
 def test_too_few_cores_for_the_gpus_are_told(shards_of_one):
     shards_of_one.config["devices"] = ["gpu0", "gpu1", "gpu2"]
     run = shards_of_one.run("--resources", "gpu=3", "--until", "plan", cores=1)
-    assert "3 GPUs but only 1 cores" in run.output
+    assert "3 GPUs but only 1 core:" in run.output
 
 
 def test_without_a_flag_the_visible_devices_are_the_limit(shards_of_one):
