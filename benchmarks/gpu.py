@@ -43,6 +43,7 @@ def main() -> None:
         repeats=3,
     )
     parser.add_argument("--model", default="vit_h", help="random weights")
+    parser.add_argument("--our-points-per-batch", type=int, help="default: the precision's own")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
     parameters = generator_parameters(arguments)
@@ -55,7 +56,8 @@ def main() -> None:
     synthetic.prepare(device)
     if device.type == "cpu":
         arguments.precisions = [name for name in arguments.precisions if name in ("exact", "fast")]
-    ours = {name: MaskGenerator(sam, name, **parameters) for name in arguments.precisions}
+    own = parameters | {"points_per_batch": arguments.our_points_per_batch}
+    ours = {name: MaskGenerator(sam, name, **own) for name in arguments.precisions}
     for generator in ours.values():
         generator._decoder = SyntheticOutputs(synthetic, real=generator._decoder)
     sam.mask_decoder = synthetic
