@@ -64,15 +64,25 @@ class Candidates:
 
     @classmethod
     def concatenate(cls, parts: list[Candidates]) -> Candidates:
-        *tensors, masks = zip(*(vars(part).values() for part in parts), strict=True)
-        return cls(*map(torch.cat, tensors), [mask for part in masks for mask in part])
+        return cls(
+            boxes=torch.cat([part.boxes for part in parts]),
+            predicted_iou=torch.cat([part.predicted_iou for part in parts]),
+            stability=torch.cat([part.stability for part in parts]),
+            points=torch.cat([part.points for part in parts]),
+            crops=torch.cat([part.crops for part in parts]),
+            masks=[mask for part in parts for mask in part.masks],
+        )
 
     def select(self, index: torch.Tensor) -> Candidates:
         """The candidates at (n,) int64 numbers, in their order."""
-        *tensors, masks = vars(self).values()
+        there, here = index.to(self.boxes.device), index.cpu()
         return Candidates(
-            *(tensor[index.to(tensor.device)] for tensor in tensors),
-            [masks[i] for i in index.tolist()],
+            boxes=self.boxes[there],
+            predicted_iou=self.predicted_iou[there],
+            stability=self.stability[there],
+            points=self.points[here],
+            crops=self.crops[here],
+            masks=[self.masks[i] for i in index.tolist()],
         )
 
 
@@ -304,8 +314,9 @@ class MaskGenerator:
             with self._arithmetic():
                 decoded = self._decoder.decode(encoder_points, self.pred_iou_thresh)
         with self._stage("postprocessing"):
+            height, width = decoded.logits.shape[-2:]
             geometry = Geometry(
-                logits=tuple(decoded.logits.shape[-2:]),
+                logits=(height, width),
                 encoder=(self.sam.image_encoder.img_size,) * 2,
                 unpadded=unpadded,
                 image=(y1 - y0, x1 - x0),
