@@ -9,6 +9,7 @@ On a machine without a GPU this runs at a small size with ``--device cpu --model
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def main() -> None:
         ours, theirs, rgb, synthetic=synthetic, repeats=arguments.repeats, clock=clock
     )
     use = {
-        name: device_use(lambda g=generator: g.generate(rgb), synthetic.restart, device)
+        name: device_use(partial(generator.generate, rgb), synthetic.restart, device)
         for name, generator in (ours | {"vanilla": theirs}).items()
     }
     flop = None
@@ -123,7 +124,7 @@ def device_use(
     spans = [
         (event.time_range.start, event.time_range.end)
         for event in profiler.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA  # not the launches on the CPU
+        if event.device_type.name == "CUDA"  # not the launches on the CPU
     ]
     return covered(spans) / 1e6 / seconds, torch.cuda.max_memory_allocated(device) / 2**20
 

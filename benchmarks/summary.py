@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samfleet.config.schema import complete_config
+from samfleet.config.settings import settings_of
 from samfleet.plan.manifest import ManifestRow, write_manifest
 from samfleet.store.segments import SCHEMA
 from samfleet.summary.tables import write_summary
@@ -95,7 +96,7 @@ def main() -> None:
         for stricter in ({}, {"min_mean_intensity": 30}):
             config = complete_config({"images": "demo", "fluorescence": stricter})
             start = time.perf_counter()
-            counts = write_summary(config, results, results / "store" / "key")
+            counts = write_summary(settings_of(config), results, results / "store" / "key")
             seconds.append(round(time.perf_counter() - start, 2))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

@@ -31,6 +31,7 @@ def read_label_image(path: str | Path) -> np.ndarray:
         LabelError: if it cannot be read, has colours or pages, or values that are no labels.
     """
     path = Path(path)
+    labels: np.ndarray | None
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
             labels = tifffile.imread(path)

@@ -110,7 +110,8 @@ def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
 def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collection:
     collection = Collection(root, [])
     visited = {_inode(results)} - {None}
-    folders, links = [""], []
+    folders = [""]
+    links: list[str] = []
     while folders or links:
         # links come last and in order, so that the same path to an image is found everywhere
         folder = folders.pop() if folders else heapq.heappop(links)

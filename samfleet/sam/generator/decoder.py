@@ -184,15 +184,14 @@ class Decoder:
             tokens, image: mask tokens and images of all prompts of the batch.
             prompts: (n,) int64, the prompts to upscale.
         """
-        networks = self.decoder.output_hypernetworks_mlps
-        weights = [network(tokens[:, i]) for i, network in enumerate(networks)]
-        weights = torch.stack(weights, dim=1)
-        masks = []
+        networks = enumerate(self.decoder.output_hypernetworks_mlps)
+        weights = torch.stack([network(tokens[:, i]) for i, network in networks], dim=1)
+        parts = []
         for part in self._upscaled_at_once(prompts, len(image)):
             upscaled = image[part].transpose(1, 2).unflatten(2, self.size)
             upscaled = self.decoder.output_upscaling(upscaled)
-            masks.append((weights[part] @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]))
-        masks = torch.cat(masks)[:, 1:]
+            parts.append((weights[part] @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]))
+        masks = torch.cat(parts)[:, 1:]
         return masks[: len(prompts)] if image.device.type == "cpu" else masks[prompts]
 
     def _upscaled_at_once(self, prompts: torch.Tensor, batch: int) -> tuple[torch.Tensor, ...]:

@@ -324,11 +324,10 @@ class MaskGenerator:
                 decoded = self._decoder.decode(encoder_points, self.pred_iou_thresh)
         with self._stage("postprocessing"):
             on_device = torch.as_tensor(points, device=self.sam.device)
+            at_once = max(1, PIXELS_AT_ONCE[self.sam.device.type] // (height * width))
             return [
                 self._filter(part, on_device, upsampler, crop_box, size)
-                for part in decoded.split(
-                    max(1, PIXELS_AT_ONCE[self.sam.device.type] // (height * width))
-                )
+                for part in decoded.split(at_once)
             ]
 
     def _filter(
