@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,7 +42,7 @@ WARM_UP_PROMPTS = 8
 DEMO = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
 
 
-def generator_parser(description: str, **defaults: float) -> argparse.ArgumentParser:
+def generator_parser(description: str, **defaults: Any) -> argparse.ArgumentParser:
     """A command line for generators: ``PARAMETERS``, the image's size, precisions, repeats.
 
     Args:
@@ -59,7 +60,7 @@ def generator_parser(description: str, **defaults: float) -> argparse.ArgumentPa
     return parser
 
 
-def generator_parameters(arguments: argparse.Namespace) -> dict[str, float]:
+def generator_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     """The ``PARAMETERS`` of a command line."""
     return {name: getattr(arguments, name) for name in PARAMETERS}
 
@@ -78,7 +79,7 @@ def chosen_model(arguments: argparse.Namespace) -> Sam:
 
 
 def make_generator(
-    sam: Sam, precision: str, parameters: dict[str, float]
+    sam: Sam, precision: str, parameters: dict[str, Any]
 ) -> MaskGenerator | SamAutomaticMaskGenerator:
     """Our generator of a precision, or the library's for ``vanilla``."""
     if precision == "vanilla":
@@ -86,7 +87,7 @@ def make_generator(
     return MaskGenerator(sam, precision, **parameters)
 
 
-def demo_parameters() -> dict[str, float]:
+def demo_parameters() -> dict[str, Any]:
     """Parameters of generators as the demo's configuration has them, but for all prompts."""
     settings = yaml.safe_load(DEMO.read_text())["sam"]
     return {name: settings[name] for name in LIBRARY_PARAMETERS if name in settings}
@@ -99,7 +100,7 @@ def use_one_thread() -> None:
 
 def interleave(
     sides: dict[str, Callable], repeats: int, clock: Callable[[], float] = time.process_time
-) -> dict[str, tuple[float, object]]:
+) -> dict[str, tuple[float, Any]]:
     """Runs the sides in turn.
 
     Args:
@@ -110,7 +111,7 @@ def interleave(
     Returns:
         For each side, the least time of its runs in seconds, and its last result.
     """
-    best = {name: (math.inf, None) for name in sides}
+    best: dict[str, tuple[float, Any]] = {name: (math.inf, None) for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
             start = clock()
@@ -120,14 +121,14 @@ def interleave(
 
 
 def compare_generators(
-    ours: dict[str, object],
-    theirs: object,
+    ours: dict[str, MaskGenerator],
+    theirs: SamAutomaticMaskGenerator,
     rgb: np.ndarray,
     *,
     synthetic: SyntheticDecoder | None,
     repeats: int,
     clock: Callable[[], float] = time.process_time,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Runs generators in turn on one image, after a warm-up with a few prompts each.
 
     Args:
@@ -200,8 +201,8 @@ def fluorescence(height: int, width: int, seed: int = 0) -> np.ndarray:
         radius = int(min(height, width) * random.uniform(0.015, 0.05)) + 2
         centre = int(random.integers(width)), int(random.integers(height))
         cv2.circle(field, centre, radius, float(random.uniform(60, 230)), -1)
-    field = cv2.GaussianBlur(field, (0, 0), 1.5) + random.normal(0, 4, field.shape)
-    return (field[..., None] * np.array([0.2, 1, 0.5])).clip(0, 255).astype(np.uint8)
+    noisy = cv2.GaussianBlur(field, (0, 0), 1.5) + random.normal(0, 4, field.shape)
+    return (noisy[..., None] * np.array([0.2, 1, 0.5])).clip(0, 255).astype(np.uint8)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -213,12 +214,12 @@ def read_rgb(path: Path) -> np.ndarray:
     return read.rgb
 
 
-def report(**values) -> None:
+def report(**values: object) -> None:
     """Prints one JSON object, with the hardware and the versions."""
     packages = ("torch", "torchvision", "segment-anything", "numpy", "opencv-python-headless")
     values["hardware"] = {"processor": _processor(), "threads": torch.get_num_threads()}
-    values["versions"] = {name: version(name) for name in packages}
-    values["versions"]["python"] = platform.python_version()
+    versions = {name: version(name) for name in packages}
+    values["versions"] = versions | {"python": platform.python_version()}
     print(json.dumps(values, indent=2))
 
 

@@ -24,14 +24,14 @@ def main() -> None:
     embedding = torch.randn(1, channels, *sam.prompt_encoder.image_embedding_size)
     points = torch.rand(arguments.prompts, 2) * sam.image_encoder.img_size
 
-    def vanilla():
+    def vanilla() -> tuple[torch.Tensor, torch.Tensor]:
         labels = torch.ones(len(points), 1, dtype=torch.int)
         sparse, dense = sam.prompt_encoder((points[:, None], labels), None, None)
         position = sam.prompt_encoder.get_dense_pe()
         masks, iou = sam.mask_decoder(embedding, position, sparse, dense, True)
         return masks.flatten(0, 1), iou.flatten()
 
-    def ours(decoder):
+    def ours(decoder: Decoder) -> tuple[torch.Tensor, torch.Tensor]:
         decoder.set_image(embedding)
         decoded = decoder.decode(points, 0.0)
         return decoded.logits, decoded.predicted_iou

@@ -95,7 +95,11 @@ def extreme_cases(model: str) -> list[dict]:
     """No mask passes; one mask covers everything."""
     rgb = fluorescence(300, 400)
     sam = build_model(model).eval()
-    parameters = {"points_per_side": 4, "points_per_batch": 16, "min_mask_region_area": 100}
+    parameters: dict[str, float] = {
+        "points_per_side": 4,
+        "points_per_batch": 16,
+        "min_mask_region_area": 100,
+    }
     none = compare(sam, rgb, {"case": "none"}, parameters | {"pred_iou_thresh": 1e9})
     for network in sam.mask_decoder.output_hypernetworks_mlps:
         torch.nn.init.zeros_(network.layers[-1].weight)

@@ -9,6 +9,7 @@ On a machine without a GPU this runs at a small size with ``--device cpu --model
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ def main() -> None:
         repeats=3,
     )
     parser.add_argument("--model", default="vit_h", help="random weights")
+    parser.add_argument("--our-points-per-batch", type=int, help="default: the precision's own")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
     parameters = generator_parameters(arguments)
@@ -55,7 +57,8 @@ def main() -> None:
     synthetic.prepare(device)
     if device.type == "cpu":
         arguments.precisions = [name for name in arguments.precisions if name in ("exact", "fast")]
-    ours = {name: MaskGenerator(sam, name, **parameters) for name in arguments.precisions}
+    own = parameters | {"points_per_batch": arguments.our_points_per_batch}
+    ours = {name: MaskGenerator(sam, name, **own) for name in arguments.precisions}
     for generator in ours.values():
         generator._decoder = SyntheticOutputs(synthetic, real=generator._decoder)
     sam.mask_decoder = synthetic
@@ -70,7 +73,7 @@ def main() -> None:
         ours, theirs, rgb, synthetic=synthetic, repeats=arguments.repeats, clock=clock
     )
     use = {
-        name: device_use(lambda g=generator: g.generate(rgb), synthetic.restart, device)
+        name: device_use(partial(generator.generate, rgb), synthetic.restart, device)
         for name, generator in (ours | {"vanilla": theirs}).items()
     }
     flop = None
@@ -121,7 +124,7 @@ def device_use(
     spans = [
         (event.time_range.start, event.time_range.end)
         for event in profiler.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA  # not the launches on the CPU
+        if event.device_type.name == "CUDA"  # not the launches on the CPU
     ]
     return covered(spans) / 1e6 / seconds, torch.cuda.max_memory_allocated(device) / 2**20
 

@@ -21,7 +21,7 @@ from samfleet.detection.measurement import measure_masks
 from samfleet.detection.pipeline import Generator
 from samfleet.detection.recording import Recorder
 from samfleet.detection.row import ImageRow, image_rows
-from samfleet.images.reading import path_of, read_image
+from samfleet.images.reading import Failure, path_of, read_image
 from samfleet.plan.collection import collection_root
 from samfleet.plan.record import plan_of_shard
 from samfleet.plan.shards import read_shard
@@ -89,6 +89,8 @@ def vanilla(
     for planned in read_shard(shard_list):
         path = path_of(collection_root(settings.images), planned.path)
         read = read_image(path, settings.image, settings.display)
+        if isinstance(read, Failure):
+            raise ValueError(f"{path}: {read.reason}")
         masks = [_decode(record) for record in generator.generate(read.rgb)]
         columns, candidates = measure_masks(read.pixels, read.is_color, masks)
         image = ImageRow(

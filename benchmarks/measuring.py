@@ -8,6 +8,7 @@ of the IoU of every mask with every other.
 
 import argparse
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import cv2
@@ -39,7 +40,8 @@ def nuclei(side: int, count: int, min_area: int) -> FoundMasks:
     start = np.arange(0, side, side // CELLS, dtype=np.int32)
     cells = (start, start), (np.full_like(start, side // CELLS),) * 2
     tiling = Tiling(*cells)
-    masks, boxes, background = [], [], np.ones((side, side), bool)
+    masks: list[PackedMask] = []
+    boxes, background = [], np.ones((side, side), bool)
     centre = random.integers(0, side, 2)
     while len(masks) < count - 1:
         if len(masks) % 2 == 0:
@@ -146,7 +148,7 @@ def measure_frames(pixels: np.ndarray, is_color: bool, found: FoundMasks) -> tup
     }, candidates
 
 
-def _planes(pixels: np.ndarray, is_color: bool):
+def _planes(pixels: np.ndarray, is_color: bool) -> Iterator[np.ndarray]:
     yield pixels.max(axis=-1).astype(np.float64)
     yield pixels @ np.array(LUMINANCE_WEIGHTS) if is_color else pixels.max(axis=-1).astype(float)
     for channel in range(pixels.shape[-1]):

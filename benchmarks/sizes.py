@@ -30,7 +30,9 @@ def field(height: int, width: int) -> np.ndarray:
     return single_hue(np.rint(image * 255).astype(np.uint8), (0.0, 1.0, 0.0))
 
 
-def seconds_of(generator: object, rgb: np.ndarray, repeats: int) -> tuple[float, int]:
+def seconds_of(
+    generator: MaskGenerator | SamAutomaticMaskGenerator, rgb: np.ndarray, repeats: int
+) -> tuple[float, int]:
     """The median of the runs' seconds, and the number of masks."""
     times = []
     for _ in range(repeats):

@@ -97,7 +97,7 @@ def main() -> None:
             config = complete_config({"images": "demo", "fluorescence": stricter})
             settings = settings_of(config)
             start = time.perf_counter()
-            counts = write_summary(settings, results, results / "store" / "key")
+            counts = write_summary(settings_of(config), results, results / "store" / "key")
             seconds.append(round(time.perf_counter() - start, 2))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

@@ -8,6 +8,7 @@ Outlines are noisy, and some masks have islands and holes for the removal of sma
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ class SyntheticDecoder(nn.Module):
     def restart(self) -> None:
         self.next, self.seconds = 0, 0.0
 
-    def forward(self, **prompts) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, **prompts: Any) -> tuple[torch.Tensor, torch.Tensor]:
         if self.real is not None and self.next < self.real_prompts:
             self.real(**prompts)
         return self.decode_next(len(prompts["sparse_prompt_embeddings"]))
@@ -127,14 +128,15 @@ class SyntheticDecoder(nn.Module):
         numbers = range(self.next, self.next + count)
         self.next += count
         if self.prepared is not None:
-            return tuple(values[numbers.start : numbers.stop] for values in self.prepared)
+            logits, iou = self.prepared
+            return logits[numbers.start : numbers.stop], iou[numbers.start : numbers.stop]
         logits = torch.stack([self.nuclei.masks(self.points[i], i) for i in numbers])
         iou = torch.stack([self.nuclei.predicted_iou(self.points[i], i) for i in numbers])
         self.seconds += time.process_time() - start
         return logits, iou
 
 
-class SyntheticOutputs:
+class SyntheticOutputs(Decoder):
     """Stands for the decoder of our generator.
 
     Args:
@@ -183,5 +185,5 @@ def synthetic_decoder(
         real: see ``SyntheticDecoder``.
     """
     side = 4 * sam.prompt_encoder.image_embedding_size[0]
-    points = torch.as_tensor(points * side, dtype=torch.float32)
-    return SyntheticDecoder(Nuclei(side, count=150), points, real)
+    prompts = torch.as_tensor(points * side, dtype=torch.float32)
+    return SyntheticDecoder(Nuclei(side, count=150), prompts, real)

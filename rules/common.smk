@@ -12,7 +12,7 @@ from samfleet.errors import UserError
 from samfleet.evaluation.stamp import refresh_evaluation_stamp
 from samfleet.plan.collection import scan_collection
 from samfleet.plan.outlook import outlook
-from samfleet.plan.record import plan_of_shard, read_plan
+from samfleet.plan.record import plan_of_shard, present_plan
 from samfleet.plan.stamp import refresh_plan_stamp
 from samfleet.results import plan_file, shard_file
 from samfleet.sam.model_key import configured_model_key
@@ -93,7 +93,7 @@ def summary_input(wildcards):
     checkpoints.plan.get()
     if workflow.is_main_process:
         refresh_summary_stamp(SETTINGS.fluorescence, RESULTS, scanned_collection())
-    plan = read_plan(plan_file(RESULTS))
+    plan = present_plan(plan_file(RESULTS))
     return {
         "stamp": "results/plan/summary.stamp",
         "done": [f"results/plan/{plan.id}/{shard.name}.done" for shard in plan.shards],

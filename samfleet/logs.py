@@ -1,12 +1,12 @@
 """Logging of a process: everything goes to stderr and to the log of the rule."""
 
 import contextlib
-import itertools
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from samfleet.errors import UserError
 
@@ -41,17 +41,20 @@ def kept_if_it_fails(log: str | Path) -> Iterator[None]:
 
 
 def _linked(log: Path) -> Path | None:
-    for attempt in itertools.count(1):
+    attempt = 1
+    while True:
         link = log.with_name(f"{log.stem}.failed-{attempt}{log.suffix}")
         try:
             os.link(log, link)
+            return link
         except FileExistsError:
-            continue
+            attempt += 1
         except OSError:
             return None
-        return link
 
 
-def _log_uncaught(kind: type, error: BaseException, traceback: object) -> None:
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
     trace = None if isinstance(error, UserError) else (kind, error, traceback)
     logging.getLogger("samfleet").critical("%s", error, exc_info=trace)

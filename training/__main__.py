@@ -13,7 +13,9 @@ from training.settings import TrainingSettings
 def main(arguments: list[str] | None = None) -> None:
     """Train `tiny` as the command line says; ``--help`` describes the options."""
     defaults = TrainingSettings()
-    parser = argparse.ArgumentParser(description=train.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Train `tiny` and write its weights in half precision."
+    )
     parser.add_argument(
         "--pack",
         type=Path,

@@ -6,7 +6,7 @@ import numpy as np
 from training.fields import MULTI_HUE_MAPS, multi_hue, single_hue
 
 
-def degrade(image: np.ndarray, rng) -> np.ndarray:
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Change blur, gain, contrast and noise at random: from float32, 0 to 1, to uint8."""
     image = image.astype(np.float32)
     if rng.random() < 0.3:
@@ -27,7 +27,7 @@ def degrade(image: np.ndarray, rng) -> np.ndarray:
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def colour(grey: np.ndarray, rng) -> np.ndarray:
+def colour(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Apply a random look-up table: grey, one hue, several hues, or inverted."""
     kind = rng.random()
     if kind < 0.4:
@@ -40,13 +40,15 @@ def colour(grey: np.ndarray, rng) -> np.ndarray:
         rgb = 255 - rgb
     if rng.random() < 0.15:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 98))]
-        rgb = cv2.imdecode(cv2.imencode(".jpg", rgb, quality)[1], cv2.IMREAD_COLOR)
+        jpeg = cv2.imencode(".jpg", rgb, quality)[1]
+        rgb = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
     return rgb
 
 
-def _hue(rng) -> tuple[float, float, float]:
+def _hue(rng: np.random.Generator) -> tuple[float, float, float]:
     if rng.random() < 0.6:  # the pure hues that microscope software offers
         colour = np.array([int(d) for d in f"{rng.integers(1, 7):03b}"], float)
     else:
         colour = rng.uniform(0, 1, 3)
-    return tuple(colour / colour.max())
+    red, green, blue = colour / colour.max()
+    return red, green, blue

@@ -55,7 +55,7 @@ def make_example(
     return Example(rgb, labels.astype(np.int32), points, targets, corner)
 
 
-def _synthetic_crop(side: int, rng) -> tuple[np.ndarray, np.ndarray]:
+def _synthetic_crop(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     diameter = float(np.exp(rng.uniform(np.log(10), np.log(120))))
     height, width = side, side
     if rng.random() < 0.3:
@@ -64,7 +64,9 @@ def _synthetic_crop(side: int, rng) -> tuple[np.ndarray, np.ndarray]:
     return field.image, field.labels.astype(np.int32)
 
 
-def _scaled_frame(field: Field, side: int, rng) -> tuple[np.ndarray, np.ndarray]:
+def _scaled_frame(
+    field: Field, side: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """An image, a part of it or its mirrored field, scaled to the size of the frame."""
     image, labels = field.image, field.labels
     kind = rng.random()
@@ -87,7 +89,9 @@ def _mirrored(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return image, label_regions(labels, connectivity=1).astype(np.int32)
 
 
-def _scaled_crop(field: Field, side: int, rng) -> tuple[np.ndarray, np.ndarray]:
+def _scaled_crop(
+    field: Field, side: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """A crop at a scale from slightly below to well above that of the whole frame."""
     scale = TINY_INPUT_SIZE / max(field.image.shape) * np.exp(rng.uniform(-0.3, 0.5))
     diameter = _typical_diameter(field.labels)
@@ -110,7 +114,7 @@ def _typical_diameter(labels: np.ndarray) -> float:
     return float(np.sqrt(4 / np.pi * np.median(areas))) if areas.size else 0.0
 
 
-def _resized(image, labels, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _resized(image: np.ndarray, labels: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     size = tuple(max(1, round(n * scale)) for n in image.shape[::-1])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = cv2.resize(image, size, interpolation=how).astype(np.float32) / 255
@@ -118,7 +122,9 @@ def _resized(image, labels, scale: float) -> tuple[np.ndarray, np.ndarray]:
     return image, labels.astype(np.int32)
 
 
-def _turned(image, labels, rng) -> tuple[np.ndarray, np.ndarray]:
+def _turned(
+    image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     turns, flip = int(rng.integers(4)), rng.random() < 0.5
     image, labels = np.rot90(image, turns), np.rot90(labels, turns)
     if flip:

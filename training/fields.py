@@ -133,7 +133,13 @@ def random_settings(
     )
 
 
-def _place_nucleus(signal, labels, centres, settings, rng) -> None:
+def _place_nucleus(
+    signal: np.ndarray,
+    labels: np.ndarray,
+    centres: list[tuple[float, float, float]],
+    settings: FieldSettings,
+    rng: np.random.Generator,
+) -> None:
     """Try a few places for a new nucleus; leave it out if it fits in none of them."""
     radius = settings.diameter / 2 * float(np.exp(rng.normal(0, settings.spread)))
     radius = max(radius, 2.0)
@@ -155,7 +161,12 @@ def _place_nucleus(signal, labels, centres, settings, rng) -> None:
         return
 
 
-def _centre(centres, radius, settings, rng) -> tuple[float, float]:
+def _centre(
+    centres: list[tuple[float, float, float]],
+    radius: float,
+    settings: FieldSettings,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
     if centres and rng.random() < settings.clustering:
         y, x, other = centres[rng.integers(len(centres))]
         angle, gap = rng.uniform(0, 2 * np.pi), rng.uniform(0.85, 1.15) * (radius + other)
@@ -163,7 +174,9 @@ def _centre(centres, radius, settings, rng) -> tuple[float, float]:
     return rng.uniform(0, settings.height), rng.uniform(0, settings.width)
 
 
-def _window(shape, patch_shape, y, x):
+def _window(
+    shape: tuple[int, ...], patch_shape: tuple[int, ...], y: float, x: float
+) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
     """The slices of the image and of a patch centred at (y, x) where they overlap, or None."""
     here, there = [], []
     for size, patch, centre in zip(shape, patch_shape, (y, x), strict=True):
@@ -176,7 +189,9 @@ def _window(shape, patch_shape, y, x):
     return tuple(here), tuple(there)
 
 
-def _nucleus(radius: float, dimmest: float, rng) -> tuple[np.ndarray, np.ndarray]:
+def _nucleus(
+    radius: float, dimmest: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """The shape (bool) and brightness (float32) of a nucleus, in a square patch around it.
 
     The outline is an ellipse whose radius is modulated by a few low harmonics.
@@ -196,19 +211,23 @@ def _nucleus(radius: float, dimmest: float, rng) -> tuple[np.ndarray, np.ndarray
     return inside, _brightness(depth, radius, dimmest, rng)
 
 
-def _brightness(depth: np.ndarray, radius: float, dimmest: float, rng) -> np.ndarray:
+def _brightness(
+    depth: np.ndarray, radius: float, dimmest: float, rng: np.random.Generator
+) -> np.ndarray:
     """The brightness of a nucleus, from the relative depth of its pixels below the outline."""
     level = rng.uniform(dimmest, 1.0) ** rng.choice([1.0, 2.0], p=[0.7, 0.3])
     dome = np.clip(depth, 0, 1) ** rng.uniform(0.1, 0.6)
     texture = np.zeros_like(depth)
     for scale in (0.5, 0.2):
-        noise = rng.standard_normal(depth.shape).astype(np.float32)
-        noise = cv2.GaussianBlur(noise, (0, 0), max(radius * scale, 0.6))
+        drawn = rng.standard_normal(depth.shape).astype(np.float32)
+        noise = cv2.GaussianBlur(drawn, (0, 0), max(radius * scale, 0.6))
         texture += noise / max(float(noise.std()), 1e-6)
     return (level * dome * np.clip(1 + rng.uniform(0, 0.25) * texture, 0.3, 1.8)).astype(np.float32)
 
 
-def _scatter_debris(signal, labels, settings, rng) -> None:
+def _scatter_debris(
+    signal: np.ndarray, labels: np.ndarray, settings: FieldSettings, rng: np.random.Generator
+) -> None:
     for _ in range(settings.debris):
         y, x = int(rng.integers(settings.height)), int(rng.integers(settings.width))
         size = rng.uniform(0.5, max(0.6, settings.diameter / 14))
@@ -216,7 +235,7 @@ def _scatter_debris(signal, labels, settings, rng) -> None:
             cv2.circle(signal, (x, y), round(size), float(rng.uniform(0.3, 1.0)), -1)
 
 
-def _expose(signal: np.ndarray, settings: FieldSettings, rng) -> np.ndarray:
+def _expose(signal: np.ndarray, settings: FieldSettings, rng: np.random.Generator) -> np.ndarray:
     """Simulate the image that a camera takes: float32, 0 to 1."""
     light = signal
     if settings.blur > 0:
@@ -329,7 +348,9 @@ def make_demo(folder: str | Path, seed: int = DEMO_SEED) -> list[Path]:
     return written
 
 
-def _demo_settings(height, width, diameter, count, rng) -> FieldSettings:
+def _demo_settings(
+    height: int, width: int, diameter: float, count: int, rng: np.random.Generator
+) -> FieldSettings:
     return FieldSettings(
         height=height,
         width=width,

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from segment_anything.modeling import Sam
+from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 
 
@@ -49,7 +50,7 @@ def _transform_cosines(embedding: nn.Conv2d) -> None:
     embedding.weight[:count] = basis[:count, None] / 3
 
 
-def _attend_to_neighbours(attention: nn.Module, distance: int) -> None:
+def _attend_to_neighbours(attention: Attention, distance: int) -> None:
     """Make each head attend to the patches around one diagonal neighbour, like a convolution.
 
     This follows d'Ascoli et al. 2021, "ConViT": the score is ``-sharpness * |offset - neighbour|²``.

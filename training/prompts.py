@@ -50,14 +50,18 @@ def _nearest_object(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return label_of[zone], distance
 
 
-def _inside_or_beside(near, distance, label: int, rng) -> tuple[int, int]:
+def _inside_or_beside(
+    near: np.ndarray, distance: np.ndarray, label: int, rng: np.random.Generator
+) -> tuple[int, int]:
     reach = NEAR_MISS if rng.random() < 0.3 else 0.0
     y, x = np.nonzero((near == label) & (distance <= reach))
     k = rng.integers(y.size)
     return int(y[k]), int(x[k])
 
 
-def _on_background(distance, count: int, rng) -> list[tuple[int, int]]:
+def _on_background(
+    distance: np.ndarray, count: int, rng: np.random.Generator
+) -> list[tuple[int, int]]:
     close = np.argwhere((distance > NEAR_MISS) & (distance < 5 * NEAR_MISS))
     far = np.argwhere(distance > NEAR_MISS)
     if not far.size:  # objects cover everything: take the pixels farthest from any object
@@ -65,5 +69,6 @@ def _on_background(distance, count: int, rng) -> list[tuple[int, int]]:
     rows = []
     for _ in range(count):
         pool = close if close.size and rng.random() < 0.6 else far
-        rows.append(tuple(int(v) for v in pool[rng.integers(len(pool))]))
+        y, x = pool[rng.integers(len(pool))]
+        rows.append((int(y), int(x)))
     return rows

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,8 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.settings)
         terms = losses(self.model, batch)
-        loss = sum(weight * terms[name] for name, weight in LOSS_WEIGHTS.items())
+        weighted = (weight * terms[name] for name, weight in LOSS_WEIGHTS.items())
+        loss = reduce(torch.add, weighted)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -132,7 +134,10 @@ class _Run:
         return {k: float(np.mean([r[k] for r in self.recent])) for k in self.recent[0]}
 
     def log(self, values: dict[str, float], validation: dict[str, float]) -> None:
-        row = {"step": self.step, "seconds": round(time.monotonic() - self.started)}
+        row: dict[str, float] = {
+            "step": self.step,
+            "seconds": round(time.monotonic() - self.started),
+        }
         row |= {name: round(value, 5) for name, value in (values | validation).items()}
         path = self.out.with_name(self.out.name + ".csv")
         new = not path.exists()
@@ -154,14 +159,27 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return settings.learning_rate * min(1.0, (done + 1) / 50) * min(1.0, max(0.02, 3 * left))
 
 
-def _batch(images, settings, step: int, seed_shift: int, device) -> Batch:
+def _batch(
+    images: list[Field],
+    settings: TrainingSettings,
+    step: int,
+    seed_shift: int,
+    device: torch.device,
+) -> Batch:
     # Each step has its own generator, so that a resumed run sees the same examples.
     rng = np.random.default_rng([settings.seed, seed_shift, step])
     count, patches = settings.size(step)
     return collate([make_example(images, settings, patches, rng) for _ in range(count)], device)
 
 
-def _prefetched(images, settings, first: int, last: int, device, workers: int) -> Iterator[Batch]:
+def _prefetched(
+    images: list[Field],
+    settings: TrainingSettings,
+    first: int,
+    last: int,
+    device: torch.device,
+    workers: int,
+) -> Iterator[Batch]:
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque = deque()
         for step in range(first, last):
@@ -172,7 +190,13 @@ def _prefetched(images, settings, first: int, last: int, device, workers: int) -
             yield waiting.popleft().result()
 
 
-def _validate(model: Trainee, images, settings, device, batches: int = 3) -> dict[str, float]:
+def _validate(
+    model: Trainee,
+    images: list[Field],
+    settings: TrainingSettings,
+    device: torch.device,
+    batches: int = 3,
+) -> dict[str, float]:
     """The mean terms of the loss on held-out images, always on the same crops."""
     if not images:
         return {}

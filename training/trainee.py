@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling import Sam
+from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling.image_encoder import Block
+from segment_anything.modeling.transformer import Attention, TwoWayTransformer
 from torch import Tensor, nn
 
 from samfleet.sam.model import TINY_PATCH_SIZE
@@ -73,7 +75,7 @@ class Trainee(nn.Module):
         return masks.unflatten(2, (grid, grid)).permute(0, 1, 2, 4, 3, 5), ious
 
 
-def _cropped_positions(block: nn.Module, grid: int) -> dict[str, Tensor]:
+def _cropped_positions(block: Block, grid: int) -> dict[str, Tensor]:
     """The relative positions of a global block that occur in a smaller grid."""
     if block.window_size:
         return {}
@@ -82,7 +84,9 @@ def _cropped_positions(block: nn.Module, grid: int) -> dict[str, Tensor]:
     return {f"attn.{k}": getattr(block.attn, k)[cut] for k in ("rel_pos_h", "rel_pos_w")}
 
 
-def _transform(transformer, tokens, keys, encoding, prompts: int) -> tuple[Tensor, Tensor]:
+def _transform(
+    transformer: TwoWayTransformer, tokens: Tensor, keys: Tensor, encoding: Tensor, prompts: int
+) -> tuple[Tensor, Tensor]:
     """`TwoWayTransformer.forward`, where the prompts of a crop share the image in the first layer.
 
     Args:
@@ -107,7 +111,9 @@ def _transform(transformer, tokens, keys, encoding, prompts: int) -> tuple[Tenso
     return transformer.norm_final_attn(queries + found), keys
 
 
-def _shared_query_attention(attention, q, k, v, prompts: int) -> Tensor:
+def _shared_query_attention(
+    attention: Attention, q: Tensor, k: Tensor, v: Tensor, prompts: int
+) -> Tensor:
     """`Attention.forward`, where all prompts of a crop share their queries.
 
     Args:
@@ -125,7 +131,7 @@ def _shared_query_attention(attention, q, k, v, prompts: int) -> Tensor:
     return attention.out_proj((weights @ v).transpose(2, 3).flatten(3))
 
 
-def _upscale(decoder, mask_tokens: Tensor, pixels: Tensor) -> Tensor:
+def _upscale(decoder: MaskDecoder, mask_tokens: Tensor, pixels: Tensor) -> Tensor:
     """The upscaling and the mask product of the decoder: (prompts, masks, pixels, 4, 4).
 
     A transposed convolution with kernel and stride 2 is a matrix product for each pixel.

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
@@ -54,7 +55,7 @@ def complete_config(config: dict) -> dict:
     return config
 
 
-def _with_defaults(value: object, part: dict) -> object:
+def _with_defaults(value: Any, part: dict) -> Any:
     if not isinstance(value, dict) or "properties" not in part:
         return value
     completed = dict(value)
@@ -66,7 +67,7 @@ def _with_defaults(value: object, part: dict) -> object:
     return completed
 
 
-def _with_plain_numbers(value: object, part: dict) -> object:
+def _with_plain_numbers(value: Any, part: dict) -> Any:
     """Numbers in the types of the schema: 1 and 1.0 must give the same model key."""
     if isinstance(value, dict):
         return {key: _with_plain_numbers(v, part["properties"][key]) for key, v in value.items()}
@@ -111,13 +112,14 @@ def _is_encodable(text: str) -> bool:
 
 def _message(error: ValidationError) -> str:
     key = ".".join(map(str, error.absolute_path))
+    value: Any = error.instance
     if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        unknown = sorted(set(map(str, error.instance)) - set(known))
+        known = _subschema(key)["properties"]
+        unknown = sorted(set(map(str, value)) - set(known))
         inside = f" in {key}" if key else ""
         return f"unknown key{inside}: {', '.join(unknown)} (known: {', '.join(known)})"
     if error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
+        missing = [name for name in _subschema(key)["required"] if name not in value]
         return f"{'.'.join([*filter(None, [key]), *missing])}: must be set"
     if error.validator in ("oneOf", "anyOf") and error.context:
         error = best_match(error.context) or error
@@ -127,7 +129,7 @@ def _message(error: ValidationError) -> str:
 
 def _subschema(key: str) -> dict:
     part = schema()
-    for name in key.split("."):
+    for name in filter(None, key.split(".")):
         part = part["properties"][name]
     return part
 

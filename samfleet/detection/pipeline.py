@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -58,6 +58,12 @@ class WorkerPool(Protocol):
 
     def result(self, task: Task) -> Any:
         """Wait for a call."""
+
+    def __enter__(self) -> Self:
+        """The pool itself."""
+
+    def __exit__(self, *_: object) -> None:
+        """Let the workers go."""
 
 
 @dataclass

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Device:
 
 
 def visible_devices(
-    pretended: list[str] | None = None, environment: Mapping[str, str] = os.environ
+    pretended: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> list[Device]:
     """The devices in the inherited CUDA_VISIBLE_DEVICES, or all if it is not set.
 
@@ -67,7 +67,7 @@ def gpu_exists() -> bool:
     return bool(_uuids()) or subprocess.run([sys.executable, "-c", probe]).returncode == 0
 
 
-def _picked(names: list[str], numbers: str) -> list[str]:
+def _picked(names: Sequence[str], numbers: str) -> list[str]:
     """The names that the numbers in a CUDA_VISIBLE_DEVICES choose."""
     picked = []
     for entry in (part.strip() for part in numbers.split(",")):

@@ -128,12 +128,12 @@ def _image_counts(name: str, objects: pd.DataFrame | None, folder: Path) -> Coun
 
 
 def _scored(counts: Counts, sparse: bool) -> dict[str, float]:
-    numbers = {"n_labelled": counts.labelled, "n_objects": counts.predicted}
+    numbers: dict[str, float] = {"n_labelled": counts.labelled, "n_objects": counts.predicted}
     return numbers | score(counts, sparse=sparse)
 
 
 def _total(rows: Sequence[dict], counted: Sequence[tuple], sparse: bool) -> pd.DataFrame:
-    total = {"n_images": len(rows), "n_evaluated": len(counted)}
+    total: dict[str, float] = {"n_images": len(rows), "n_evaluated": len(counted)}
     if counted:
         pooled = sum((c for c, _ in counted[1:]), counted[0][0])
         total |= _scored(pooled, sparse)

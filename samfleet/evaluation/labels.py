@@ -31,6 +31,7 @@ def read_label_image(path: str | Path) -> np.ndarray:
         LabelError: if it cannot be read, has several channels or pages, or has values that are not labels.
     """
     path = Path(path)
+    labels: np.ndarray | None
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
             labels = tifffile.imread(path)

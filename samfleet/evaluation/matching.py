@@ -93,14 +93,20 @@ def match_objects(
         if predicted.shape != truth.shape:
             raise ValueError(f"labels of {truth.shape} and predictions of {predicted.shape}")
         labels, _ = _consecutive(predicted)
-        pixels = (np.flatnonzero(labels == k + 1) for k in range(labels.max(initial=0)))
-        if labels.max(initial=0) > 50:  # one sort instead of a scan for each object
-            order = np.argsort(labels, axis=None, kind="stable")
-            ends = np.cumsum(np.bincount(labels.ravel()))
-            pixels = np.split(order, ends[:-1])[1:]
+        pixels = _pixels_of_labels(labels)
     else:
         pixels = (np.flatnonzero(_mask(one, truth.shape)) for one in predicted)
     return _count(truth.ravel(), truth_areas, pixels)
+
+
+def _pixels_of_labels(labels: np.ndarray) -> Iterable[np.ndarray]:
+    """Where the pixels of each of the ids 1, 2, … lie in a flattened label map."""
+    if labels.max(initial=0) <= 50:
+        return (np.flatnonzero(labels == k + 1) for k in range(labels.max(initial=0)))
+    # one sort instead of one scan an object
+    order = np.argsort(labels, axis=None, kind="stable")
+    ends = np.cumsum(np.bincount(labels.ravel()))
+    return np.split(order, ends[:-1])[1:]
 
 
 def _count(truth: np.ndarray, truth_areas: np.ndarray, pixels: Iterable[np.ndarray]) -> Matches:

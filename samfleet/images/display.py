@@ -58,7 +58,7 @@ def _one_channel(pixels: np.ndarray, channel: int | str) -> np.ndarray:
     channels = pixels.shape[2]
     if channels == 1:
         return pixels[:, :, 0]
-    if channel == "max":
+    if isinstance(channel, str):  # "max"
         return np.fmax.reduce(pixels, axis=2)
     if channel >= channels:
         raise ImageError(

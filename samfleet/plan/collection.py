@@ -111,7 +111,8 @@ def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
 def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collection:
     collection = Collection(root, [])
     visited = {_inode(results)} - {None}
-    folders, links = [""], []
+    folders = [""]
+    links: list[str] = []
     while folders or links:
         # follow links last and in order, so that a file is found under the same path on every machine
         folder = folders.pop() if folders else heapq.heappop(links)

@@ -64,19 +64,21 @@ def read_plan(path: str | Path) -> Plan | None:
         return None
 
 
-def plan_of_shard(shard_list: str | Path) -> Plan:
-    """The plan that a shard list belongs to.
+def present_plan(path: str | Path) -> Plan:
+    """The plan in a file.
 
     Raises:
-        FileNotFoundError: the plan has been removed; the message names it.
+        FileNotFoundError: there is none, or it cannot be read; the message names the file.
     """
-    path = Path(shard_list).parent / "plan.json"
     plan = read_plan(path)
     if plan is None:
-        raise FileNotFoundError(
-            f"{path}: the plan of this shard has been removed; run the workflow again"
-        )
+        raise FileNotFoundError(f"{path}: this plan has been removed; run the workflow again")
     return plan
+
+
+def plan_of_shard(shard_list: str | Path) -> Plan:
+    """The plan that a shard list belongs to; raises FileNotFoundError if it has been removed."""
+    return present_plan(Path(shard_list).parent / "plan.json")
 
 
 def is_complete(results: str | Path, plan: Plan) -> bool:

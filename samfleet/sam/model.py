@@ -174,7 +174,8 @@ def _unwrapped(content: object) -> object:
 
 def _without_prefix(content: object, path: Path) -> dict[str, torch.Tensor]:
     """The entries of the SAM, without a prefix such as that of ``module.sam.image_encoder…``."""
-    keys = [key for key in content if isinstance(key, str)] if isinstance(content, dict) else []
+    entries = content if isinstance(content, dict) else {}
+    keys = [key for key in entries if isinstance(key, str)]
     found = next((key for key in keys if key.endswith(_EMBEDDING)), None)
     if found is None:
         known = f"; its first entries are {', '.join(keys[:3])}" if keys else ""
@@ -183,7 +184,7 @@ def _without_prefix(content: object, path: Path) -> dict[str, torch.Tensor]:
             f"SAM 2 and others have a different layout: use a file for vit_b, vit_l or vit_h"
         )
     prefix = found.removesuffix(_EMBEDDING)
-    return {key.removeprefix(prefix): content[key] for key in keys if key.startswith(prefix)}
+    return {key.removeprefix(prefix): entries[key] for key in keys if key.startswith(prefix)}
 
 
 def _as_float32(key: str, tensor: object, path: Path) -> torch.Tensor:

@@ -17,6 +17,10 @@ ALGORITHM_VERSION = 1
 """Raise this when a change of the code changes what is stored for an image; golden masks notice it."""
 
 
+PRECISION_VERSIONS = {"bf16": 2}
+"""As `ALGORITHM_VERSION`, of precisions whose own arithmetic changed; the others are at 1."""
+
+
 def model_settings(settings: Settings, weights: str) -> dict[str, object]:
     """Everything that can change a candidate, and nothing else.
 
@@ -24,8 +28,10 @@ def model_settings(settings: Settings, weights: str) -> dict[str, object]:
         settings: the configuration.
         weights: SHA-256 of the weights file.
     """
+    version = PRECISION_VERSIONS.get(settings.sam.precision)
     return {
         "algorithm_version": ALGORITHM_VERSION,
+        **({"precision_version": version} if version else {}),
         "weights": weights,
         "sam": key_settings(settings.sam),
         "display": key_settings(settings.display),

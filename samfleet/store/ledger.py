@@ -34,7 +34,7 @@ def collect_ledger(results: Path) -> int:
     Returns:
         The number of detections.
     """
-    rows = []
+    rows: list[dict] = []
     for path in sorted((results / "ledger").glob("*.csv")):
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             try:

@@ -241,8 +241,8 @@ def _read_segments(
     lost = []
     for name in sorted(names):
         try:
-            for identity, *result in _segment_images(folder / name):
-                found[identity].append(tuple(result))
+            for identity, status, transient, plan in _segment_images(folder / name):
+                found[identity].append((status, transient, plan))
         except FileNotFoundError:
             lost.append(name)
         except SegmentError as error:
@@ -255,7 +255,7 @@ def _read_segments(
 
 def _segment_images(path: Path) -> set[tuple[str, str, bool, str]]:
     """(image id, status, transient, plan) of every image of a segment."""
-    images = set()
+    images: set[tuple[str, str, bool, str]] = set()
     for group in read_segment(path, _INDEX_COLUMNS):
         distinct = group.group_by(_INDEX_COLUMNS).aggregate([])
         columns = (distinct[column].to_pylist() for column in _INDEX_COLUMNS)

@@ -65,7 +65,10 @@ class MeasuredCandidates:
         channels = np.diff(group["background"].combine_chunks().offsets.to_numpy()) - 2
         planes = np.zeros(len(channels), np.int64)
         for number in np.unique(channels):
-            planes[channels == number] = scale.plane(int(number))
+            plane = scale.plane(int(number))
+            if plane is None:
+                raise ValueError(f"an image of {number} channels has no plane to measure")
+            planes[channels == number] = plane
         dtypes = group["dtype"].to_pylist()
         factors = {dtype: scale.factor(dtype) for dtype in set(dtypes)}
         self.factor = np.array([factors[dtype] for dtype in dtypes])

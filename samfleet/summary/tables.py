@@ -152,15 +152,15 @@ def _summarize_group(
     sorter: ObjectSorter,
 ) -> None:
     """Filter the candidates of a table of complete images, and add the results to the arguments."""
-    measurable = []
+    pixels: dict[str, int] = {}  # of the images that can be measured
     for first in group.take(image_starts(group)).select(_IMAGE_COLUMNS).to_pylist():
         image = images[first["image_id"]] = _without_objects(first, scale)
         if image.status == Status.EMPTY:
-            measurable.append(first["image_id"])
+            pixels[first["image_id"]] = first["width"] * first["height"]
     group = group.filter(
         pc.and_(
             pc.is_valid(group["candidate"]),
-            pc.is_in(group["image_id"], pa.array(measurable, pa.string())),
+            pc.is_in(group["image_id"], pa.array(list(pixels), pa.string())),
         )
     )
     if not group.num_rows:
@@ -174,13 +174,13 @@ def _summarize_group(
         overlapping_pairs(group, starts),
         scale.fluorescence.max_overlap,
     )
-    selected = []
+    selected: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     identities = group["image_id"].take(starts).to_pylist()
     for identity, start, stop in zip(
         identities, starts, [*starts[1:], group.num_rows], strict=True
     ):
         rows = start + np.flatnonzero(kept[start:stop])
-        _add_objects(images[identity], measured, rows)
+        _add_objects(images[identity], pixels[identity], measured, rows)
         counts.add(failed[start:stop], len(rows), len(ranks[identity]))
         numbers = np.arange(1, len(rows) + 1)
         selected.extend((rows, numbers, np.full(len(rows), rank)) for rank in ranks[identity])
@@ -227,8 +227,10 @@ def _without_objects(first: dict, scale: Scale) -> ImageSummary:
     )
 
 
-def _add_objects(image: ImageSummary, measured: MeasuredCandidates, kept: np.ndarray) -> None:
-    """Complete an image's summary with the objects in the rows `kept`."""
+def _add_objects(
+    image: ImageSummary, pixels: int, measured: MeasuredCandidates, kept: np.ndarray
+) -> None:
+    """Complete the summary of an image of so many pixels with the objects in the rows `kept`."""
     if not len(kept):
         return
     area = int(measured.filtered.area[kept].sum())
@@ -236,7 +238,7 @@ def _add_objects(image: ImageSummary, measured: MeasuredCandidates, kept: np.nda
     image.status = Status.OK
     image.n_objects = len(kept)
     image.object_area = area
-    image.area_fraction = area / (image.width * image.height)
+    image.area_fraction = area / pixels
     image.mean_intensity = total / area
     image.integrated_intensity = total
 

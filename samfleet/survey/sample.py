@@ -84,12 +84,12 @@ class Survey:
 
         None if it is not smaller, if the type is not an integer type, or if files differ in it.
         """
-        dtypes = {look.dtype for look in self.readable}
-        if len(dtypes) != 1 or np.dtype(*dtypes).kind not in "iu":
+        dtypes = [np.dtype(name) for name in {look.dtype for look in self.readable}]
+        if len(dtypes) != 1 or dtypes[0].kind not in "iu":
             return None
         brightest = max(look.brightest for look in self.readable)
         white = next((white for white in USUAL_WHITES if white >= brightest), math.inf)
-        return int(white) if white < np.iinfo(*dtypes).max else None
+        return int(white) if white < np.iinfo(dtypes[0]).max else None
 
 
 def look_at(collection: Collection, max_pixels: int) -> Survey:

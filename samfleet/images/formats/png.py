@@ -24,7 +24,8 @@ def read_png(data: bytes, page: int, limits: Limits) -> Image:
     limits.check(height, width, 4, max(1, depth // 8))
     check_page(page)
     # The decoder must not see transparency, gamma, profiles or animation and apply them.
-    kept, idat, palette, orientation, frames = [data[:8], whole], [], b"", 1, 0
+    kept: list[bytes | memoryview] = [data[:8], whole]
+    idat, palette, orientation, frames = [], b"", 1, 0
     for kind, body, whole in chunks:
         if kind in (b"PLTE", b"IDAT", b"IEND"):
             kept.append(whole)

@@ -84,20 +84,31 @@ class Decoder:
         passed = torch.ones_like(predicted_iou, dtype=torch.bool)
         if pred_iou_thresh > 0:
             passed = predicted_iou > pred_iou_thresh
+        index = passed.flatten().nonzero()[:, 0]
+        prompt, mask = index // self.masks_per_prompt, index % self.masks_per_prompt
         prompts = passed.any(1).nonzero()[:, 0]
         logits = self._upscale(tokens[:, 1 : 1 + self.decoder.num_mask_tokens], image, prompts)
+        # Where in the upscaled ones each mask's prompt is: unlike a mask of booleans, known here.
+        upscaled = passed.any(1).cumsum(0)[prompt] - 1
         return Decoded(
-            logits=logits[passed[prompts]].float(),
-            index=passed.flatten().nonzero()[:, 0],
-            predicted_iou=predicted_iou[passed].float(),
+            logits=logits[upscaled, mask].float(),
+            index=index,
+            predicted_iou=predicted_iou.flatten()[index].float(),
         )
 
     def _embed(self, points: torch.Tensor) -> torch.Tensor:
-        """Tokens of prompts, (prompts, tokens, channels)."""
-        labels = torch.ones((len(points), 1), dtype=torch.int, device=points.device)
-        sparse, _ = self.prompt_encoder((points[:, None], labels), boxes=None, masks=None)
+        """Tokens of prompts, (prompts, tokens, channels).
+
+        A point's are the library's, whose `_embed_points` waits for the device seven times.
+        """
+        encoder = self.prompt_encoder
+        padding = torch.zeros(len(points), 1, 2, device=points.device)
+        padded = torch.cat([points[:, None] + 0.5, padding], dim=1)
+        positions = encoder.pe_layer.forward_with_coords(padded, encoder.input_image_size)
+        point = positions[:, :1] + encoder.point_embeddings[1].weight
         output = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
-        return torch.cat([output.expand(len(points), -1, -1), sparse], dim=1)
+        fixed = torch.cat([output, encoder.not_a_point_embed.weight]).expand(len(points), -1, -1)
+        return torch.cat([fixed[:, :-1], point, fixed[:, -1:]], dim=1)
 
     def _transform(self, embedded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Output tokens, (prompts, tokens, channels), and images, (prompts, pixels, channels)."""
@@ -174,15 +185,14 @@ class Decoder:
             tokens, image: mask tokens and images of all prompts of the batch.
             prompts: (n,) int64, the prompts to upscale.
         """
-        networks = self.decoder.output_hypernetworks_mlps
-        weights = [network(tokens[:, i]) for i, network in enumerate(networks)]
-        weights = torch.stack(weights, dim=1)
-        masks = []
+        networks = enumerate(self.decoder.output_hypernetworks_mlps)
+        weights = torch.stack([network(tokens[:, i]) for i, network in networks], dim=1)
+        parts = []
         for part in self._upscaled_at_once(prompts, len(image)):
             upscaled = image[part].transpose(1, 2).unflatten(2, self.size)
             upscaled = self.decoder.output_upscaling(upscaled)
-            masks.append((weights[part] @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]))
-        masks = torch.cat(masks)[:, 1:]
+            parts.append((weights[part] @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]))
+        masks = torch.cat(parts)[:, 1:]
         return masks[: len(prompts)] if image.device.type == "cpu" else masks[prompts]
 
     def _upscaled_at_once(self, prompts: torch.Tensor, batch: int) -> tuple[torch.Tensor, ...]:

@@ -7,6 +7,8 @@ at a time is passed to ``scaled_dot_product_attention`` as a bias.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import (
@@ -78,8 +80,25 @@ def _relative_positions(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the rows and the columns of keys add to scores: (windows, heads, queries, rows) each."""
     queries = queries.unflatten(2, (height, width))
-    rows = get_rel_pos(height, height, attention.rel_pos_h)
-    columns = get_rel_pos(width, width, attention.rel_pos_w)
+    rows = _between(height, attention.rel_pos_h)
+    columns = _between(width, attention.rel_pos_w)
     by_row = torch.einsum("nhyxc,ykc->nhyxk", queries, rows)
     by_column = torch.einsum("nhyxc,xkc->nhyxk", queries, columns)
     return by_row.flatten(2, 3), by_column.flatten(2, 3)
+
+
+def _between(length: int, rel_pos: torch.Tensor) -> torch.Tensor:
+    """The library's `get_rel_pos` for queries and keys of one length, without its copies.
+
+    Returns:
+        (length, length, channels), for every query and key what lies between them.
+    """
+    if len(rel_pos) != 2 * length - 1:
+        return get_rel_pos(length, length, rel_pos)
+    return rel_pos[_distances(length, rel_pos.device)]
+
+
+@lru_cache(maxsize=16)
+def _distances(length: int, device: torch.device) -> torch.Tensor:
+    place = torch.arange(length, device=device)
+    return place[:, None] - place[None, :] + length - 1

@@ -91,8 +91,7 @@ class FastDecoder(Decoder):
         image = functional.layer_norm(image, norm.weight.shape, norm.weight, norm.bias, norm.eps)
         image = last_activation(_upscale(second, activation(image)))
         networks = enumerate(self.decoder.output_hypernetworks_mlps)
-        weights = [network(tokens[:, i]) for i, network in networks if i > 0]
-        weights = torch.stack(weights, dim=1)
+        weights = torch.stack([network(tokens[:, i]) for i, network in networks if i > 0], dim=1)
         masks = weights @ image.flatten(1, -2).transpose(1, 2)
         # Pixels are ordered by (height, width) of the embedding, then by the two doublings of both.
         height, width = self.size
@@ -163,5 +162,6 @@ def _upscale(convolution: nn.ConvTranspose2d, image: torch.Tensor) -> torch.Tens
         (..., height and width of the kernel, output channels).
     """
     weight = convolution.weight.permute(2, 3, 1, 0)
-    values = functional.linear(image, weight.flatten(0, 2), convolution.bias.repeat(4))
+    bias = None if convolution.bias is None else convolution.bias.repeat(4)
+    values = functional.linear(image, weight.flatten(0, 2), bias)
     return values.unflatten(-1, weight.shape[:3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -20,28 +20,25 @@ from samfleet.sam.generator.encoder import encode_frames
 from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.foreground import Foreground
 from samfleet.sam.generator.geometry import Geometry
-from samfleet.sam.generator.packing import packer_of
+from samfleet.sam.generator.packing import MaskBits, bits_of, packer_of
+from samfleet.sam.generator.precision import PRECISIONS, arithmetic
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.packed import PackedMask
 from samfleet.sam.masks.records import FoundMasks, make_records
 
-#: Prompts decoded at once, by precision. Fixed, since another number can change the last bits.
-DEFAULT_POINTS_PER_BATCH = {"exact": 64, "fast": 64, "tf32": 64, "bf16": 64}
 # Masks × pixels of the image to upsample at once, which limits the memory that the worst masks need.
-PIXELS_AT_ONCE = 1 << 27
-PRECISIONS = tuple(DEFAULT_POINTS_PER_BATCH)
+PIXELS_AT_ONCE = {"cpu": 1 << 27, "cuda": 1 << 29}
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Masks that passed the filters so far.
+    """What is known of masks that passed the filters so far, on the generator's device.
 
     Attributes:
         boxes: (n, 4) int64, x0 y0 x1 y1, both ends inside.
         predicted_iou, stability: (n,) float32.
         points: (n, 2) float64, x and y of the prompts.
         crops: (n, 4) int64, x0 y0 x1 y1 of the crops that the masks were found in.
-        masks: n masks, in their crops.
     """
 
     boxes: torch.Tensor
@@ -49,31 +46,27 @@ class Candidates:
     stability: torch.Tensor
     points: torch.Tensor
     crops: torch.Tensor
-    masks: list[PackedMask]
 
     @classmethod
     def none(cls, device: torch.device) -> Candidates:
+        """No masks."""
         return cls(
             boxes=torch.zeros(0, 4, dtype=torch.int64, device=device),
             predicted_iou=torch.zeros(0, device=device),
             stability=torch.zeros(0, device=device),
-            points=torch.zeros(0, 2, dtype=torch.float64),
-            crops=torch.zeros(0, 4, dtype=torch.int64),
-            masks=[],
+            points=torch.zeros(0, 2, dtype=torch.float64, device=device),
+            crops=torch.zeros(0, 4, dtype=torch.int64, device=device),
         )
 
     @classmethod
     def concatenate(cls, parts: list[Candidates]) -> Candidates:
-        *tensors, masks = zip(*(vars(part).values() for part in parts), strict=True)
-        return cls(*map(torch.cat, tensors), [mask for part in masks for mask in part])
+        """All masks of some parts, in their order."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def select(self, index: torch.Tensor) -> Candidates:
         """The candidates at (n,) int64 numbers, in their order."""
-        *tensors, masks = vars(self).values()
-        return Candidates(
-            *(tensor[index.to(tensor.device)] for tensor in tensors),
-            [masks[i] for i in index.tolist()],
-        )
+        return Candidates(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 class MaskGenerator:
@@ -135,8 +128,9 @@ class MaskGenerator:
         skip_background: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
-        if precision in ("tf32", "bf16") and sam.device.type != "cuda":
+            raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, not {precision!r}")
+        self._precision = PRECISIONS[precision]
+        if self._precision.needs_gpu and sam.device.type != "cuda":
             raise ValueError(f"precision {precision!r} needs a CUDA device, not {sam.device}")
         if (points_per_side is None) == (point_grids is None):
             raise ValueError("give exactly one of points_per_side and point_grids")
@@ -146,7 +140,7 @@ class MaskGenerator:
             )
         self.sam = sam
         self.precision = precision
-        self.points_per_batch = points_per_batch or DEFAULT_POINTS_PER_BATCH[precision]
+        self.points_per_batch = points_per_batch or self._precision.points_per_batch(sam.device)
         self.pred_iou_thresh = pred_iou_thresh
         self.stability_score_thresh = stability_score_thresh
         self.stability_score_offset = stability_score_offset
@@ -158,6 +152,7 @@ class MaskGenerator:
         self.min_mask_region_area = min_mask_region_area
         self.skip_background = skip_background
         self.seconds: dict[str, float] = {}
+        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
         self._exact = precision == "exact"
         encoder = sam.image_encoder
@@ -199,8 +194,10 @@ class MaskGenerator:
             torch.cuda.OutOfMemoryError: if a batch does not fit; a smaller one may.
         """
         found = self.find(rgb, points_per_batch)
-        with self._stage("postprocessing"):
-            return make_records(found)
+        start = time.perf_counter()
+        records = make_records(found)
+        self.seconds["postprocessing"] += time.perf_counter() - start
+        return records
 
     @torch.no_grad()
     def find(self, rgb: np.ndarray, points_per_batch: int | None = None) -> FoundMasks:
@@ -208,34 +205,34 @@ class MaskGenerator:
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ValueError(f"expected (height, width, 3) uint8, not {rgb.shape} {rgb.dtype}")
         self.seconds = {"encoding": 0.0, "decoding": 0.0, "postprocessing": 0.0}
+        self._events = []
         size = rgb.shape[:2]
         crop_boxes, layers = amg.generate_crop_boxes(
             size, self.crop_n_layers, self.crop_overlap_ratio
         )
         points_per_batch = points_per_batch or self.points_per_batch
         prompts = self._prompts(rgb, crop_boxes, layers)
-        candidates = Candidates.concatenate(
-            [
-                self._crop_candidates(rgb, crop_box, points, points_per_batch)
-                for crop_box, points in zip(crop_boxes, prompts, strict=True)
-            ]
-        )
+        parts, masks = [], []
+        for crop_box, points in zip(crop_boxes, prompts, strict=True):
+            candidates, packed = self._crop_candidates(rgb, crop_box, points, points_per_batch)
+            parts.append(candidates)
+            masks += packed
         with self._stage("postprocessing"):
+            candidates = Candidates.concatenate(parts)
             if len(crop_boxes) > 1:
                 # Masks from smaller crops come first.
                 scores = 1 / box_area(candidates.crops)
-                candidates = _suppress(candidates, scores, self.crop_nms_thresh)
-            *tensors, masks = vars(candidates).values()
-            boxes, predicted_iou, stability, points, crops = (
-                tensor.cpu().numpy() for tensor in tensors
-            )
+                kept = _suppress(candidates.boxes, scores, self.crop_nms_thresh)
+                candidates = candidates.select(kept)
+                masks = [masks[number] for number in kept.tolist()]
+        self._finish_stages()
         return FoundMasks(
             size=size,
-            boxes=boxes,
-            predicted_iou=predicted_iou,
-            stability=stability,
-            points=points,
-            crops=crops,
+            boxes=candidates.boxes.cpu().numpy(),
+            predicted_iou=candidates.predicted_iou.cpu().numpy(),
+            stability=candidates.stability.cpu().numpy(),
+            points=candidates.points.cpu().numpy(),
+            crops=candidates.crops.cpu().numpy(),
             masks=masks,
             min_mask_region_area=self.min_mask_region_area,
             nms_thresh=max(self.box_nms_thresh, self.crop_nms_thresh),
@@ -258,27 +255,47 @@ class MaskGenerator:
 
     def _crop_candidates(
         self, rgb: np.ndarray, crop_box: list[int], points: np.ndarray, points_per_batch: int
-    ) -> Candidates:
+    ) -> tuple[Candidates, list[PackedMask]]:
         if not len(points):
-            return Candidates.none(self.sam.device)
+            return Candidates.none(self.sam.device), []
         x0, y0, x1, y1 = crop_box
         with self._stage("encoding"):
             unpadded = self._encode(rgb[y0:y1, x0:x1])
+        upsampler = self._upsampler(unpadded, (y1 - y0, x1 - x0))
         parts = []
         for first in range(0, len(points), points_per_batch):
             batch = points[first : first + points_per_batch]
-            parts.append(self._batch_candidates(batch, unpadded, crop_box, rgb.shape[:2]))
+            parts += self._batch_candidates(batch, upsampler, crop_box, rgb.shape[:2])
         with self._stage("postprocessing"):
-            candidates = Candidates.concatenate(parts)
-            candidates = _suppress(candidates, candidates.predicted_iou, self.box_nms_thresh)
-            return Candidates(
-                amg.uncrop_boxes_xyxy(candidates.boxes, crop_box),
-                candidates.predicted_iou,
-                candidates.stability,
-                amg.uncrop_points(candidates.points, crop_box),
-                candidates.crops,
-                candidates.masks,
-            )
+            candidates = Candidates.concatenate([candidates for candidates, _ in parts])
+            bits = MaskBits.concatenate([bits for _, bits in parts])
+            kept = _suppress(candidates.boxes, candidates.predicted_iou, self.box_nms_thresh)
+            candidates, bits = candidates.select(kept), bits.select(kept)
+            # Only what has survived leaves the device.
+            packer = packer_of(upsampler.y, upsampler.x)
+            masks = packer.pack(bits, candidates.boxes.cpu().numpy())
+            return replace(
+                candidates,
+                boxes=amg.uncrop_boxes_xyxy(candidates.boxes, crop_box),
+                points=amg.uncrop_points(candidates.points, crop_box),
+            ), masks
+
+    def _upsampler(self, unpadded: tuple[int, int], size: tuple[int, int]) -> Upsampler:
+        height, width = self.sam.prompt_encoder.image_embedding_size
+        geometry = Geometry(
+            logits=(4 * height, 4 * width),
+            encoder=(self.sam.image_encoder.img_size,) * 2,
+            unpadded=unpadded,
+            image=size,
+            masks_per_prompt=self._decoder.masks_per_prompt,
+        )
+        return Upsampler(
+            geometry,
+            self.sam.mask_threshold,
+            self.stability_score_offset,
+            self.sam.device,
+            exact=self._exact,
+        )
 
     def _encode(self, rgb: np.ndarray) -> tuple[int, int]:
         """Passes the embedding of a crop to the decoder; returns the size at which it was encoded."""
@@ -286,98 +303,83 @@ class MaskGenerator:
             rgb = rgb[..., ::-1]
         resized = torch.as_tensor(self._transform.apply_image(rgb), device=self.sam.device)
         frame = self.sam.preprocess(resized.permute(2, 0, 1)[None].contiguous())
-        with self._arithmetic():
-            self._decoder.set_image(self._encoder(frame))
+        with arithmetic(self._precision.encoder):
+            embedding = self._encoder(frame)
+        with arithmetic(self._precision.decoder):
+            self._decoder.set_image(embedding.float())
         return resized.shape[0], resized.shape[1]
 
     def _batch_candidates(
         self,
         points: np.ndarray,
-        unpadded: tuple[int, int],
+        upsampler: Upsampler,
         crop_box: list[int],
         size: tuple[int, int],
-    ) -> Candidates:
-        x0, y0, x1, y1 = crop_box
+    ) -> list[tuple[Candidates, MaskBits]]:
+        height, width = upsampler.geometry.image
         with self._stage("decoding"):
-            encoder_points = self._transform.apply_coords(points, (y1 - y0, x1 - x0))
+            encoder_points = self._transform.apply_coords(points, (height, width))
             encoder_points = torch.as_tensor(encoder_points, device=self.sam.device)
-            with self._arithmetic():
+            with arithmetic(self._precision.decoder):
                 decoded = self._decoder.decode(encoder_points, self.pred_iou_thresh)
         with self._stage("postprocessing"):
-            geometry = Geometry(
-                logits=tuple(decoded.logits.shape[-2:]),
-                encoder=(self.sam.image_encoder.img_size,) * 2,
-                unpadded=unpadded,
-                image=(y1 - y0, x1 - x0),
-                masks_per_prompt=self._decoder.masks_per_prompt,
-            )
-            at_once = max(1, PIXELS_AT_ONCE // (geometry.image[0] * geometry.image[1]))
-            return Candidates.concatenate(
-                [
-                    self._filter(part, points, geometry, crop_box, size)
-                    for part in decoded.split(at_once)
-                ]
-            )
+            on_device = torch.as_tensor(points, device=self.sam.device)
+            at_once = max(1, PIXELS_AT_ONCE[self.sam.device.type] // (height * width))
+            return [
+                self._filter(part, on_device, upsampler, crop_box, size)
+                for part in decoded.split(at_once)
+            ]
 
     def _filter(
         self,
         decoded: Decoded,
-        points: np.ndarray,
-        geometry: Geometry,
+        points: torch.Tensor,
+        upsampler: Upsampler,
         crop_box: list[int],
         size: tuple[int, int],
-    ) -> Candidates:
+    ) -> tuple[Candidates, MaskBits]:
         """Masks that are stable and are not cut off by the edge of a crop."""
-        upsampler = Upsampler(
-            geometry,
-            self.sam.mask_threshold,
-            self.stability_score_offset,
-            self.sam.device,
-            exact=self._exact,
-        )
         masks = upsampler.masks(decoded.logits)
-        kept = ~amg.is_box_near_crop_edge(masks.boxes, crop_box, [0, 0, size[1], size[0]])
+        kept = torch.ones_like(decoded.index, dtype=torch.bool)
+        whole_image = [0, 0, size[1], size[0]]
+        if crop_box != whole_image:
+            kept = ~amg.is_box_near_crop_edge(masks.boxes, crop_box, whole_image)
         if self.stability_score_thresh > 0:
             kept &= masks.stability >= self.stability_score_thresh
         index = kept.nonzero()[:, 0]
-        prompts = decoded.index[index] // self._decoder.masks_per_prompt
-        return Candidates(
+        crop = torch.tensor([crop_box], device=points.device)
+        candidates = Candidates(
             boxes=masks.boxes[index],
             predicted_iou=decoded.predicted_iou[index],
             stability=masks.stability[index],
-            points=torch.as_tensor(points)[prompts.cpu()],
-            crops=torch.tensor(crop_box).expand(len(index), -1),
-            masks=packer_of(upsampler.y, upsampler.x).pack(masks, index),
+            points=points[decoded.index[index] // self._decoder.masks_per_prompt],
+            crops=crop.expand(len(index), -1),
         )
-
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        """Compute matrix products in the format of the precision."""
-        if self.precision == "bf16":
-            with torch.autocast("cuda", torch.bfloat16):
-                yield
-        elif self.precision == "tf32":
-            allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-            try:
-                yield
-            finally:
-                torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
-        else:
-            yield
+        return candidates, bits_of(masks, index)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
+        """Counts a block towards a stage, without waiting for a GPU, whose own clock is read later."""
+        if self.sam.device.type != "cuda":
+            start = time.perf_counter()
+            yield
+            self.seconds[name] += time.perf_counter() - start
+            return
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
         yield
-        if self.sam.device.type == "cuda":
-            torch.cuda.synchronize(self.sam.device)
-        self.seconds[name] += time.perf_counter() - start
+        end.record()
+        self._events.append((name, begin, end))
+
+    def _finish_stages(self) -> None:
+        """Adds the times of all stages so far by the GPU's clock."""
+        for name, begin, end in self._events:
+            end.synchronize()
+            self.seconds[name] += begin.elapsed_time(end) / 1000
+        self._events = []
 
 
-def _suppress(candidates: Candidates, scores: torch.Tensor, threshold: float) -> Candidates:
-    """Non-maximum suppression of boxes; the best candidates come first."""
-    boxes = candidates.boxes.float()
+def _suppress(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Non-maximum suppression: (k,) int64, the boxes that are kept, the best first."""
     one_class = torch.zeros(len(boxes), device=boxes.device)
-    kept = batched_nms(boxes, scores.to(boxes.device), one_class, threshold)
-    return candidates.select(kept)
+    return batched_nms(boxes.float(), scores, one_class, threshold)

@@ -1,7 +1,8 @@
-"""Packs masks, to keep them and to send them to other processes."""
+"""Masks as bits, which stay on their device until suppression has chosen, then go to the host."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -12,8 +13,72 @@ from samfleet.sam.generator.upsampling import CellMasks
 from samfleet.sam.masks.packed import PackedMask, Tiling
 
 
+@dataclass(frozen=True)
+class MaskBits:
+    """Masks of one geometry, about 35 kB each at 1024 × 1024 pixels.
+
+    Attributes:
+        whole: (masks, bytes) uint8, whether each cell lies inside, as bits.
+        cells: (masks,) int64, the number of cells along each outline.
+        row, column: (all cells along outlines,) int16, sorted by mask.
+        pixels: (all cells along outlines, bytes) uint8, their pixels as bits.
+    """
+
+    whole: torch.Tensor
+    cells: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
+    pixels: torch.Tensor
+
+    @classmethod
+    def concatenate(cls, parts: list[MaskBits]) -> MaskBits:
+        """All masks of some parts, in their order."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+    def select(self, index: torch.Tensor) -> MaskBits:
+        """The masks at (n,) int64 numbers, in their order."""
+        cells = self.cells[index]
+        first = (self.cells.cumsum(0) - self.cells)[index]
+        # A mask's cells follow each other, here and in what is selected.
+        shift = first - (cells.cumsum(0) - cells)
+        place = torch.repeat_interleave(shift, cells)
+        place += torch.arange(len(place), device=place.device)
+        return MaskBits(
+            self.whole[index], cells, self.row[place], self.column[place], self.pixels[place]
+        )
+
+
+def bits_of(masks: CellMasks, chosen: torch.Tensor) -> MaskBits:
+    """Packs some of a batch's masks on their device.
+
+    Args:
+        chosen: (n,) int64, numbers of masks, ascending.
+    """
+    outline = masks.outline
+    counts = torch.zeros(len(masks.whole), dtype=torch.int64, device=chosen.device)
+    counts.index_add_(0, outline.mask, torch.ones_like(outline.mask))
+    bits = MaskBits(
+        whole=_pack(masks.whole.flatten(1)),
+        cells=counts,
+        row=outline.row.to(torch.int16),
+        column=outline.column.to(torch.int16),
+        pixels=_pack(masks.pixels.flatten(0, 1).T),
+    )
+    return bits.select(chosen)
+
+
+def _pack(flags: torch.Tensor) -> torch.Tensor:
+    """(n, flags) bool as (n, bytes) uint8, the first flag in the highest bit."""
+    if flags.device.type == "cpu":
+        return torch.from_numpy(np.packbits(flags.numpy(), axis=1))
+    flags = torch.nn.functional.pad(flags, (0, -flags.shape[1] % 8)).unflatten(1, (-1, 8))
+    weights = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=flags.device)
+    return (flags * weights).sum(2, dtype=torch.uint8)
+
+
 class Packer:
-    """Packs masks of one geometry.
+    """Packs masks of one geometry for their rest and their way to other processes.
 
     Args:
         y, x: the axes of the geometry.
@@ -27,30 +92,21 @@ class Packer:
         # The cell of every pixel.
         self._cell = tuple(np.repeat(np.arange(len(n)), n) for n in self._tiling.count)
 
-    def pack(self, masks: CellMasks, chosen: torch.Tensor) -> list[PackedMask]:
-        """Packs some of a batch's masks.
+    def pack(self, bits: MaskBits, boxes: np.ndarray) -> list[PackedMask]:
+        """Packs masks, each cut to the cells that its box touches.
 
         Args:
-            chosen: (n,) int64, numbers of masks.
+            boxes: (masks, 4) int64, x0 y0 x1 y1 in the frame, both ends inside.
         """
-        boxes = masks.boxes[chosen].cpu().numpy()
-        whole = masks.whole[chosen].cpu().numpy()
-        outline = [
-            field.cpu().numpy()
-            for field in (masks.outline.mask, masks.outline.row, masks.outline.column)
-        ]
-        numbers = chosen.cpu().numpy()
-        begin, end = (np.searchsorted(outline[0], numbers, side) for side in ("left", "right"))
-        pixels = masks.pixels.flatten(0, 1).T.cpu().numpy()
+        host = MaskBits(*(getattr(bits, field.name).cpu() for field in fields(bits)))
+        shape = tuple(len(start) for start in self._tiling.start)
+        whole = np.unpackbits(host.whole.numpy(), axis=1, count=shape[0] * shape[1])
+        ends = host.cells.numpy().cumsum()
+        parts = [slice(end - count, end) for end, count in zip(ends, host.cells, strict=True)]
+        row, column, pixels = (x.numpy() for x in (host.row, host.column, host.pixels))
         return [
-            self._pack(
-                boxes[i],
-                whole[i],
-                outline[1][begin[i] : end[i]],
-                outline[2][begin[i] : end[i]],
-                pixels[begin[i] : end[i]],
-            )
-            for i in range(len(numbers))
+            self._pack(box, flags.reshape(shape), row[part], column[part], pixels[part])
+            for box, flags, part in zip(boxes, whole, parts, strict=True)
         ]
 
     def _pack(
@@ -72,7 +128,7 @@ class Packer:
             whole=np.packbits(part),
             row=(row[kept] - top).astype(np.int16),
             column=(column[kept] - left).astype(np.int16),
-            pixels=np.packbits(pixels[kept], axis=1),
+            pixels=pixels[kept],
         )
 
 

@@ -107,13 +107,14 @@ class Upsampler:
     def _classify(self, logits: torch.Tensor) -> tuple[torch.Tensor, Cells]:
         """Cells that are above every threshold, and cells that are neither above nor below all of them."""
         high, low = max(self.thresholds), min(self.thresholds)
-        whole, outlines = [], []
+        whole: list[torch.Tensor] = []
+        outlines = []
         for part in _split(logits, MASKS_AT_ONCE):
             above = _above(part, high + MARGIN * abs(high))
             above = self._over_windows(above, torch.bitwise_and)
             not_below = _above(part, low - MARGIN * abs(low))
             not_below = self._over_windows(not_below, torch.bitwise_or)
-            outlines.append(_nonzero(not_below & ~above, first=sum(map(len, whole))))
+            outlines.append(_nonzero(not_below & ~above, first=sum(len(part) for part in whole)))
             whole.append(above)
         mask, row, column = (torch.cat(index) for index in zip(*outlines, strict=True))
         return torch.cat(whole), Cells(mask, row, column)
@@ -148,16 +149,16 @@ class Upsampler:
             (rows, columns, cells) bool, whether a pixel is inside, and (thresholds, cells) int64, how
             many pixels of a cell are above each threshold.
         """
-        pixels, counts, unsure = [], [], []
+        inside, above_each, unsure = [], [], []
         for chosen in _split(torch.arange(len(outline.mask), device=logits.device), CELLS_AT_ONCE):
             values, tolerance = self._resize(logits, outline.part(chosen))
             above = self._levels(values, tolerance)
-            pixels.append(above[0])
-            counts.append(above.sum((1, 2)))
+            inside.append(above[0])
+            above_each.append(above.sum((1, 2)))
             if self.exact:
                 level, y, x, cell = _nonzero(self._levels(values, -tolerance).bitwise_xor_(above))
                 unsure.append((level, y, x, chosen[cell]))
-        pixels, counts = torch.cat(pixels, -1), torch.cat(counts, -1)
+        pixels, counts = torch.cat(inside, -1), torch.cat(above_each, -1)
         if self.exact:
             level, y, x, cell = (torch.cat(index) for index in zip(*unsure, strict=True))
             values = self._library_pixels(logits, outline.part(cell), y, x)
@@ -219,9 +220,9 @@ class Upsampler:
         for first in range(0, len(frames), self.geometry.masks_per_prompt):
             part = torch.as_tensor(frames[first : first + self.geometry.masks_per_prompt])
             resized = self.geometry.resize(part.to(logits.device))
-            chosen = np.flatnonzero((frame >= first) & (frame < first + len(part)))
-            index = torch.as_tensor(frame[chosen] - first, device=logits.device)
-            chosen = torch.as_tensor(chosen, device=logits.device)
+            within = np.flatnonzero((frame >= first) & (frame < first + len(part)))
+            index = torch.as_tensor(frame[within] - first, device=logits.device)
+            chosen = torch.as_tensor(within, device=logits.device)
             values[chosen] = resized[index, y[chosen], x[chosen]]
         return values
 
@@ -239,7 +240,8 @@ def _share_frames(
     Returns:
         (frames, size), and the number of the frame of every window.
     """
-    frames, taken = [], []
+    frames: list[np.ndarray] = []
+    taken: list[np.ndarray] = []
     frame = np.zeros(len(owners), dtype=np.int64)
     for owner in np.unique(owners):
         windows = np.flatnonzero(owners == owner)

@@ -32,7 +32,7 @@ def remove_small_regions(
     background, small = _label(~mask, min_area)
     # Background at the region's sides continues outside, and there it is large enough.
     small[_labels_at_cuts(background, corner, size)] = False
-    changed = small.any()
+    changed = bool(small.any())
     if changed:
         mask = mask | small[background]
     islands, small = _label(mask, min_area)
@@ -41,7 +41,7 @@ def remove_small_regions(
         if small[1:].all():
             small[1 + np.argmax(np.bincount(islands.ravel())[1:])] = False
         mask = mask & ~small[islands]
-    return mask, corner, bool(changed)
+    return mask, corner, changed
 
 
 def _label(flags: np.ndarray, min_area: int) -> tuple[np.ndarray, np.ndarray]:

@@ -36,8 +36,8 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndar
             shared = sides.prod(1)
             iou = shared / (areas[best] + areas[waiting] - shared)
             waiting = waiting[~(iou.astype(np.float64) > threshold)]
-    kept = np.array(kept, np.int64)
-    return _sort_again(kept, scores) if len(boxes) > SORTED_ONCE else kept
+    numbers = np.array(kept, np.int64)
+    return _sort_again(numbers, scores) if len(boxes) > SORTED_ONCE else numbers
 
 
 def _sort_again(kept: np.ndarray, scores: np.ndarray) -> np.ndarray:

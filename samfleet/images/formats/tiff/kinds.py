@@ -1,5 +1,6 @@
 """Which colour models, sample types and compressions of a TIFF are supported."""
 
+import numpy as np
 import tifffile
 
 from samfleet.images.formats.image import unsupported
@@ -20,8 +21,12 @@ JPEG_COMPRESSIONS = {7, 33007}
 JPEG2000_COMPRESSIONS = {33003, 33004, 33005, 34712}
 
 
-def check_kind(page: tifffile.TiffPage) -> None:
-    """Raise ImageError for a colour model, sample type or compression that is not supported."""
+def check_kind(page: tifffile.TiffPage) -> np.dtype:
+    """The type of a page's samples.
+
+    Raises:
+        ImageError: the colour model, the type or the compression is not supported.
+    """
     photometric = page.photometric
     if photometric not in (MINISWHITE, MINISBLACK, RGB, PALETTE, YCBCR):
         words = _PHOTOMETRIC_WORDS.get(int(photometric), f"photometric {int(photometric)}")
@@ -39,3 +44,4 @@ def check_kind(page: tifffile.TiffPage) -> None:
         )
     if page.dtype.kind not in "buif":
         raise unsupported(f"{page.dtype} samples are not supported")
+    return page.dtype

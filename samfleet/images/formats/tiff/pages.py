@@ -20,22 +20,23 @@ _LARGEST_JPEG = 65500
 
 def check_header(page: tifffile.TiffPage, channels: int, limits: Limits) -> None:
     """Raise ImageError, before decoding, if the page is not supported or too large."""
-    check_kind(page)
+    dtype = check_kind(page)
     height, width = page.imagelength, page.imagewidth
     within = math.prod(page.shape) // max(1, height * width)  # the samples and depths of a page
-    limits.check(height, width, max(channels, within), page.dtype.itemsize)
+    limits.check(height, width, max(channels, within), dtype.itemsize)
 
 
-def read_page(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits) -> np.ndarray:
+def read_page(page: tifffile.TiffPage | tifffile.TiffFrame | None, limits: Limits) -> np.ndarray:
     """Decode a page in its own shape; raises ImageError if its data are incomplete."""
-    keyframe = page.keyframe
+    if page is None or (keyframe := page.keyframe) is None:
+        raise unreadable("the TIFF is incomplete: a page is missing")
     if keyframe.jpegheader is not None:
         page = page.aspage()
         _check_ndpi_jpeg(page, limits)
     elif keyframe.is_contiguous:
         _check_within_file(page, page.dataoffsets[0] if page.dataoffsets else 0, keyframe.nbytes)
     else:
-        _check_segments(page, limits)
+        _check_segments(page, keyframe, limits)
     pixels = page.asarray(maxworkers=1)
     if pixels.shape != keyframe.shape:
         raise unreadable(
@@ -50,7 +51,7 @@ def read_contiguous(keyframe: tifffile.TiffPage, offset: int) -> np.ndarray:
     if offset + keyframe.nbytes > filehandle.size:
         raise unreadable("the TIFF is truncated")
     filehandle.seek(offset)
-    dtype = keyframe.parent.byteorder + keyframe.dtype.char
+    dtype = check_kind(keyframe).newbyteorder(keyframe.parent.byteorder)
     return np.frombuffer(filehandle.read(keyframe.nbytes), dtype).reshape(keyframe.shape)
 
 
@@ -63,11 +64,13 @@ def _check_within_file(
         raise unreadable("the TIFF is truncated")
 
 
-def _check_segments(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits) -> None:
+def _check_segments(
+    page: tifffile.TiffPage | tifffile.TiffFrame, keyframe: tifffile.TiffPage, limits: Limits
+) -> None:
     """Raise ImageError unless every strip or tile lies within the file and is complete."""
-    compression = page.keyframe.compression
+    compression = keyframe.compression
     filehandle = page.parent.filehandle
-    expected = math.prod(page.keyframe.chunked)
+    expected = math.prod(keyframe.chunked)
     found = min(len(page.dataoffsets), len(page.databytecounts))
     if found < expected:
         raise unreadable(f"the TIFF has {found} of {expected} strips or tiles")
@@ -78,16 +81,23 @@ def _check_segments(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits
             filehandle.seek(offset)
             segment = filehandle.read(count)
             if compression in JPEG_COMPRESSIONS:
-                _check_jpeg_segment(page, segment, index, limits)
+                _check_jpeg_segment(page, keyframe, segment, index, limits)
             else:
                 parse_jpeg2000(segment, limits)
 
 
 def _check_jpeg_segment(
-    page: tifffile.TiffPage | tifffile.TiffFrame, segment: bytes, index: int, limits: Limits
+    page: tifffile.TiffPage | tifffile.TiffFrame,
+    keyframe: tifffile.TiffPage,
+    segment: bytes,
+    index: int,
+    limits: Limits,
 ) -> None:
     def decode(data: bytes) -> np.ndarray:
-        return page.keyframe.decode(data, index, jpegtables=page.jpegtables)[0]
+        pixels, _, _ = keyframe.decode(data, index, jpegtables=page.jpegtables)
+        if pixels is None:
+            raise unreadable("the TIFF is incomplete: a strip or tile has no data")
+        return pixels
 
     check_jpeg_data(parse_jpeg(segment, limits), decode(segment), decode)
 

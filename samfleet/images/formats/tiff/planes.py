@@ -3,8 +3,9 @@
 import io
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import tifffile
@@ -28,7 +29,7 @@ class Plane:
     """
 
     keyframe: tifffile.TiffPage
-    parts: list[Callable[[], np.ndarray]]
+    parts: Sequence[Callable[[], np.ndarray]]
     axes: str
     words: str
     samples: bool
@@ -98,7 +99,11 @@ def _series_plane(
     ]
     inner = tuple(slice(None) if at is None else at for at in chosen[lead:])
     read = _page_reader(series, count, limits)
-    parts = [lambda number=number: read(number).reshape(shape[lead:])[inner] for number in numbers]
+
+    def read_part(number: int) -> np.ndarray:
+        return read(number).reshape(shape[lead:])[inner]
+
+    parts = [partial(read_part, number) for number in numbers]
     named = [f"{a}={at}" for a, at in zip(axes, chosen, strict=True) if at is not None]
     words = f"page {page} of {pages} ({', '.join(named)})" if named else f"page {page} of {pages}"
     rest = "".join(a for a, at in zip(axes[lead:], chosen[lead:], strict=True) if at is None)
@@ -122,7 +127,8 @@ def _page_reader(
 
 def _page_plane(tiff: tifffile.TiffFile, page: int, limits: Limits) -> Plane:
     """Plane `page` of a file without metadata; smaller copies of a page are not counted."""
-    pages = [one for one in tiff.pages if not one.subfiletype & _COPY_OR_MASK] or list(tiff.pages)
+    everything = [one.aspage() for one in tiff.pages]
+    pages = [one for one in everything if not one.subfiletype & _COPY_OR_MASK] or everything
     depths = [one.imagedepth for one in pages]  # a page may be a volume of several planes
     which, z = _locate(page, depths)
     chosen, count = pages[which], sum(depths)

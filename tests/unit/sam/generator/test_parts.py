@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from samfleet.sam.generator import upsampling
 from samfleet.sam.generator.geometry import Geometry
-from samfleet.sam.generator.packing import Packer
+from samfleet.sam.generator.packing import Packer, bits_of
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.regions import remove_small_regions
 from samfleet.sam.masks.rle import encode, run_lengths
@@ -131,8 +131,13 @@ def resize_whole_frames(logits: torch.Tensor, geometry: Geometry) -> torch.Tenso
     return frames.flatten(0, 1)
 
 
+def pack(upsampler, masks, chosen: torch.Tensor) -> list:
+    boxes = masks.boxes[chosen].numpy()
+    return Packer(upsampler.y, upsampler.x).pack(bits_of(masks, chosen), boxes)
+
+
 def unpacked(upsampler: Upsampler, masks, number: int) -> np.ndarray:
-    packed = Packer(upsampler.y, upsampler.x).pack(masks, torch.tensor([number]))[0]
+    (packed,) = pack(upsampler, masks, torch.tensor([number]))
     return put(*packed.unpack(), upsampler.geometry.image)
 
 
@@ -205,13 +210,13 @@ def test_no_masks():
     upsampler = Upsampler(geometry, **THRESHOLDS, device=CPU)
     masks = upsampler.masks(torch.zeros(0, 16, 16))
     assert masks.boxes.shape == (0, 4) and masks.stability.shape == (0,)
-    assert Packer(upsampler.y, upsampler.x).pack(masks, torch.zeros(0, dtype=torch.long)) == []
+    assert pack(upsampler, masks, torch.zeros(0, dtype=torch.long)) == []
 
 
 def test_packed_masks_are_small():
     geometry = Geometry((256, 256), (1024, 1024), (1024, 1024), (1024, 1024))
     upsampler = Upsampler(geometry, **THRESHOLDS, device=CPU)
     masks = upsampler.masks(logits_of("discs", 3, 256, seed=4))
-    for packed in Packer(upsampler.y, upsampler.x).pack(masks, torch.arange(3)):
+    for packed in pack(upsampler, masks, torch.arange(3)):
         arrays = (packed.whole, packed.row, packed.column, packed.pixels)
         assert sum(array.nbytes for array in arrays) < 40_000

@@ -1,0 +1,63 @@
+"""What each precision computes in.
+
+torch's own defaults hold where nothing else is said: matrix products in float32, and on a GPU
+convolutions in TF32 by cuDNN, which `exact` therefore shares with the library. TF32 keeps 10 bits of
+a number's fraction and bf16 keeps 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One value of `sam.precision`.
+
+    Attributes:
+        encoder, decoder: what matrix products are computed in: "float32", "tf32" or "bf16".
+        prompts: how many are decoded at once on a CPU and on a GPU. Fixed, since another number
+            can move last bits.
+        needs_gpu: whether it is only for GPUs.
+    """
+
+    encoder: str
+    decoder: str
+    prompts: tuple[int, int] = (64, 256)
+    needs_gpu: bool = True
+
+    def points_per_batch(self, device: torch.device) -> int:
+        """How many prompts are decoded at once on a device."""
+        return self.prompts[device.type == "cuda"]
+
+
+PRECISIONS = {
+    # The library's generator decodes 64 at once, and kernels are chosen by that.
+    "exact": Precision("float32", "float32", prompts=(64, 64), needs_gpu=False),
+    "fast": Precision("float32", "float32", needs_gpu=False),
+    "tf32": Precision("tf32", "tf32"),
+    # A decoder in bf16 moves most outlines; benchmarks/README.md has the figures.
+    "bf16": Precision("bf16", "tf32"),
+}
+
+
+@contextmanager
+def arithmetic(kind: str) -> Iterator[None]:
+    """A block in which matrix products are computed in "float32", "tf32" or "bf16"."""
+    if kind == "bf16":
+        with torch.autocast("cuda", torch.bfloat16):
+            yield
+    elif kind == "tf32":
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        allowed = matmul.allow_tf32, cudnn.allow_tf32
+        matmul.allow_tf32 = cudnn.allow_tf32 = True
+        try:
+            yield
+        finally:
+            matmul.allow_tf32, cudnn.allow_tf32 = allowed
+    else:
+        yield
