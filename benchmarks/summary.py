@@ -95,7 +95,6 @@ def main() -> None:
         seconds = []
         for stricter in ({}, {"min_mean_intensity": 30}):
             config = complete_config({"images": "demo", "fluorescence": stricter})
-            settings = settings_of(config)
             start = time.perf_counter()
             counts = write_summary(settings_of(config), results, results / "store" / "key")
             seconds.append(round(time.perf_counter() - start, 2))

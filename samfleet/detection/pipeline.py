@@ -60,10 +60,10 @@ class WorkerPool(Protocol):
         """Wait for a call."""
 
     def __enter__(self) -> Self:
-        """The pool itself."""
+        """Return the pool itself."""
 
     def __exit__(self, *_: object) -> None:
-        """Let the workers go."""
+        """Stop the workers."""
 
 
 @dataclass

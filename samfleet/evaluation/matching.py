@@ -100,10 +100,10 @@ def match_objects(
 
 
 def _pixels_of_labels(labels: np.ndarray) -> Iterable[np.ndarray]:
-    """Where the pixels of each of the ids 1, 2, … lie in a flattened label map."""
+    """The pixels of each of the ids 1, 2, …, as indices into the flattened label map."""
     if labels.max(initial=0) <= 50:
         return (np.flatnonzero(labels == k + 1) for k in range(labels.max(initial=0)))
-    # one sort instead of one scan an object
+    # one sort instead of a scan for each object
     order = np.argsort(labels, axis=None, kind="stable")
     ends = np.cumsum(np.bincount(labels.ravel()))
     return np.split(order, ends[:-1])[1:]

@@ -18,7 +18,7 @@ ALGORITHM_VERSION = 1
 
 
 PRECISION_VERSIONS = {"bf16": 2}
-"""As `ALGORITHM_VERSION`, of precisions whose own arithmetic changed; the others are at 1."""
+"""Like `ALGORITHM_VERSION`, for precisions whose own arithmetic changed; all others are at 1."""
 
 
 def model_settings(settings: Settings, weights: str) -> dict[str, object]:

@@ -230,7 +230,7 @@ def _without_objects(first: dict, scale: Scale) -> ImageSummary:
 def _add_objects(
     image: ImageSummary, pixels: int, measured: MeasuredCandidates, kept: np.ndarray
 ) -> None:
-    """Complete the summary of an image of so many pixels with the objects in the rows `kept`."""
+    """Complete the summary of an image with `pixels` pixels by the objects in the rows `kept`."""
     if not len(kept):
         return
     area = int(measured.filtered.area[kept].sum())

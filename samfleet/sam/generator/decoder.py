@@ -88,7 +88,8 @@ class Decoder:
         prompt, mask = index // self.masks_per_prompt, index % self.masks_per_prompt
         prompts = passed.any(1).nonzero()[:, 0]
         logits = self._upscale(tokens[:, 1 : 1 + self.decoder.num_mask_tokens], image, prompts)
-        # Where in the upscaled ones each mask's prompt is: unlike a mask of booleans, known here.
+        # The place of each mask's prompt among the upscaled ones. Indexing with booleans instead would
+        # have to wait for a GPU.
         upscaled = passed.any(1).cumsum(0)[prompt] - 1
         return Decoded(
             logits=logits[upscaled, mask].float(),

@@ -91,7 +91,7 @@ def _between(length: int, rel_pos: torch.Tensor) -> torch.Tensor:
     """The library's `get_rel_pos` for queries and keys of one length, without its copies.
 
     Returns:
-        (length, length, channels), for every query and key what lies between them.
+        (length, length, channels), the embedding of the distance between every query and key.
     """
     if len(rel_pos) != 2 * length - 1:
         return get_rel_pos(length, length, rel_pos)

@@ -32,7 +32,7 @@ PIXELS_AT_ONCE = {"cpu": 1 << 27, "cuda": 1 << 29}
 
 @dataclass(frozen=True)
 class Candidates:
-    """What is known of masks that passed the filters so far, on the generator's device.
+    """The properties of masks that have passed the filters so far, on the generator's device.
 
     Attributes:
         boxes: (n, 4) int64, x0 y0 x1 y1, both ends inside.
@@ -271,7 +271,7 @@ class MaskGenerator:
             bits = MaskBits.concatenate([bits for _, bits in parts])
             kept = _suppress(candidates.boxes, candidates.predicted_iou, self.box_nms_thresh)
             candidates, bits = candidates.select(kept), bits.select(kept)
-            # Only what has survived leaves the device.
+            # Only surviving masks leave the device.
             packer = packer_of(upsampler.y, upsampler.x)
             masks = packer.pack(bits, candidates.boxes.cpu().numpy())
             return replace(

@@ -18,7 +18,7 @@ class MaskBits:
     """Masks of one geometry, about 35 kB each at 1024 × 1024 pixels.
 
     Attributes:
-        whole: (masks, bytes) uint8, whether each cell lies inside, as bits.
+        whole: (masks, bytes) uint8, whether each cell is inside as a whole, as bits.
         cells: (masks,) int64, the number of cells along each outline.
         row, column: (all cells along outlines,) int16, sorted by mask.
         pixels: (all cells along outlines, bytes) uint8, their pixels as bits.
@@ -40,7 +40,7 @@ class MaskBits:
         """The masks at (n,) int64 numbers, in their order."""
         cells = self.cells[index]
         first = (self.cells.cumsum(0) - self.cells)[index]
-        # A mask's cells follow each other, here and in what is selected.
+        # The cells of a mask are adjacent, here and in the result.
         shift = first - (cells.cumsum(0) - cells)
         place = torch.repeat_interleave(shift, cells)
         place += torch.arange(len(place), device=place.device)
@@ -78,7 +78,7 @@ def _pack(flags: torch.Tensor) -> torch.Tensor:
 
 
 class Packer:
-    """Packs masks of one geometry for their rest and their way to other processes.
+    """Packs masks of one geometry, to keep them and to send them to other processes.
 
     Args:
         y, x: the axes of the geometry.
@@ -93,7 +93,7 @@ class Packer:
         self._cell = tuple(np.repeat(np.arange(len(n)), n) for n in self._tiling.count)
 
     def pack(self, bits: MaskBits, boxes: np.ndarray) -> list[PackedMask]:
-        """Packs masks, each cut to the cells that its box touches.
+        """Packs masks, each cropped to the cells that its box touches.
 
         Args:
             boxes: (masks, 4) int64, x0 y0 x1 y1 in the frame, both ends inside.

@@ -1,8 +1,8 @@
-"""What each precision computes in.
+"""The arithmetic of each precision.
 
-torch's own defaults hold where nothing else is said: matrix products in float32, and on a GPU
-convolutions in TF32 by cuDNN, which `exact` therefore shares with the library. TF32 keeps 10 bits of
-a number's fraction and bf16 keeps 7.
+Everything not mentioned here follows torch's defaults: matrix products in float32 and, on a GPU, cuDNN's
+convolutions in TF32. `exact` therefore shares these with the library. TF32 keeps 10 bits of a number's
+fraction, bf16 keeps 7.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Precision:
     """One value of `sam.precision`.
 
     Attributes:
-        encoder, decoder: what matrix products are computed in: "float32", "tf32" or "bf16".
-        prompts: how many are decoded at once on a CPU and on a GPU. Fixed, since another number
-            can move last bits.
-        needs_gpu: whether it is only for GPUs.
+        encoder, decoder: the format of matrix products: "float32", "tf32" or "bf16".
+        prompts: how many prompts are decoded at once on a CPU and on a GPU. Fixed, since another
+            number can change the last bits.
+        needs_gpu: whether it works on GPUs only.
     """
 
     encoder: str
@@ -36,11 +36,11 @@ class Precision:
 
 
 PRECISIONS = {
-    # The library's generator decodes 64 at once, and kernels are chosen by that.
+    # The library's generator decodes 64 prompts at once, and the choice of kernels depends on that.
     "exact": Precision("float32", "float32", prompts=(64, 64), needs_gpu=False),
     "fast": Precision("float32", "float32", needs_gpu=False),
     "tf32": Precision("tf32", "tf32"),
-    # A decoder in bf16 moves most outlines; benchmarks/README.md has the figures.
+    # A decoder in bf16 changes most outlines; benchmarks/README.md has the figures.
     "bf16": Precision("bf16", "tf32"),
 }
 
