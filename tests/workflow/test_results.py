@@ -131,7 +131,7 @@ def test_a_shard_that_fails_leaves_what_is_finished_to_a_partial_summary(workspa
     workspace.add_image("b.png", 2)
     workspace.run("--until", "plan")
     failed = workspace.command_line("summary", fails=True)
-    assert "give --partial" in failed
+    assert "use --partial" in failed
     workspace.command_line("summary", "--partial")
     statuses = {name: row["status"] for name, row in workspace.summary().items()}
     assert statuses == {"a.png": "ok", "b.png": "pending"}
