@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import CLONE, Workspace
+
+from tests.workflow.conftest import CLONE, Workspace
 
 
 def table_bytes(workspace) -> dict[str, bytes]:

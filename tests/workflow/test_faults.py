@@ -9,7 +9,8 @@ from collections import Counter
 
 import psutil
 import pytest
-from test_leases import detect_processes
+
+from tests.workflow.test_leases import detect_processes
 
 IMAGES = 6
 PATIENCE = 1800

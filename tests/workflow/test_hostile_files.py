@@ -11,18 +11,18 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from tests.unit.test_image_given import (
+
+from samfleet.config.schema import schema
+from samfleet.digests import image_id
+from samfleet.files import unescape_name
+from tests.images import GREY8, JPEGS, RGB8, chunk, opencv, tiff
+from tests.unit.images.formats.test_given import (
     GIVEN_DATA,
     NASTY,
     NASTY_REFUSED,
     WITHOUT_GROUND_TRUTH,
     needs_data,
 )
-
-from samfleet.config.schema import schema
-from samfleet.digests import image_id
-from samfleet.files import unescape_name
-from tests.images import GREY8, JPEGS, RGB8, chunk, opencv, tiff
 
 
 def summary_rows(workspace) -> dict[str, dict]:
