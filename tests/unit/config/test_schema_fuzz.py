@@ -17,7 +17,9 @@ from tests.builders import schema_leaves
 
 CONFIG = ROOT / "config"
 FUZZ = settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=3 * settings.default.max_examples,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
 KEYS = sorted(schema_leaves())
 SECTIONS = sorted({key.split(".")[0] for key in KEYS})

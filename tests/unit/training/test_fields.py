@@ -5,10 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from samfleet.resources import DEMO_FOLDER
+from tests.examples import examples
 from training.fields import (
     MULTI_HUE_MAPS,
     Field,
@@ -71,7 +72,7 @@ def test_same_seed_same_field_other_seed_other_field():
     assert not np.array_equal(_draw(5).labels, _draw(6).labels)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(0, 10_000), st.integers(24, 96), st.integers(24, 96))
 def test_any_random_field_is_valid(seed, height, width):
     rng = np.random.default_rng(seed)
