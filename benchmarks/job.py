@@ -26,7 +26,8 @@ import numpy as np
 
 from benchmarks.common import demo_parameters, matched, report
 from samfleet.config.schema import complete_config
-from samfleet.images.formats import ImageError, decode_image
+from samfleet.images.formats.decoding import decode_image
+from samfleet.images.formats.image import ImageError
 from samfleet.plan.collection import collection_root
 from samfleet.plan.planning import make_plan
 from samfleet.results import shard_file, store_folder

@@ -21,7 +21,7 @@ from samfleet.plan.record import plan_of_shard
 from samfleet.plan.shards import read_shard
 from samfleet.results import store_folder
 from samfleet.sam.weights import configured_weights
-from samfleet.statuses import OK
+from samfleet.statuses import Status
 from samfleet.store.segments import image_rows
 
 
@@ -72,7 +72,7 @@ def vanilla(
         read = read_image(path, config["image"], config["display"])
         records = generator.generate(read.rgb)
         image, candidates = measure_candidates(read.pixels, read.is_color, records)
-        image |= {"image_id": read.image_id, "status": OK, "reason": "", "transient": False}
+        image |= {"image_id": read.image_id, "status": Status.OK, "reason": "", "transient": False}
         image |= {"dtype": str(read.pixels.dtype), "is_color": read.is_color, "plane": read.plane}
         recorder.add(image_rows(image, candidates), {})
         recorder.flush()

@@ -8,6 +8,7 @@ if str(CLONE) not in sys.path:
     sys.path.insert(0, str(CLONE))
 
 from samfleet.config.schema import complete_config
+from samfleet.config.settings import settings_of
 from samfleet.devices.visible import visible_devices
 from samfleet.errors import UserError
 from samfleet.evaluation.stamp import refresh_evaluation_stamp
@@ -37,6 +38,7 @@ def plain_errors():
 
 with plain_errors():
     config.update(complete_config(config))
+    SETTINGS = settings_of(config)
 
 
 wildcard_constraints:
@@ -47,15 +49,15 @@ wildcard_constraints:
 def final_results():
     """The files that a run ends with."""
     tables = ["summary.csv", "objects.parquet", "filtering.csv", "ledger.csv"]
-    scores = ["evaluation.csv", "evaluation_total.csv"] if config["evaluation"]["labels"] else []
-    verified = ["logs/verified.txt"] if config["on_error"] == "fail" else []
+    scores = ["evaluation.csv", "evaluation_total.csv"] if SETTINGS.evaluation.labels else []
+    verified = ["logs/verified.txt"] if SETTINGS.on_error == "fail" else []
     return [f"results/{name}" for name in tables + scores + verified]
 
 
 @cache
 def scanned_collection():
     """The images, looked for once in a run."""
-    return scan_collection(config["images"], config["image"]["suffixes"], RESULTS)
+    return scan_collection(SETTINGS.images, SETTINGS.image.suffixes, RESULTS)
 
 
 def gpu_count():
@@ -65,7 +67,7 @@ def gpu_count():
         return max(1, int(given))
     if workflow.nodes is not None:
         return max(1, int(workflow.nodes))
-    return max(1, len(visible_devices(config["devices"])))
+    return max(1, len(visible_devices(SETTINGS.devices)))
 
 
 # a forgotten --resources gpu=N must not start a job for every shard at once
@@ -79,10 +81,10 @@ def plan_stamp():
     if workflow.is_main_process:
         with plain_errors():
             collection = scanned_collection()
-            key = configured_model_key(config, RESULTS)
-            reasons = refresh_plan_stamp(config, RESULTS, collection, key, gpu_count())
+            key = configured_model_key(SETTINGS, RESULTS)
+            reasons = refresh_plan_stamp(SETTINGS, RESULTS, collection, key, gpu_count())
             if reasons:
-                logger.info(f"samfleet: {outlook(config, RESULTS, collection, key)}")
+                logger.info(f"samfleet: {outlook(collection, RESULTS, key, SETTINGS.retry_failed)}")
                 logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
     return str(plan_stamp_file(RESULTS))
 
@@ -91,7 +93,7 @@ def summary_input(wildcards):
     """The summary's stamp and the record of every shard of the plan."""
     checkpoints.plan.get()
     if workflow.is_main_process:
-        refresh_summary_stamp(config, RESULTS, scanned_collection())
+        refresh_summary_stamp(SETTINGS.fluorescence, RESULTS, scanned_collection())
     plan = read_plan(plan_file(RESULTS))
     return {
         "stamp": str(summary_stamp_file(RESULTS)),
@@ -104,14 +106,14 @@ def evaluation_stamp():
     """The input of the evaluation that is newer than it when label images changed."""
     if workflow.is_main_process:
         with plain_errors():
-            refresh_evaluation_stamp(config, RESULTS)
+            refresh_evaluation_stamp(SETTINGS.evaluation, RESULTS)
     return str(evaluation_stamp_file(RESULTS))
 
 
 def detect_input(wildcards):
     """A shard's list and, where the official weights are asked for, the word that they are there."""
     files = {"shard": ancient("results/plan/{plan}/{shard}.tsv")}
-    if config["sam"]["model"] in OFFICIAL_WEIGHTS and not config["sam"]["checkpoint"]:
+    if SETTINGS.sam.model in OFFICIAL_WEIGHTS and not SETTINGS.sam.checkpoint:
         files["weights"] = ancient("results/plan/{plan}/weights.txt")
     return files
 
@@ -120,7 +122,7 @@ def detect_threads(wildcards):
     """CPU threads of a detection: an equal share of the cores here, the configured number elsewhere."""
     if workflow.nodes is None and workflow.is_main_process:
         return max(1, workflow.cores // gpu_count())
-    return config["shard"]["threads"]
+    return SETTINGS.shard.threads
 
 
 def shard_priority(wildcards):
@@ -137,7 +139,7 @@ def shard_runtime(wildcards, attempt):
 
 def detect_memory(wildcards, attempt):
     """MB of memory for a detection, more at every attempt."""
-    return config["shard"]["mem_mb"] * attempt
+    return SETTINGS.shard.mem_mb * attempt
 
 
 onstart:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from samfleet.config.schema import read_config
+from samfleet.config.settings import Settings, settings_of
 from samfleet.errors import UserError
 from samfleet.logs import configure_logging
 from samfleet.plan.record import is_complete, read_plan
@@ -16,7 +17,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     configure_logging(None)
     try:
-        arguments.run(read_config(arguments.configfile), arguments)
+        arguments.run(settings_of(read_config(arguments.configfile)), arguments)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _summary(config: dict, arguments: argparse.Namespace) -> None:
+def _summary(settings: Settings, arguments: argparse.Namespace) -> None:
     from samfleet.summary.tables import write_summary
 
     results = arguments.results
@@ -56,13 +57,13 @@ def _summary(config: dict, arguments: argparse.Namespace) -> None:
             f"{results}: the plan is not carried out to its end; run snakemake, or give --partial "
             "for the tables of what there is"
         )
-    write_summary(config, results, store_folder(results, plan.model_key))
+    write_summary(settings, results, store_folder(results, plan.model_key))
 
 
-def _overlays(config: dict, arguments: argparse.Namespace) -> None:
+def _overlays(settings: Settings, arguments: argparse.Namespace) -> None:
     from samfleet.exports.overlays import write_overlays
 
-    count = write_overlays(config, arguments.results, arguments.folder, arguments.images)
+    count = write_overlays(settings, arguments.results, arguments.folder, arguments.images)
     print(f"{count} images in {arguments.folder}")
 
 

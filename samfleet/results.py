@@ -8,7 +8,10 @@ from pathlib import Path
 TABLES_VERSION = 2
 """Raise by hand when the code changes what the summary's tables hold (held by a golden table)."""
 
-RESERVED_COLUMNS = (
+MANIFEST_COLUMNS = ("path", "image_id", "bytes", "mtime_ns", "problem")
+"""Columns of manifest.tsv; `image_id` is empty where `problem` says why."""
+
+SUMMARY_COLUMNS = (
     "image",
     "image_id",
     "status",
@@ -23,7 +26,142 @@ RESERVED_COLUMNS = (
     "integrated_intensity",
     "background",
 )
-"""Columns of results/summary.csv, in order; the user's own follow."""
+"""Columns of summary.csv, in order; the user's own follow."""
+
+OBJECT_COLUMNS = {
+    "image": "string",
+    "image_id": "string",
+    "object": "int32",
+    "candidate": "int32",
+    "width": "int32",
+    "height": "int32",
+    "bbox_x": "int32",
+    "bbox_y": "int32",
+    "bbox_width": "int32",
+    "bbox_height": "int32",
+    "centroid_x": "float64",
+    "centroid_y": "float64",
+    "area": "int64",
+    "perimeter": "float64",
+    "circularity": "float64",
+    "solidity": "float64",
+    "mean_intensity": "float64",
+    "max_intensity": "float64",
+    "std_intensity": "float64",
+    "integrated_intensity": "float64",
+    "background": "float64",
+    "ctcf": "float64",
+    "raw_mean_intensity": "float64",
+    "raw_max_intensity": "float64",
+    "raw_std_intensity": "float64",
+    "raw_integrated_intensity": "float64",
+    "raw_background": "float64",
+    "raw_ctcf": "float64",
+    "predicted_iou": "float64",
+    "stability_score": "float64",
+    "rle": "string",
+}
+"""Columns of objects.parquet and their types.
+
+Intensities are on the scale of 0 to 255, those that begin with `raw_` in the units of the pixels.
+`object` counts from 1 in each image; `rle` is the `counts` of a COCO run-length encoding of
+(height, width).
+"""
+
+FILTERING_COLUMNS = ("filter", "count")
+"""Columns of filtering.csv."""
+
+LEDGER_COLUMNS = (
+    "when",
+    "image_id",
+    "model_key",
+    "plan",
+    "shard",
+    "status",
+    "host",
+    "device",
+    "points_per_batch",
+    "seconds_reading",
+    "seconds_encoding",
+    "seconds_decoding",
+    "seconds_postprocessing",
+    "seconds_measuring",
+    "seconds_writing",
+    "seconds_waiting",
+)
+"""Columns of ledger.csv.
+
+`when` is UTC in ISO 8601. Encoding, decoding and post-processing follow each other in the process
+that drives the device; reading and measuring (small regions, run-length encoding, fluorescence)
+happen in worker processes meanwhile. `seconds_waiting` is how long the device's process waited for
+this image to be read, or for it to be measured so that there was room for the next one.
+"""
+
+EVALUATION_COLUMNS = (
+    "image",
+    "image_id",
+    "problem",
+    "n_labelled",
+    "n_objects",
+    "tp_50",
+    "fp_50",
+    "fn_50",
+    "tp_75",
+    "fp_75",
+    "fn_75",
+    "precision_50",
+    "recall_50",
+    "f1_50",
+    "precision_75",
+    "recall_75",
+    "f1_75",
+    "average_precision",
+    "mean_best_iou",
+)
+"""Columns of evaluation.csv."""
+
+EVALUATION_TOTAL_COLUMNS = (
+    "n_images",
+    "n_evaluated",
+    *EVALUATION_COLUMNS[3:],
+    "mean_average_precision",
+)
+"""Columns of evaluation_total.csv."""
+
+
+def manifest_file(results: str | Path) -> Path:
+    """The table of the collection's files."""
+    return Path(results) / "manifest.tsv"
+
+
+def summary_file(results: str | Path) -> Path:
+    """The table of images."""
+    return Path(results) / "summary.csv"
+
+
+def objects_file(results: str | Path) -> Path:
+    """The table of objects."""
+    return Path(results) / "objects.parquet"
+
+
+def filtering_file(results: str | Path) -> Path:
+    """The table of filters."""
+    return Path(results) / "filtering.csv"
+
+
+def ledger_file(results: str | Path) -> Path:
+    """The table of detections."""
+    return Path(results) / "ledger.csv"
+
+
+def evaluation_file(results: str | Path) -> Path:
+    """The scores of every image."""
+    return Path(results) / "evaluation.csv"
+
+
+def evaluation_total_file(results: str | Path) -> Path:
+    """The scores over all images."""
+    return Path(results) / "evaluation_total.csv"
 
 
 def plan_file(results: str | Path) -> Path:
@@ -71,6 +209,31 @@ def evaluation_stamp_file(results: str | Path) -> Path:
     return Path(results) / "plan" / "evaluation.stamp"
 
 
-def job_ledger(results: Path, name: str) -> Path:
+def job_ledger_file(results: str | Path, name: str) -> Path:
     """The ledger of one job, to which nobody else writes."""
-    return results / "ledger" / f"{name}.csv"
+    return Path(results) / "ledger" / f"{name}.csv"
+
+
+def hash_journal_file(results: str | Path, collection: str) -> Path:
+    """The hashes that an interrupted plan of a collection has made so far."""
+    return Path(results) / "plan" / f"hashes-{collection}.tsv"
+
+
+def weights_digest_file(results: str | Path) -> Path:
+    """Digests of weights files, so that these are not read again."""
+    return Path(results) / "plan" / "weights.json"
+
+
+def plan_config_file(results: str | Path, plan_id: str) -> Path:
+    """The completed configuration that a plan was made under."""
+    return Path(results) / "plan" / plan_id / "config.json"
+
+
+def failed_devices_folder(results: str | Path, plan_id: str, host: str) -> Path:
+    """An empty file for each device of a host that failed in the plan."""
+    return Path(results) / "plan" / plan_id / "failed_devices" / host
+
+
+def store_settings_file(store: str | Path) -> Path:
+    """What the model key of a store's folder stands for."""
+    return Path(store) / "settings.json"

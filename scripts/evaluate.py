@@ -1,10 +1,9 @@
 from pathlib import Path
 
+from samfleet.config.settings import settings_of
 from samfleet.evaluation.evaluation import write_evaluation
-from samfleet.evaluation.stamp import labels_folder
 from samfleet.logs import configure_logging
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
-    settings = snakemake.config["evaluation"]
-    write_evaluation(Path("results"), labels_folder(settings["labels"]), settings["sparse"])
+    write_evaluation(settings_of(snakemake.config).evaluation, Path("results"))

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from samfleet.config.settings import settings_of
 from samfleet.files import read_stamp
 from samfleet.logs import configure_logging
 from samfleet.plan.planning import make_plan
@@ -7,4 +8,5 @@ from samfleet.plan.planning import make_plan
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     stamp = read_stamp(snakemake.input.stamp)
-    make_plan(snakemake.config, Path("results"), stamp["model_key"], stamp["gpus"])
+    settings = settings_of(snakemake.config)
+    make_plan(settings, Path("results"), stamp["model_key"], stamp["gpus"])

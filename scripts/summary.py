@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from samfleet.config.settings import settings_of
 from samfleet.logs import configure_logging
 from samfleet.plan.record import read_plan
 from samfleet.results import plan_file, store_folder
@@ -8,4 +9,5 @@ from samfleet.summary.tables import write_summary
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     plan = read_plan(plan_file("results"))
-    write_summary(snakemake.config, Path("results"), store_folder("results", plan.model_key))
+    settings = settings_of(snakemake.config)
+    write_summary(settings, Path("results"), store_folder("results", plan.model_key))

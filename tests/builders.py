@@ -6,12 +6,13 @@ import numpy as np
 from pycocotools import mask as coco
 
 from samfleet.config.schema import complete_config, schema
+from samfleet.config.settings import Settings, settings_of
 from samfleet.plan.record import Plan
 from samfleet.plan.shards import ShardImage, read_shard
 from samfleet.results import done_file, shard_file, store_folder
 from samfleet.sam.masks.packed import PackedMask, Tiling
 from samfleet.sam.masks.records import FoundMasks
-from samfleet.statuses import OK
+from samfleet.statuses import Status
 from samfleet.store.segments import SegmentWriter, image_rows
 
 PLAN = "20260101-000000-abcdef"
@@ -20,6 +21,11 @@ PLAN = "20260101-000000-abcdef"
 def make_config(images: str | Path = "demo", **sections) -> dict:
     """A completed configuration; a section's keys are given as a dict."""
     return complete_config({"images": str(images), **sections})
+
+
+def make_settings(images: str | Path = "demo", **sections) -> Settings:
+    """The settings of such a configuration."""
+    return settings_of(make_config(images, **sections))
 
 
 def schema_leaves(part: dict | None = None, prefix: str = "") -> dict[str, dict]:
@@ -158,8 +164,14 @@ def stored_rows(image_id: str, candidates: list[dict] | int = 1, **image) -> lis
     """The store's rows of a detected 8-bit image, or with a `status` of one that failed."""
     if isinstance(candidates, int):
         candidates = [stored_candidate(number) for number in range(candidates)]
-    columns = {"image_id": image_id, "plan": PLAN, "status": OK, "reason": "", "transient": False}
-    if image.get("status", OK) == OK:
+    columns = {
+        "image_id": image_id,
+        "plan": PLAN,
+        "status": Status.OK,
+        "reason": "",
+        "transient": False,
+    }
+    if image.get("status", Status.OK) == Status.OK:
         columns |= {"width": 400, "height": 300, "dtype": "uint8", "is_color": False, "plane": ""}
         columns |= {"background": [10.0] * 3, "image_maximum": [200.0] * 3}
     else:

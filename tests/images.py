@@ -1,6 +1,4 @@
-"""Images of every kind as bytes, and what reading them must give."""
-
-from __future__ import annotations
+"""Image files of every kind as bytes, and checks of what reading them gives."""
 
 import io
 import struct
@@ -11,7 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from samfleet.images.formats import ImageError, decode_image
+from samfleet.images.formats.decoding import decode_image
+from samfleet.images.formats.image import ImageError
 
 RNG = np.random.default_rng(4)
 GREY8 = RNG.integers(0, 256, (23, 37), np.uint8)
@@ -29,7 +28,7 @@ def tiff(pixels: np.ndarray, **options) -> bytes:
 
 
 def opencv(extension: str, pixels: np.ndarray, *options: int) -> bytes:
-    """Encoded by OpenCV from red, green, blue."""
+    """Encode grey, RGB or RGBA pixels with OpenCV."""
     if pixels.ndim == 3:
         pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
     done, encoded = cv2.imencode(extension, np.ascontiguousarray(pixels), list(options))
@@ -44,7 +43,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 def png(
     samples: np.ndarray, depth: int, color: int, extra: bytes = b"", interlace: int = 0
 ) -> bytes:
-    """PNG of (height, width, samples per pixel), for the kinds that no encoder at hand writes."""
+    """Encode (height, width, samples) as PNG, also in the kinds that OpenCV cannot write."""
     height, width = samples.shape[:2]
     passes = ((0, 0, 1, 1),)
     if interlace:
@@ -65,12 +64,12 @@ def png(
 
 
 def exif(orientation: int) -> bytes:
-    """An EXIF block that holds an orientation."""
+    """An EXIF block that states an orientation."""
     return b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 274, 3, 1, orientation, 0) + bytes(4)
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """What a viewer shows of pixels that are stored with this orientation (TIFF 6.0, page 36)."""
+    """What a viewer shows of pixels stored with this orientation (TIFF 6.0, page 36)."""
     return {
         1: lambda a: a,
         2: np.fliplr,
@@ -118,7 +117,7 @@ def page_tags(pixels: np.ndarray, photometric: int, compression: int, size: int)
 
 
 def hand_made_tiff(tags: dict[int, tuple[int, int, bytes | int]], data: bytes) -> bytes:
-    """TIFF of one page from {tag: (type, count, value or bytes)}; tag 273 will point to `data`."""
+    """Build a TIFF of one page from {tag: (type, count, value or bytes)}; tag 273 points to `data`."""
     start = 8 + 2 + 12 * len(tags) + 4
     entries, values = b"", b""
     for tag, (kind, count, value) in sorted(tags.items()):

@@ -1,4 +1,4 @@
-"""The command line of the training; ``--help`` describes it."""
+"""The command line of the training."""
 
 import argparse
 from pathlib import Path
@@ -11,10 +11,14 @@ from training.settings import TrainingSettings
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line; ``--help`` describes it."""
+    """Train `tiny` as the command line says; ``--help`` describes the options."""
     defaults = TrainingSettings()
     parser = argparse.ArgumentParser(description=train.__doc__.splitlines()[0])
-    parser.add_argument("--pack", type=Path, help="npz of images and label maps; none: synthetic")
+    parser.add_argument(
+        "--pack",
+        type=Path,
+        help="npz of images and label maps; without it, all images are synthetic",
+    )
     parser.add_argument("--out", type=Path, required=True, help="weights file to write")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")

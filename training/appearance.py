@@ -1,4 +1,4 @@
-"""How a training image looks: blur, contrast and noise, and the look-up table it passed."""
+"""Vary how a training image looks: its blur, contrast, noise and look-up table."""
 
 import cv2
 import numpy as np
@@ -7,14 +7,14 @@ from training.fields import MULTI_HUE_MAPS, multi_hue, single_hue
 
 
 def degrade(image: np.ndarray, rng) -> np.ndarray:
-    """Other blur, gain, contrast and noise: float32 0 to 1 in, uint8 out."""
+    """Change blur, gain, contrast and noise at random: from float32, 0 to 1, to uint8."""
     image = image.astype(np.float32)
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
     if rng.random() < 0.2:
         slope = np.linspace(0, rng.uniform(0, 0.2) * max(image.max(), 0.05), image.shape[1])
         image = image + slope[None, :: rng.choice([-1, 1])].astype(np.float32)
-    if rng.random() < 0.7:  # stretched between percentiles, as for display
+    if rng.random() < 0.7:  # stretch between percentiles, as for display
         low, high = np.percentile(image, [rng.uniform(0, 2), rng.uniform(99, 100)])
         image = (image - low) / max(high - low, 0.02)
         image = image * rng.uniform(0.7, 1.2)
@@ -28,7 +28,7 @@ def degrade(image: np.ndarray, rng) -> np.ndarray:
 
 
 def colour(grey: np.ndarray, rng) -> np.ndarray:
-    """Through a random look-up table: grey, single hue, several hues, or inverted."""
+    """Apply a random look-up table: grey, one hue, several hues, or inverted."""
     kind = rng.random()
     if kind < 0.4:
         rgb = np.repeat(grey[..., None], 3, axis=2)

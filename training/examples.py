@@ -1,4 +1,4 @@
-"""Training crops: a part of an image at some scale, in some colours, with its prompts."""
+"""Draw training crops: parts of images at random scales and in random colours, with prompts."""
 
 from dataclasses import dataclass
 
@@ -22,8 +22,8 @@ class Example:
         labels: int32, shape (side, side).
         points: float32, shape (prompts, 2), x and y in crop pixels; the prompts on or just
             beside an object come first.
-        targets: int32, shape (prompts,), the label meant by each prompt, 0 on the background.
-        corner: Row and column, in patches, of the crop within the model's frame.
+        targets: int32, shape (prompts,), the label of the object that each prompt means, or 0.
+        corner: Row and column of the crop in the frame of the model, in patches.
     """
 
     image: np.ndarray
@@ -36,7 +36,7 @@ class Example:
 def make_example(
     images: list[Field], settings: TrainingSettings, patches: int, rng: np.random.Generator
 ) -> Example:
-    """Draw one crop of so many patches a side, or one whole frame, with its prompts."""
+    """Draw a crop of `patches` × `patches` patches, or a whole frame, with its prompts."""
     side, whole = patches * TINY_PATCH_SIZE, patches == GRID
     if not images or rng.random() < settings.synthetic:
         image, labels = _synthetic_crop(side, rng)
@@ -65,7 +65,7 @@ def _synthetic_crop(side: int, rng) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scaled_frame(field: Field, side: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """An image, a part of it or a larger field, with its longest side scaled to the frame."""
+    """An image, a part of it or its mirrored field, scaled to the size of the frame."""
     image, labels = field.image, field.labels
     kind = rng.random()
     if kind < 0.3 and 0.5 * side / max(image.shape) * _typical_diameter(labels) > 7.5:
@@ -80,7 +80,7 @@ def _scaled_frame(field: Field, side: int, rng) -> tuple[np.ndarray, np.ndarray]
 
 
 def _mirrored(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Four times the field: an object cut by a mirror's edge becomes one with its reflection."""
+    """Mirror the field to four times its size; an object at the mirror joins its reflection."""
     height, width = image.shape
     grow = [(0, height), (0, width)]
     image, labels = np.pad(image, grow, mode="symmetric"), np.pad(labels, grow, mode="symmetric")
@@ -88,7 +88,7 @@ def _mirrored(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _scaled_crop(field: Field, side: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """A crop at a scale between somewhat below and well above that of the whole frame."""
+    """A crop at a scale from slightly below to well above that of the whole frame."""
     scale = TINY_INPUT_SIZE / max(field.image.shape) * np.exp(rng.uniform(-0.3, 0.5))
     diameter = _typical_diameter(field.labels)
     if diameter:
@@ -97,7 +97,7 @@ def _scaled_crop(field: Field, side: int, rng) -> tuple[np.ndarray, np.ndarray]:
     height, width = field.image.shape
     y = int(rng.integers(max(height - size, 0) + 1))
     x = int(rng.integers(max(width - size, 0) + 1))
-    if rng.random() < 0.2:  # reach beyond the image, where SAM pads
+    if rng.random() < 0.2:  # go beyond the edge of the image, where SAM pads
         y, x = min(y + size // 4, height - height // 4), min(x + size // 4, width - width // 4)
     window = np.s_[y : y + size, x : x + size]
     image, labels = _resized(field.image[window], field.labels[window], float(scale))

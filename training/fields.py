@@ -1,8 +1,8 @@
-"""Synthetic fluorescence fields with known objects: for the demo and for training `tiny`.
+"""Draw synthetic fluorescence fields with known objects, for the demo and for training `tiny`.
 
-A field is drawn nucleus by nucleus, then passed through a simple microscope: point spread,
-out-of-focus haze, uneven background, photon noise, read noise and bad pixels. Everything follows
-from a seed. The images are our own and free of rights (CC0-1.0).
+A field is drawn nucleus by nucleus and then passed through a simple model of a microscope: point
+spread, out-of-focus haze, uneven background, photon noise, read noise and bad pixels. A seed
+determines everything. The images are in the public domain (CC0-1.0).
 
 ``python -m training.fields OUT_FOLDER`` writes the demo's images and label images.
 """
@@ -24,7 +24,7 @@ MULTI_HUE_MAPS = {
     "bone": cv2.COLORMAP_BONE,
     "parula": cv2.COLORMAP_PARULA,
 }
-"""Look-up tables that run through several hues, by name."""
+"""Look-up tables of several hues, by name."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,19 @@ class FieldSettings:
     Args:
         height, width: Size in pixels.
         diameter: Typical diameter of a nucleus in pixels.
-        count: Number of nuclei to place (fewer if there is no room).
-        clustering: Part of the nuclei, 0 to 1, that are placed touching another one.
-        dimmest: Brightness of the dimmest nuclei, 0 to 1, before a random contrast.
+        count: Number of nuclei to place; there are fewer if they do not fit.
+        clustering: Fraction of the nuclei, 0 to 1, that are placed next to another one.
+        dimmest: Brightness of the dimmest nuclei, 0 to 1, before a random change of contrast.
         spread: Relative spread of the diameters (log-normal sigma).
         blur: Sigma of the point spread in pixels.
-        photons: Photons of a pixel of brightness 1; fewer is noisier.
+        photons: Photons in a pixel of brightness 1; fewer photons mean more noise.
         background: Brightness of the background, 0 to 1.
         gradient: How much brighter the background is on one side, 0 to 1.
-        debris: Number of bright specks that are no nuclei.
+        debris: Number of bright specks that are not nuclei.
         dead_pixels: Number of pixels stuck at black or white.
 
     Raises:
-        ValueError: if a value is out of its range.
+        ValueError: if a value is out of range.
     """
 
     height: int
@@ -65,7 +65,7 @@ class FieldSettings:
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
-            raise ValueError(f"a field of {self.height} × {self.width} pixels has no pixel")
+            raise ValueError(f"a field needs pixels, but this one is {self.height} × {self.width}")
         if self.diameter < 2:
             raise ValueError(f"diameter must be at least 2 pixels, not {self.diameter}")
         if self.photons <= 0:
@@ -83,8 +83,8 @@ class Field:
     """A field with known objects.
 
     Args:
-        image: shape (height, width): float32, brightness 0 to 1, as drawn; uint8 from a pack.
-        labels: uint16, shape (height, width), 0 for background, 1, 2, … for the nuclei.
+        image: shape (height, width); float32, 0 to 1, if drawn, or uint8 if from a pack.
+        labels: uint16, shape (height, width), 0 for background and 1, 2, … for the nuclei.
     """
 
     image: np.ndarray
@@ -93,7 +93,7 @@ class Field:
     def __post_init__(self) -> None:
         if self.image.ndim != 2 or self.image.shape != self.labels.shape:
             raise ValueError(
-                f"image {self.image.shape} and labels {self.labels.shape} must be of one 2-D shape"
+                f"image {self.image.shape} and labels {self.labels.shape} must have the same 2-D shape"
             )
 
 
@@ -112,7 +112,7 @@ def draw_field(settings: FieldSettings, rng: np.random.Generator) -> Field:
 def random_settings(
     rng: np.random.Generator, height: int, width: int, diameter: float | None = None
 ) -> FieldSettings:
-    """Settings drawn over the range that real collections show, for training."""
+    """Draw settings for training from the range that real collections cover."""
     if diameter is None:
         diameter = float(np.exp(rng.uniform(np.log(9), np.log(90))))
     room = height * width / diameter**2
@@ -134,7 +134,7 @@ def random_settings(
 
 
 def _place_nucleus(signal, labels, centres, settings, rng) -> None:
-    """Try a few places for a new nucleus; leave it out if none has room."""
+    """Try a few places for a new nucleus; leave it out if it fits in none of them."""
     radius = settings.diameter / 2 * float(np.exp(rng.normal(0, settings.spread)))
     radius = max(radius, 2.0)
     inside, glow = _nucleus(radius, settings.dimmest, rng)
@@ -146,7 +146,7 @@ def _place_nucleus(signal, labels, centres, settings, rng) -> None:
         here, there = window
         mask = inside[there]
         visible = mask & (labels[here] == 0)
-        # A nucleus mostly hidden or mostly outside the image would be an unfair object.
+        # It would be unfair to ask for a nucleus that is mostly hidden or outside the image.
         if mask.sum() < 0.5 * inside.sum() or visible.sum() < 0.85 * mask.sum():
             continue
         centres.append((y, x, radius))
@@ -164,7 +164,7 @@ def _centre(centres, radius, settings, rng) -> tuple[float, float]:
 
 
 def _window(shape, patch_shape, y, x):
-    """Slices of the image and of the patch where a patch centred at (y, x) lies inside."""
+    """The slices of the image and of a patch centred at (y, x) where they overlap, or None."""
     here, there = [], []
     for size, patch, centre in zip(shape, patch_shape, (y, x), strict=True):
         start = round(centre) - patch // 2
@@ -177,7 +177,7 @@ def _window(shape, patch_shape, y, x):
 
 
 def _nucleus(radius: float, dimmest: float, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Shape (bool) and brightness (float32) of one nucleus, in a square patch around it.
+    """The shape (bool) and brightness (float32) of a nucleus, in a square patch around it.
 
     The outline is an ellipse whose radius is modulated by a few low harmonics.
     """
@@ -197,7 +197,7 @@ def _nucleus(radius: float, dimmest: float, rng) -> tuple[np.ndarray, np.ndarray
 
 
 def _brightness(depth: np.ndarray, radius: float, dimmest: float, rng) -> np.ndarray:
-    """Brightness of a nucleus whose relative depth below its outline is given."""
+    """The brightness of a nucleus, from the relative depth of its pixels below the outline."""
     level = rng.uniform(dimmest, 1.0) ** rng.choice([1.0, 2.0], p=[0.7, 0.3])
     dome = np.clip(depth, 0, 1) ** rng.uniform(0.1, 0.6)
     texture = np.zeros_like(depth)
@@ -217,7 +217,7 @@ def _scatter_debris(signal, labels, settings, rng) -> None:
 
 
 def _expose(signal: np.ndarray, settings: FieldSettings, rng) -> np.ndarray:
-    """What a camera makes of the light: float32, 0 to 1."""
+    """Simulate the image that a camera takes: float32, 0 to 1."""
     light = signal
     if settings.blur > 0:
         light = cv2.GaussianBlur(light, (0, 0), settings.blur)
@@ -236,7 +236,7 @@ def _expose(signal: np.ndarray, settings: FieldSettings, rng) -> np.ndarray:
 
 
 def single_hue(grey: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
-    """A grey image through a single-hue look-up table: black to one colour.
+    """Colour a grey image with a look-up table from black to one colour.
 
     Args:
         grey: uint8, shape (height, width).
@@ -252,7 +252,7 @@ def single_hue(grey: np.ndarray, colour: tuple[float, float, float]) -> np.ndarr
 
 
 def multi_hue(grey: np.ndarray, name: str) -> np.ndarray:
-    """A grey image (uint8, 2-D) through a look-up table of `MULTI_HUE_MAPS`: uint8 RGB."""
+    """Colour a grey image (uint8, 2-D) with a look-up table of `MULTI_HUE_MAPS`: uint8 RGB."""
     if grey.dtype != np.uint8 or grey.ndim != 2:
         raise ValueError(f"grey must be a 2-D uint8 image, not {grey.dtype} {grey.shape}")
     return cv2.cvtColor(cv2.applyColorMap(grey, MULTI_HUE_MAPS[name]), cv2.COLOR_BGR2RGB)
@@ -270,7 +270,7 @@ _HUES = {
     "yellow": (1.0, 1.0, 0.0),
     "gray": (1.0, 1.0, 1.0),
 }
-# (folder and name, height, width, diameter, count): the suffix and the folder tell the kind.
+# (path, height, width, diameter, count); the folder and the suffix decide the kind of image.
 _DEMO_FIELDS = (
     ("dapi/field_01.png", 256, 256, 30, 18),
     ("dapi/field_02.png", 256, 256, 22, 30),
@@ -302,13 +302,13 @@ _DEMO_FIELDS = (
 def make_demo(folder: str | Path, seed: int = DEMO_SEED) -> list[Path]:
     """Write the demo's images to ``images`` and their label images to ``labels`` in `folder`.
 
-    24 images: 22 with objects, one field without any, and one file that is cut short. 8-bit
-    pseudo-coloured PNG and JPEG and 16-bit grey TIFF. A label image has its image's relative
-    path, as PNG (uint16); the damaged file has none. The same seed gives the same bytes on the
-    same versions of NumPy and OpenCV.
+    There are 24 images: 22 with objects, one without any, and one whose file is truncated. They are
+    8-bit pseudo-coloured PNG and JPEG files and 16-bit grey TIFF files. The label image of an image
+    is a uint16 PNG with the same relative path; the truncated file has none. The same seed gives
+    the same bytes with the same versions of NumPy and OpenCV.
 
     Returns:
-        The images' paths.
+        The paths of the images.
     """
     folder = Path(folder)
     written = []
@@ -347,9 +347,9 @@ def _demo_settings(height, width, diameter, count, rng) -> FieldSettings:
 
 
 def _encoded(path: Path, image: np.ndarray) -> bytes:
-    """The file's bytes: 16-bit grey TIFF, else 8-bit in the colour that the path tells."""
+    """Encode an image: 16-bit grey as TIFF, or 8-bit in the colour that its path names."""
     if path.suffix == ".tif":
-        # A 12-bit camera with an offset, as so often.
+        # As from a 12-bit camera with an offset.
         raw = np.rint(100 + image * 3900).astype(np.uint16)
         return cv2.imencode(".tif", raw, [cv2.IMWRITE_TIFF_COMPRESSION, 8])[1].tobytes()
     colour = {"dapi": "blue", "gfp": "green"}.get(path.parent.name, path.stem)
@@ -360,9 +360,9 @@ def _encoded(path: Path, image: np.ndarray) -> bytes:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line; ``--help`` describes it."""
+    """Write the demo as the command line says."""
     parser = argparse.ArgumentParser(description="Write the demo's images and label images.")
-    parser.add_argument("folder", type=Path, help="gets the folders images and labels")
+    parser.add_argument("folder", type=Path, help="where the folders images and labels are written")
     parser.add_argument("--seed", type=int, default=DEMO_SEED)
     args = parser.parse_args(arguments)
     print(f"{len(make_demo(args.folder, args.seed))} images in {args.folder / 'images'}")

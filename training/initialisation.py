@@ -1,4 +1,4 @@
-"""Start values of `tiny`, from which it learns small objects within minutes."""
+"""Initial weights of `tiny`, from which it learns small objects within minutes."""
 
 import numpy as np
 import torch
@@ -7,12 +7,12 @@ from torch import nn
 
 
 def initialise(sam: Sam, seed: int) -> None:
-    """Start values from which small objects are learnt in minutes.
+    """Set the initial weights.
 
-    SAM draws its position frequencies around one cycle a half frame, too coarse to tell
-    neighbours apart in 64 channels: here they go up to 10. Queries and keys between tokens and
-    image start out alike, so that a prompt's token attends to where the prompt is. The encoder
-    starts out like a convolution of the image's cosine transform.
+    SAM draws its position frequencies around one cycle per half frame. In 64 channels that is too
+    coarse to distinguish neighbours, so they go up to 10 here. Queries and keys between tokens and
+    image start out equal, so that the token of a prompt attends to the place of the prompt. The
+    encoder starts out like a convolution of the cosine transform of the image.
     """
     generator = torch.Generator().manual_seed(seed)
     matrix = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
@@ -32,14 +32,14 @@ def initialise(sam: Sam, seed: int) -> None:
     for attention in attentions:
         nn.init.orthogonal_(attention.q_proj.weight, gain=1.7, generator=generator)
         attention.k_proj.weight.copy_(attention.q_proj.weight)
-    # Nearly all pixels lie outside a prompt's object: start from a mask logit of -4 everywhere.
+    # Nearly all pixels lie outside the object of a prompt, so all mask logits start at -4.
     sam.mask_decoder.output_upscaling[3].bias[0] = 4.0
     for mlp in sam.mask_decoder.output_hypernetworks_mlps:
         mlp.layers[-1].bias[0] = -1.0
 
 
 def _transform_cosines(embedding: nn.Conv2d) -> None:
-    """Let the first half of the channels be the cosine transform of a patch's grey values."""
+    """Make the first half of the channels the cosine transform of the grey values of a patch."""
     side = embedding.weight.shape[-1]
     k = torch.arange(side)
     cosines = torch.cos(torch.pi / side * (k + 0.5) * k[:, None]) * (2 / side) ** 0.5
@@ -50,11 +50,11 @@ def _transform_cosines(embedding: nn.Conv2d) -> None:
 
 
 def _attend_to_neighbours(attention: nn.Module, distance: int) -> None:
-    """Let each head look at the patches around its own diagonal neighbour, like a convolution.
+    """Make each head attend to the patches around one diagonal neighbour, like a convolution.
 
-    After d'Ascoli et al. 2021, "ConViT": a score of ``-sharpness * |offset - neighbour|²``. Three
-    of the queries' channels are constant, so that the relative positions make it. Beyond four
-    patches it falls linearly, so that far patches can still be learnt.
+    This follows d'Ascoli et al. 2021, "ConViT": the score is ``-sharpness * |offset - neighbour|²``.
+    Three channels of the queries are constant, so that the relative positions alone give this
+    score. Beyond four patches it falls linearly, so that attention to far patches can be learnt.
     """
     heads, (entries, width) = attention.num_heads, attention.rel_pos_h.shape
     sharpness = 0.5 / distance

@@ -1,4 +1,4 @@
-"""What training minimises, for a batch of crops."""
+"""The losses of a batch of crops."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from training.trainee import Trainee
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples of one size as tensors on one device; see `Example` for the fields."""
+    """Examples of the same size as tensors on one device; `Example` describes the fields."""
 
     images: Tensor
     labels: Tensor
@@ -25,7 +25,7 @@ class Batch:
 
 
 def collate(examples: list[Example], device: torch.device) -> Batch:
-    """Stack examples; the points move from their crop's pixels to those of the frame."""
+    """Stack examples, and convert points from pixels of the crop to pixels of the frame."""
     corners = [example.corner for example in examples]
     shift = np.array(corners, np.float32)[:, None, ::-1] * TINY_PATCH_SIZE
     points = np.stack([example.points for example in examples]) + shift
@@ -40,7 +40,7 @@ def collate(examples: list[Example], device: torch.device) -> Batch:
 
 
 def losses(model: Trainee, batch: Batch) -> dict[str, Tensor]:
-    """The terms of the loss, each a scalar, with the mean true IoU of the best masks."""
+    """The terms of the loss and the mean true IoU of the best masks, each a scalar."""
     embedding, encoding = model.embed(batch.images, batch.corners)
     targets = batch.targets.flatten()
     meant = targets > 0
@@ -69,7 +69,7 @@ LOSS_WEIGHTS = {"mask": 1.0, "iou": 4.0, "dense": 0.5}
 
 
 def _target_masks(labels: Tensor, which: Tensor, targets: Tensor) -> Tensor:
-    """Coverage of each mask pixel by its object: (prompts, grid, 4, grid, 4), 0 to 1."""
+    """How much of each mask pixel its object covers, 0 to 1: (prompts, grid, 4, grid, 4)."""
     masks = (labels[which] == targets[:, None, None]).float()
     masks = F.avg_pool2d(masks[:, None], MASK_STRIDE)[:, 0]
     grid = masks.shape[-1] // MASK_SCALE
@@ -77,13 +77,13 @@ def _target_masks(labels: Tensor, which: Tensor, targets: Tensor) -> Tensor:
 
 
 def _mask_losses(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy over the object's area, plus dice loss: (prompts, masks)."""
+    """Cross-entropy divided by the area of the object, plus dice loss: (prompts, masks)."""
     truth = truth.expand_as(logits)
     chance = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(-1)
     area = truth.sum(-1)
     dice = 1 - (2 * (chance * truth).sum(-1) + 1) / (chance.sum(-1) + area + 1)
-    # Over the area, so that an object of a few pixels weighs as much as a large one.
+    # Dividing by the area gives an object of a few pixels the same weight as a large one.
     return 0.5 * cross_entropy / (area + 16) + dice
 
 
@@ -94,7 +94,7 @@ def _true_iou(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def _dense_loss(prediction: Tensor, labels: Tensor) -> Tensor:
-    """Foreground, depth and offset to the centre of the object at every mask pixel."""
+    """The loss of foreground, depth and offset to the object's centre at every mask pixel."""
     prediction = F.pixel_shuffle(prediction, MASK_SCALE)
     sampled = labels[:, 1::MASK_STRIDE, 1::MASK_STRIDE]
     offset, depth = _centres_and_depths(sampled)
@@ -106,7 +106,7 @@ def _dense_loss(prediction: Tensor, labels: Tensor) -> Tensor:
 
 
 def _centres_and_depths(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Offsets to the centre, in units of 8 pixels, (crops, 2, …) and depths, 0 to 1."""
+    """Offsets to the centre in units of 8 pixels, (crops, 2, …), and depths, 0 to 1."""
     crops, height, width = labels.shape
     count = int(labels.max()) + 1
     index = (labels + count * torch.arange(crops, device=labels.device).view(-1, 1, 1)).flatten()

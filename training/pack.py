@@ -1,4 +1,4 @@
-"""Images with label maps to train on, out of a pack."""
+"""Read images and label maps for training from a pack."""
 
 import os
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from training.fields import Field
 
-VALIDATION_EVERY = 12  # each twelfth image of the pack is never trained on
+VALIDATION_EVERY = 12  # every twelfth image of the pack is held out
 
 
 def read_pack(path: str | os.PathLike) -> tuple[list[Field], list[Field]]:
@@ -18,7 +18,7 @@ def read_pack(path: str | os.PathLike) -> tuple[list[Field], list[Field]]:
     with np.load(path, allow_pickle=False) as pack:
         count = sum(name[0] == "i" and name[1:].isdigit() for name in pack.files)
         if count == 0:
-            raise ValueError(f"{path} holds no images named i0, i1, …")
+            raise ValueError(f"{path} does not contain images named i0, i1, …")
         images = [Field(_grey(pack[f"i{k}"]), pack[f"l{k}"]) for k in range(count)]
     train = [p for k, p in enumerate(images) if k % VALIDATION_EVERY]
     return train, images[::VALIDATION_EVERY]

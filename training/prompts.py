@@ -1,24 +1,24 @@
-"""Prompts of a training crop, and which object each of them means."""
+"""Draw the prompts of a training crop and tell which object each of them means."""
 
 import cv2
 import numpy as np
 
-NEAR_MISS = 3.0  # pixels beside an object at which a prompt still means that object
+NEAR_MISS = 3.0  # within so many pixels of an object a prompt still means that object
 
 
 def draw_prompts(
     labels: np.ndarray, content: tuple[int, int], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts anywhere in an object, just beside one, and on the background near and far.
+    """Draw prompts in objects, just beside them, and on the background near and far.
 
     Args:
         labels: int, shape (side, side), 0 for background.
-        content: Height and width of the part that is image, from the top left corner.
+        content: Height and width of the image in the top left corner; the rest is padding.
         count: Number of prompts.
 
     Returns:
-        Points, float32 (count, 2) as x and y, and the labels meant, int32 (count,), 0 for
-        background; the prompts that mean an object come first.
+        The points, float32 (count, 2), as x and y. The label of the object that each point means,
+        int32 (count,), 0 for background. The points that mean an object come first.
     """
     image = labels[: content[0], : content[1]]
     objects = np.unique(image[image > 0])
@@ -37,7 +37,7 @@ def draw_prompts(
 
 
 def _nearest_object(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each pixel the label of the nearest object, and the distance to it in pixels."""
+    """The label of the object nearest to each pixel, and the distance to it in pixels."""
     if not image.any():
         return image, np.full(image.shape, np.inf, np.float32)
     background = (image == 0).astype(np.uint8)
@@ -60,7 +60,7 @@ def _inside_or_beside(near, distance, label: int, rng) -> tuple[int, int]:
 def _on_background(distance, count: int, rng) -> list[tuple[int, int]]:
     close = np.argwhere((distance > NEAR_MISS) & (distance < 5 * NEAR_MISS))
     far = np.argwhere(distance > NEAR_MISS)
-    if not far.size:  # nothing but object: beside the image's middle there is no background
+    if not far.size:  # objects cover everything: take the pixels farthest from any object
         far = np.argwhere(distance >= distance.max())
     rows = []
     for _ in range(count):

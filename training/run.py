@@ -1,4 +1,4 @@
-"""A training run: its steps, its checkpoint and its log."""
+"""A training run with its steps, its checkpoint and its log."""
 
 import csv
 import os
@@ -35,10 +35,10 @@ def train(
     save_every: int = 200,
     progress: bool = True,
 ) -> Path:
-    """Train `tiny` and write its weights, half precision, to `out`.
+    """Train `tiny` and write its weights in half precision to `out`.
 
-    Beside `out` lie ``….checkpoint``, from which an interrupted run goes on, and ``….csv``,
-    the log of losses. The same settings on the same device and versions give the same weights.
+    Next to `out` are ``….checkpoint``, from which an interrupted run continues, and ``….csv``, the
+    log of the losses. The same settings give the same weights on the same device and versions.
 
     Returns:
         `out`.
@@ -93,7 +93,9 @@ class _Run:
             return
         state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         if state["settings"] != asdict(self.settings):
-            raise ValueError(f"{self.checkpoint} is of another training: delete it to start anew")
+            raise ValueError(
+                f"{self.checkpoint} belongs to another training: delete it to start again"
+            )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -142,9 +144,9 @@ class _Run:
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
-    """Linear warm-up over 50 steps, the peak, then over the last third linearly down to 2 %.
+    """Rise linearly for 50 steps, stay, then fall linearly to 2 % over the last third.
 
-    Each round starts anew, after Loshchilov & Hutter 2017, "SGDR".
+    Each round repeats this, following Loshchilov & Hutter 2017, "SGDR".
     """
     steps = settings.round_steps
     done = step % steps
@@ -153,7 +155,7 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
 
 
 def _batch(images, settings, step: int, seed_shift: int, device) -> Batch:
-    # Each step has a generator of its own, so that a resumed run sees what it would have seen.
+    # Each step has its own generator, so that a resumed run sees the same examples.
     rng = np.random.default_rng([settings.seed, seed_shift, step])
     count, patches = settings.size(step)
     return collate([make_example(images, settings, patches, rng) for _ in range(count)], device)
@@ -171,7 +173,7 @@ def _prefetched(images, settings, first: int, last: int, device, workers: int) -
 
 
 def _validate(model: Trainee, images, settings, device, batches: int = 3) -> dict[str, float]:
-    """Mean terms of the loss on held-out images, always on the same crops."""
+    """The mean terms of the loss on held-out images, always on the same crops."""
     if not images:
         return {}
     fixed = replace(settings, small_steps=0, steps=batches, full_steps=0, rounds=1, synthetic=0.0)

@@ -1,33 +1,33 @@
-"""How long and on what to train, and the sizes that follow from the model."""
+"""The settings of a training, and the sizes that follow from the model."""
 
 from dataclasses import dataclass
 
 from samfleet.sam.model import TINY_INPUT_SIZE, TINY_PATCH_SIZE
 
 GRID = TINY_INPUT_SIZE // TINY_PATCH_SIZE
-MASK_SCALE = 4  # low-resolution mask pixels along one side of a patch, as in SAM's decoder
+MASK_SCALE = 4  # mask pixels along one side of a patch, as in the decoder of SAM
 MASK_STRIDE = TINY_PATCH_SIZE // MASK_SCALE
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and on what to train.
+    """How long to train, and on what.
 
     Args:
         small_steps: Steps on crops of 16 × 16 patches.
-        steps: Steps on crops of 32 × 32 patches after those.
-        full_steps: Steps on whole frames after those.
-        rounds: How often all of these are done.
-        crops: Small crops of one step; half as many larger ones, a quarter as many whole frames.
-        prompts: Prompts per crop; twice as many per whole frame.
-        synthetic: Part of the images, 0 to 1, that are synthetic.
+        steps: Steps on crops of 32 × 32 patches after these.
+        full_steps: Steps on whole frames after these.
+        rounds: How often all of these steps are repeated.
+        crops: Small crops per step; there are half as many larger ones, a quarter of whole frames.
+        prompts: Prompts per crop; a whole frame has twice as many.
+        synthetic: Fraction of synthetic images, 0 to 1.
         learning_rate: Peak of the schedule (see `learning_rate`).
-        weight_decay: AdamW's.
-        average: Decay of the moving average of the weights that is written out.
-        seed: Seed of everything random.
+        weight_decay: Weight decay of AdamW.
+        average: Decay of the moving average of the weights, which is what is written.
+        seed: Seed of all random numbers.
 
     Raises:
-        ValueError: if a value is out of its range.
+        ValueError: if a value is out of range.
     """
 
     small_steps: int = 6000
@@ -44,17 +44,21 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         if min(self.small_steps, self.steps, self.full_steps, self.rounds) < 0 or self.total < 1:
-            raise ValueError("there must be at least one step, and no negative number of them")
+            raise ValueError(
+                "there must be at least one step, and no number of steps may be negative"
+            )
         if self.crops < 1 or self.prompts < 2:
             raise ValueError("a step needs at least one crop with two prompts")
         if not 0 <= self.synthetic <= 1 or not 0 <= self.average < 1:
-            raise ValueError("synthetic must be in 0 to 1, average at least 0 and below 1")
+            raise ValueError("synthetic must be in 0 to 1, and average at least 0 and below 1")
         if self.learning_rate <= 0 or self.weight_decay < 0:
-            raise ValueError("learning_rate must be positive, weight_decay not negative")
+            raise ValueError(
+                "learning_rate must be positive, and weight_decay must not be negative"
+            )
 
     @property
     def total(self) -> int:
-        """Number of steps in all."""
+        """Number of all steps."""
         return self.rounds * self.round_steps
 
     @property
@@ -63,7 +67,7 @@ class TrainingSettings:
         return self.small_steps + self.steps + self.full_steps
 
     def size(self, step: int) -> tuple[int, int]:
-        """The number of crops of a step, and the patches along one side of each."""
+        """The number of crops in a step, and of patches along one side of a crop."""
         step %= self.round_steps
         if step < self.small_steps:
             return self.crops, GRID // 4

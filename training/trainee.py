@@ -1,4 +1,4 @@
-"""`tiny` as it is trained: on crops of any size, with many prompts for each at once."""
+"""`tiny` as it is trained: on crops of any size, with many prompts for each crop at once."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from training.settings import MASK_SCALE
 
 
 class Trainee(nn.Module):
-    """`tiny` with its training-only dense head; sees batches of crops of any grid size."""
+    """`tiny` with a dense head that only training uses, for batches of crops of any size."""
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Trainee(nn.Module):
         self.dense = nn.Conv2d(channels, 4 * MASK_SCALE**2, 1)
 
     def embed(self, images: Tensor, corners: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """Image embeddings and their position encodings, each (crops, channels, grid, grid).
+        """Return image embeddings and their position encodings, (crops, channels, grid, grid).
 
         Args:
             images: float32, shape (crops, 3, side, side), 0 to 255.
@@ -41,19 +41,19 @@ class Trainee(nn.Module):
     def decode(
         self, embedding: Tensor, encoding: Tensor, points: Tensor, with_masks: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """SAM's mask decoder for many prompts of several crops at once.
+        """Run the mask decoder of SAM for many prompts of several crops at once.
 
-        The same arithmetic as `MaskDecoder.predict_masks`, but what the first layer computes
-        from the image alone is computed once a crop, the up-scaling runs as matrix products,
-        and masks are made only where they are asked for.
+        The arithmetic is that of `MaskDecoder.predict_masks`. However, what the first layer computes
+        from the image alone is computed once per crop, the upscaling runs as matrix products, and
+        masks are computed only for the prompts that need one.
 
         Args:
             embedding, encoding: From `embed`, (crops, channels, grid, grid).
             points: float32, shape (crops, prompts, 2), x and y in pixels of the frame.
-            with_masks: bool, shape (crops * prompts,), which prompts' masks are wanted.
+            with_masks: bool, shape (crops * prompts,), the prompts that need a mask.
 
         Returns:
-            Mask logits, (wanted, 4, grid, 4, grid, 4): a side's patch, then the row in it.
+            Mask logits of the n prompts that need a mask, (n, 4, grid, 4, grid, 4): patch, pixel in it.
             Predicted IoUs, (crops * prompts, 4).
         """
         decoder, prompter = self.sam.mask_decoder, self.sam.prompt_encoder
@@ -74,7 +74,7 @@ class Trainee(nn.Module):
 
 
 def _cropped_positions(block: nn.Module, grid: int) -> dict[str, Tensor]:
-    """A global block's relative positions, cut to those that occur within a smaller grid."""
+    """The relative positions of a global block that occur in a smaller grid."""
     if block.window_size:
         return {}
     middle = block.attn.rel_pos_h.shape[0] // 2
@@ -83,7 +83,7 @@ def _cropped_positions(block: nn.Module, grid: int) -> dict[str, Tensor]:
 
 
 def _transform(transformer, tokens, keys, encoding, prompts: int) -> tuple[Tensor, Tensor]:
-    """`TwoWayTransformer.forward` with the first layer's image side shared by a crop's prompts.
+    """`TwoWayTransformer.forward`, where the prompts of a crop share the image in the first layer.
 
     Args:
         tokens: (crops * prompts, n, channels); the point tokens are also their encoding.
@@ -108,7 +108,7 @@ def _transform(transformer, tokens, keys, encoding, prompts: int) -> tuple[Tenso
 
 
 def _shared_query_attention(attention, q, k, v, prompts: int) -> Tensor:
-    """`Attention.forward` where all prompts of a crop share their queries.
+    """`Attention.forward`, where all prompts of a crop share their queries.
 
     Args:
         q: (crops, pixels, channels).
@@ -126,9 +126,9 @@ def _shared_query_attention(attention, q, k, v, prompts: int) -> Tensor:
 
 
 def _upscale(decoder, mask_tokens: Tensor, pixels: Tensor) -> Tensor:
-    """Up-scaling and mask product of SAM's decoder: (prompts, masks, pixels, 4, 4).
+    """The upscaling and the mask product of the decoder: (prompts, masks, pixels, 4, 4).
 
-    With kernel and stride 2 a transposed convolution is a matrix product for each pixel.
+    A transposed convolution with kernel and stride 2 is a matrix product for each pixel.
     """
     first, norm, activation, second, activation2 = decoder.output_upscaling
     x = pixels @ first.weight.permute(0, 2, 3, 1).flatten(1)
@@ -139,6 +139,6 @@ def _upscale(decoder, mask_tokens: Tensor, pixels: Tensor) -> Tensor:
     mlps = decoder.output_hypernetworks_mlps
     hyper = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(mlps)], dim=1)
     masks = hyper @ x.flatten(1, -2).mT
-    # (rows of 2, columns of 2, rows, columns) of each pixel become 4 rows of 4 columns.
+    # Turn (row of 2, column of 2, row, column) of each pixel into 4 rows of 4 columns.
     masks = masks.unflatten(2, (-1, 2, 2, 2, 2)).transpose(4, 5)
     return masks.flatten(3, 4).flatten(4, 5)

@@ -3,7 +3,6 @@
 Uses what Snakemake itself depends on and nothing else: the Snakefile imports this.
 """
 
-import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -16,9 +15,6 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from samfleet.errors import UserError
 from samfleet.resources import SCHEMA_FILE
-
-_MAXIMUM_VALUES = 10_000
-_MAXIMUM_DEPTH = 20
 
 
 class ConfigError(UserError):
@@ -40,13 +36,12 @@ def complete_config(config: dict) -> dict:
     Raises:
         ConfigError: unknown keys, wrong types or impossible values, all of them in one message.
     """
-    _check_values(config)
     # a key without a value is YAML for null: the default is meant
     completed = _with_defaults(config, schema())
     errors = [_message(error) for error in Draft202012Validator(schema()).iter_errors(completed)]
     if not errors:
         completed = _with_plain_numbers(completed, schema())
-        errors = list(_not_finite(completed)) or _contradictions(completed)
+        errors = list(_unusable(completed)) or _contradictions(completed)
     if errors:
         lines = "\n  ".join(errors)
         raise ConfigError(
@@ -54,45 +49,6 @@ def complete_config(config: dict) -> dict:
             "config/README.md describes every key"
         )
     return completed
-
-
-def _check_values(config: object) -> None:
-    """Refuse what nothing can be done with: by its anchors YAML may hold itself, or billions of values.
-
-    Raises:
-        ConfigError: there are too many values, or a number or a text that no system call takes.
-    """
-    level = [("the configuration", config)]
-    for _ in range(_MAXIMUM_DEPTH):
-        inside = itertools.chain.from_iterable(_values_inside(*named) for named in level)
-        level = list(itertools.islice(inside, _MAXIMUM_VALUES))
-        if not level:
-            return
-        if len(level) == _MAXIMUM_VALUES:
-            break
-    raise ConfigError("the configuration is nested too deeply or holds too many values")
-
-
-def _values_inside(key: str, value: object) -> Iterator[tuple[str, object]]:
-    """The keys and values in a list or dict, each with the key to name in an error."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield key, name
-            yield name if isinstance(name, str) else key, inner
-    elif isinstance(value, list | tuple):
-        yield from ((key, inner) for inner in value)
-    elif isinstance(value, int) and value.bit_length() > 63:
-        raise ConfigError(f"{key}: a number of {value.bit_length()} bits is too large")
-    elif isinstance(value, str) and ("\0" in value or not _is_encodable(value)):
-        raise ConfigError(f"{key}: {value!r:.80} holds a null or half a character")
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _with_defaults(value: object, part: dict) -> object:
@@ -122,16 +78,28 @@ def _with_plain_numbers(value: object, part: dict) -> object:
     return value
 
 
-def _not_finite(value: object, key: str = "") -> Iterator[str]:
-    """YAML has .nan and .inf, which pass a schema's bounds."""
+def _unusable(value: object, key: str = "") -> Iterator[str]:
+    """Values that YAML and the schema allow and that no arithmetic or system call takes."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _not_finite(inner, f"{key}.{name}".lstrip("."))
+            yield from _unusable(inner, f"{key}.{name}".lstrip("."))
     elif isinstance(value, list):
         for inner in value:
-            yield from _not_finite(inner, key)
+            yield from _unusable(inner, key)
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{key}: {value} is not a finite number"
+    elif isinstance(value, int) and value.bit_length() > 63:
+        yield f"{key}: a number of {value.bit_length()} bits is too large"
+    elif isinstance(value, str) and ("\0" in value or not _is_encodable(value)):
+        yield f"{key}: {value!r:.80} holds a null or half a character"
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _message(error: ValidationError) -> str:

@@ -1,16 +1,23 @@
 """Writing what was detected: segments of the store and the job's ledger, flushed as it goes."""
 
 import datetime
+import logging
 import secrets
 import socket
 import time
 from pathlib import Path
 
+from samfleet.detection.pipeline import Detection
+from samfleet.devices.visible import Device
 from samfleet.errors import UserError
-from samfleet.results import job_ledger
-from samfleet.statuses import OK
+from samfleet.files import escape_name
+from samfleet.images.reading import Failure
+from samfleet.results import job_ledger_file
+from samfleet.statuses import Status
 from samfleet.store.ledger import append_rows
-from samfleet.store.segments import SegmentWriter
+from samfleet.store.segments import SegmentWriter, image_rows, reason_text
+
+logger = logging.getLogger(__name__)
 
 _FLUSH_IMAGES = 50
 
@@ -36,9 +43,10 @@ class Recorder:
 
     def __init__(self, results: Path, store: Path, plan: str, shard: str, flush_seconds: float):
         self.detected = self.failed = 0
+        self._recorded: set[str] = set()
         name = f"{plan}-{shard}-{secrets.token_hex(4)}"
         self._segments = SegmentWriter(store, name)
-        self._ledger = job_ledger(results, name)
+        self._ledger = job_ledger_file(results, name)
         self._ledger_rows: list[dict] = []
         self._common = {"model_key": store.name, "plan": plan, "shard": shard}
         self._flush_seconds = flush_seconds
@@ -48,8 +56,8 @@ class Recorder:
         """Record an image: its rows of the store, and the ledger's columns that vary."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         status = rows[0]["status"]
-        self.detected += status == OK
-        self.failed += status != OK
+        self.detected += status == Status.OK
+        self.failed += status != Status.OK
         self._segments.add([{**row, "plan": self._common["plan"]} for row in rows])
         self._ledger_rows.append(
             self._common
@@ -60,6 +68,20 @@ class Recorder:
         late = time.monotonic() - self._flushed >= self._flush_seconds
         if late or len(self._ledger_rows) >= _FLUSH_IMAGES:
             self.flush()
+
+    def record(self, detection: Detection, device: Device) -> None:
+        """Record an image under the id of the bytes that were decoded, once."""
+        planned, read = detection.planned, detection.read
+        identity = read.image_id or planned.image_id
+        ledger = detection.ledger | {"device": device.name or "cpu"}
+        if identity not in self._recorded:
+            self._recorded.add(identity)
+            self.add(_rows(detection, identity), ledger)
+        if identity != planned.image_id:
+            reason = f"its content changed after planning; {identity} was detected instead"
+            logger.warning("%s: %s", escape_name(planned.path), reason)
+            changed = {"image_id": planned.image_id, "status": Status.CHANGED, "reason": reason}
+            self.add(image_rows(changed | {"transient": True}, []), ledger)
 
     def flush(self) -> None:
         """Bring everything that was added to the disk.
@@ -89,3 +111,24 @@ class Recorder:
         share = round(seconds / len(self._ledger_rows), 4)
         append_rows(self._ledger, ({**row, "seconds_writing": share} for row in self._ledger_rows))
         self._ledger_rows = []
+
+
+def _rows(detection: Detection, identity: str) -> list[dict]:
+    """The store's rows of an image that was detected or failed."""
+    read = detection.read
+    if isinstance(read, Failure):
+        reason = reason_text(read.reason)
+        logger.warning("%s: %s: %s", escape_name(detection.planned.path), read.status, reason)
+        failure = {"status": read.status, "reason": reason, "transient": read.transient}
+        return image_rows({"image_id": identity, **failure}, [])
+    image, candidates = detection.measured
+    detected = {
+        "image_id": identity,
+        "status": Status.OK,
+        "reason": "",
+        "transient": False,
+        "dtype": str(read.pixels.dtype),
+        "is_color": read.is_color,
+        "plane": read.plane,
+    }
+    return image_rows(detected | image, candidates)

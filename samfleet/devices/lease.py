@@ -1,4 +1,4 @@
-"""One job, one device: a lease that the kernel ends with its holder; standard library only."""
+"""Give each job a device of its own, by a lock that ends with its process. Standard library only."""
 
 import contextlib
 import fcntl
@@ -20,16 +20,15 @@ _NOTICE_SECONDS = 60
 
 
 class LeaseError(UserError):
-    """No device can be leased; the message says why and what to do."""
+    """No device can be leased; the message says why, and what to do."""
 
 
 def lease_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """The node-local folder of the locks: one per user and per scheduler job.
+    """The folder of the locks on this machine, one per user and scheduler job.
 
-    Device numbers are the same in every job where the scheduler confines jobs to their devices,
-    so locks of different jobs must not meet, except those of UUIDs, which lie in the user's folder
-    above: jobs that all see all devices share these. TMPDIR is not used, since it may differ between
-    the processes of one job.
+    A scheduler that confines jobs to their devices gives every job the same device numbers, so jobs
+    must not share the locks of numbers. They do share the locks of UUIDs, which lie in the folder
+    above. TMPDIR is not used, since it may differ between the processes of a job.
     """
     job = next((environment[name] for name in _JOB_VARIABLES if environment.get(name)), "local")
     return Path("/tmp") / f"samfleet-{os.getuid()}" / re.sub(r"[^\w.-]", "_", job)[-100:]
@@ -41,18 +40,18 @@ def lease_device(
     folder: Path,
     excluded: Callable[[], set[str]] = set,
 ) -> Iterator[Device]:
-    """Hold one of `devices` for the length of the block, waiting until one is free.
+    """Hold one of `devices` during the block; wait until one is free.
 
-    The lease is an flock on a file of the device's name. The kernel frees it when the process
-    ends, however it ends; the descriptor is not inherited by processes started with exec.
+    The lease is an flock on a file named after the device. The kernel releases it when the process
+    ends, however it ends. Processes started with exec do not inherit the descriptor.
 
     Args:
-        devices: the devices to choose from, the first free one is taken.
-        folder: where the lock files lie, see `lease_folder`.
-        excluded: gives the lock names of devices to leave out, asked again at every attempt.
+        devices: the devices to choose from; the first free one is taken.
+        folder: the folder of the lock files, see `lease_folder`.
+        excluded: returns the locks of devices to leave out; called again at every attempt.
 
     Raises:
-        LeaseError: no device is left, or the folder is not this user's own.
+        LeaseError: no device is left, or others can write to the folder.
     """
     _make_private(folder)
     waited, noticed = time.monotonic(), False
@@ -61,8 +60,8 @@ def lease_device(
         candidates = [device for device in devices if device.lock not in left_out]
         if not candidates:
             raise LeaseError(
-                f"no device is left: {', '.join(sorted(left_out)) or 'none is visible'} failed in "
-                "this plan; look at the log, then run again to try them once more"
+                f"no device is left: {', '.join(sorted(left_out))} failed in this plan; "
+                "look at the log, then run again to retry them"
             )
         for device in candidates:
             descriptor = _try_lock(_lock_file(folder, device))
@@ -82,7 +81,7 @@ def lease_device(
 
 
 def _lock_file(folder: Path, device: Device) -> Path:
-    """A UUID means one device in every job of a machine, a number only within its own job."""
+    """The lock file: shared by all jobs for a UUID, within a job for a device number."""
     shared = re.match(r"(GPU|MIG)-", device.lock)
     return (folder.parent if shared else folder) / re.sub(r"[^\w.-]", "_", device.lock)
 
@@ -93,11 +92,11 @@ def _make_private(folder: Path) -> None:
             part.mkdir(mode=0o700)
         stat = part.lstat()
         if stat.st_uid != os.getuid() or stat.st_mode & 0o170022 != 0o040000:
-            raise LeaseError(f"{part} must be a folder that only you can write to; remove it")
+            raise LeaseError(f"{part} must be a folder that only you can write to; delete it")
 
 
 def _try_lock(path: Path) -> int | None:
-    """An open, locked descriptor, or None while another process holds the lock."""
+    """Return an open, locked descriptor, or None while another process holds the lock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

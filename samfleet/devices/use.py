@@ -1,4 +1,4 @@
-"""How well a job keeps its device at work."""
+"""Measure how busy a job keeps its device."""
 
 import contextlib
 import time
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 
 class DeviceUse:
-    """Measures for which part of the time a device has work, from now to the end of its last work.
+    """Measures how much of the time a device has work, from now until its last work ends.
 
     Attributes:
-        busy: seconds within `working` blocks.
-        total: seconds until the last of these blocks ended; 0 before the first has.
+        busy: seconds spent in `working` blocks.
+        total: seconds until the last of these blocks ended; 0 before the first has ended.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class DeviceUse:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """A block in which the device works."""
+        """Count a block as work of the device."""
         start = time.perf_counter()
         try:
             yield
@@ -30,5 +30,5 @@ class DeviceUse:
 
     @property
     def idle(self) -> float | None:
-        """The share of the total in which the device had no work; None without any work."""
+        """The fraction of the total in which the device had no work; None before any work."""
         return 1 - self.busy / self.total if self.total else None

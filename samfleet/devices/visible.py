@@ -1,4 +1,4 @@
-"""Which devices this process may use, found without torch; standard library only."""
+"""Find the devices that this process may use, without torch. Standard library only."""
 
 import os
 import re
@@ -11,13 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A GPU as this process can name it.
+    """A GPU by the name that this process can use for it.
 
     Attributes:
         name: the value for CUDA_VISIBLE_DEVICES that makes this device the only visible one.
-        lock: its UUID where it is known, which every process of this machine knows it by; else
-            `name`, which means it within this scheduler job alone.
-        pretended: whether it is only a name, for tests and simulation; work runs on the CPU.
+        lock: its UUID if that is known, which is the same for every process of this machine; else
+            `name`, which is only unique within a scheduler job.
+        pretended: whether this is only a name, for tests and simulation; work runs on the CPU.
     """
 
     name: str
@@ -28,14 +28,14 @@ class Device:
 def visible_devices(
     pretended: list[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> list[Device]:
-    """The devices visible here: CUDA_VISIBLE_DEVICES as inherited, else all.
+    """The devices in the inherited CUDA_VISIBLE_DEVICES, or all if it is not set.
 
     As in CUDA, an entry of CUDA_VISIBLE_DEVICES that names no device ends the list.
 
     Args:
-        pretended: names to use instead of the machine's own devices. A CUDA_VISIBLE_DEVICES that
-            is not empty picks among them by number, so a scheduler can hand them out.
-        environment: where CUDA_VISIBLE_DEVICES is looked up.
+        pretended: names to use instead of the devices of this machine. A scheduler may choose
+            among them by numbers in CUDA_VISIBLE_DEVICES.
+        environment: the environment that may have CUDA_VISIBLE_DEVICES.
     """
     inherited = environment.get("CUDA_VISIBLE_DEVICES")
     if pretended:
@@ -59,16 +59,16 @@ def visible_devices(
 
 
 def gpu_exists() -> bool:
-    """Whether this machine has a GPU that can be counted, or else one that torch finds.
+    """Whether nvidia-smi, the kernel or else torch finds a GPU.
 
-    torch is asked in a process of its own: in this one it would settle which devices are visible.
+    torch runs in a separate process, because it would fix the visible devices of this one.
     """
     probe = "import sys, torch; sys.exit(not torch.cuda.is_available())"
     return bool(_uuids()) or subprocess.run([sys.executable, "-c", probe]).returncode == 0
 
 
 def _picked(names: list[str], numbers: str) -> list[str]:
-    """Of `names` those that a CUDA_VISIBLE_DEVICES picks."""
+    """The names that the numbers in a CUDA_VISIBLE_DEVICES choose."""
     picked = []
     for entry in (part.strip() for part in numbers.split(",")):
         if not entry.isdecimal() or int(entry) >= len(names):
@@ -78,13 +78,13 @@ def _picked(names: list[str], numbers: str) -> list[str]:
 
 
 def _full_uuid(entry: str, uuids: list[str]) -> str:
-    """CUDA accepts a unique prefix of a UUID: the lock needs the whole."""
+    """Complete a UUID, since CUDA also accepts a unique prefix of it."""
     matches = [uuid for uuid in uuids if uuid.startswith(entry)]
     return matches[0] if len(matches) == 1 else entry
 
 
 def _uuids() -> list[str]:
-    """UUIDs of the GPUs in PCI order, by nvidia-smi; device numbers where it is not installed."""
+    """The UUIDs of the GPUs in PCI order; their numbers if nvidia-smi is not available."""
     try:
         listing = subprocess.run(
             ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"],

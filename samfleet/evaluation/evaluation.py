@@ -13,35 +13,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from samfleet.config.settings import EvaluationSettings
 from samfleet.evaluation.labels import LabelError, find_label_image, read_label_image
-from samfleet.evaluation.matching import REPORTED_THRESHOLDS, Counts, match_objects, score
+from samfleet.evaluation.matching import Counts, match_objects, score
+from samfleet.evaluation.stamp import labels_folder
 from samfleet.files import atomic_path
-from samfleet.statuses import EMPTY, OK
+from samfleet.results import (
+    EVALUATION_COLUMNS,
+    EVALUATION_TOTAL_COLUMNS,
+    evaluation_file,
+    evaluation_total_file,
+    objects_file,
+    summary_file,
+)
+from samfleet.statuses import Status
 
 logger = logging.getLogger(__name__)
 
 
-IMAGE_COLUMNS = (
-    "image",
-    "image_id",
-    "problem",
-    "n_labelled",
-    "n_objects",
-    *(f"{name}_{int(100 * t)}" for t in REPORTED_THRESHOLDS for name in ("tp", "fp", "fn")),
-    *(
-        f"{name}_{int(100 * t)}"
-        for t in REPORTED_THRESHOLDS
-        for name in ("precision", "recall", "f1")
-    ),
-    "average_precision",
-    "mean_best_iou",
-)
-"""Columns of the table of images."""
-
-
 def evaluate(
     objects: pd.DataFrame,
-    labels_folder: str | Path,
+    labels: Path,
     images: pd.DataFrame | None = None,
     *,
     sparse: bool = False,
@@ -55,18 +47,17 @@ def evaluate(
     Args:
         objects: One row for each kept object, with the columns image (relative path), image_id,
             width, height and rle (``counts`` of a COCO run-length encoding).
-        labels_folder: Folder of label images: integers, 0 for background, one id an object.
+        labels: Folder of label images: integers, 0 for background, one id an object.
         images: One row for each image, with the columns image and image_id, so that images
             without any object count; by default those of `objects`.
         sparse: Only some objects are labelled: see `score`.
 
     Returns:
-        One row for each image, with `IMAGE_COLUMNS`; and one row for all of them: counts and
+        One row for each image, with `EVALUATION_COLUMNS`; and one row for all of them: counts and
         scores pooled over all objects, and as ``mean_average_precision`` the mean over images.
     """
-    folder = Path(labels_folder)
-    if not folder.is_dir():
-        raise LabelError(f"evaluation.labels: {folder} is no folder")
+    if not labels.is_dir():
+        raise LabelError(f"evaluation.labels: {labels} is not a folder")
     listed = objects if images is None else images
     listed = listed[["image", "image_id"]].drop_duplicates("image").sort_values("image")
     groups = dict(iter(objects.groupby("image", sort=False)))
@@ -74,32 +65,36 @@ def evaluate(
     for name, image_id in listed.itertuples(index=False):
         row = {"image": name, "image_id": image_id, "problem": ""}
         try:
-            counts = _image_counts(name, groups.get(name), folder)
+            counts = _image_counts(name, groups.get(name), labels)
             row |= _scored(counts, sparse)
             counted.append((counts, row["average_precision"]))
         except LabelError as error:
             row["problem"] = str(error)
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(IMAGE_COLUMNS)), _total(rows, counted, sparse)
+    return pd.DataFrame(rows, columns=list(EVALUATION_COLUMNS)), _total(rows, counted, sparse)
 
 
-def write_evaluation(results: Path, labels: Path, sparse: bool) -> None:
+def write_evaluation(evaluation: EvaluationSettings, results: Path) -> None:
     """Write evaluation.csv and evaluation_total.csv from the tables of the summary.
 
     Images that could not be detected are left out.
 
     Args:
+        evaluation: the section of the configuration.
         results: the folder of the results.
-        labels: the folder of label images.
-        sparse: only some objects are labelled.
     """
-    summary = pd.read_csv(results / "summary.csv", dtype=str, keep_default_na=False)
+    summary = pd.read_csv(summary_file(results), dtype=str, keep_default_na=False)
     columns = ["image", "image_id", "width", "height", "rle"]
-    objects = pd.read_parquet(results / "objects.parquet", columns=columns)
-    detected = summary[summary["status"].isin((OK, EMPTY))]
-    images, total = evaluate(objects, labels, detected, sparse=sparse)
-    for table, name in ((images, "evaluation.csv"), (total, "evaluation_total.csv")):
-        with atomic_path(results / name) as temporary:
+    objects = pd.read_parquet(objects_file(results), columns=columns)
+    detected = summary[summary["status"].isin((Status.OK, Status.EMPTY))]
+    images, total = evaluate(
+        objects, labels_folder(evaluation.labels), detected, sparse=evaluation.sparse
+    )
+    for table, path in (
+        (images, evaluation_file(results)),
+        (total, evaluation_total_file(results)),
+    ):
+        with atomic_path(path) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
     missing = int((images["problem"] != "").sum())
     if missing:
@@ -139,5 +134,4 @@ def _total(rows: Sequence[dict], counted: Sequence[tuple], sparse: bool) -> pd.D
         pooled = sum((c for c, _ in counted[1:]), counted[0][0])
         total |= _scored(pooled, sparse)
         total["mean_average_precision"] = float(np.mean([value for _, value in counted]))
-    columns = ["n_images", "n_evaluated", *IMAGE_COLUMNS[3:], "mean_average_precision"]
-    return pd.DataFrame([total], columns=columns)
+    return pd.DataFrame([total], columns=list(EVALUATION_TOTAL_COLUMNS))

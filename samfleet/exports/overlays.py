@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from pycocotools import mask as coco
 
+from samfleet.config.settings import Settings
 from samfleet.errors import UserError
 from samfleet.files import atomic_path, unescape_name
 from samfleet.images.reading import Failure, path_of, read_image
 from samfleet.plan.collection import collection_root
+from samfleet.results import objects_file
 
 _GOLDEN_ANGLE = 0.381966  # of a turn: neighbouring numbers get hues far apart
 
@@ -32,11 +34,11 @@ def draw_outlines(rgb: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
     return drawn
 
 
-def write_overlays(config: dict, results: Path, folder: Path, images: list[str]) -> int:
+def write_overlays(settings: Settings, results: Path, folder: Path, images: list[str]) -> int:
     """Write a PNG with outlines for each image that has objects.
 
     Args:
-        config: the completed configuration.
+        settings: the configuration.
         results: the folder of the results.
         folder: where the PNGs go, under the images' relative paths.
         images: images as the tables name them; all, if none is given.
@@ -49,13 +51,13 @@ def write_overlays(config: dict, results: Path, folder: Path, images: list[str])
     """
     filters = [("image", "in", images)] if images else None
     columns = ["image", "width", "height", "rle"]
-    objects = pd.read_parquet(results / "objects.parquet", columns=columns, filters=filters)
+    objects = pd.read_parquet(objects_file(results), columns=columns, filters=filters)
     groups = dict(iter(objects.groupby("image", sort=False)))
     if unknown := sorted(set(images) - set(groups)):
         raise UserError(f"{results / 'objects.parquet'} has no object in {', '.join(unknown)}")
-    root = collection_root(config["images"])
+    root = collection_root(settings.images)
     for name, rows in groups.items():
-        read = read_image(path_of(root, unescape_name(name)), config["image"], config["display"])
+        read = read_image(path_of(root, unescape_name(name)), settings.image, settings.display)
         if isinstance(read, Failure):
             raise UserError(f"{name}: {read.reason}")
         masks = [

@@ -1,20 +1,12 @@
 """Turn an image of any depth into the 8-bit RGB that Segment Anything sees.
 
-Nothing is measured on it: intensities are taken from the pixels as read.
+Intensities are never measured on this RGB, but on the pixels as read.
 """
-
-from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from samfleet.images.formats import Image, ImageError
-
-# A linear grey ramp adds no edges of its own, and SAM's three channels then say the same thing.
-DEFAULT_COLORMAP = "gray"
-# The brightest thousandth is dead pixels and debris, the darkest likewise; objects of sparse
-# fluorescence cover more than that (a spot of 12 x 12 pixels in 340 x 340 is already 0.12 %).
-DEFAULT_PERCENTILES = (0.1, 99.9)
+from samfleet.images.formats.image import Image, ImageError
 
 _HUES = {
     "gray": (1, 1, 1),
@@ -32,36 +24,28 @@ _OPENCV_MAPS = {
 }
 COLORMAPS = (*_HUES, *sorted(_OPENCV_MAPS))
 
-_ROWS = 512  # rows that are stretched at a time, so that float copies stay small
+_ROWS = 512  # stretched at a time, so that the float copies stay small
 
 
 def to_rgb(
-    image: Image,
-    *,
-    colormap: str = DEFAULT_COLORMAP,
-    percentiles: tuple[float, float] = DEFAULT_PERCENTILES,
-    channel: int | str = "max",
+    image: Image, *, colormap: str, percentiles: tuple[float, float], channel: int | str
 ) -> np.ndarray:
-    """What SAM sees: (height, width, 3) uint8, red first, C-contiguous.
+    """Return what SAM sees: (height, width, 3) uint8, red first, C-contiguous.
 
-    8-bit colour passes as it is. Deeper colour is stretched between the percentiles of all three
-    channels together, so that hues stay. One channel is stretched and coloured with `colormap`;
-    of several channels that are not colour, `channel` is taken: a number, or "max", the brightest
-    of them at each pixel. NaN counts as darkest and has no part in the percentiles, nor has
-    infinity. A constant image is darkest everywhere.
+    8-bit colour stays as it is. Deeper colour is stretched between the percentiles of all three
+    channels together, so that hues stay. A single channel is stretched and coloured. NaN becomes the
+    darkest value; NaN and infinity do not count for the percentiles. A constant image is black.
 
     Args:
-        image: as decode_image returns it.
-        colormap: one of COLORMAPS: "gray", "red", "green", "blue", "cyan", "magenta", "yellow" or
-            the name of an OpenCV map such as "hot" or "viridis".
-        percentiles: lower and upper, 0 <= lower < upper <= 100.
-        channel: "max" or a channel number from 0.
+        image: as `decode_image` returns it.
+        colormap: one of COLORMAPS.
+        percentiles: the lower and the upper one, 0 to 100.
+        channel: the channel to show of an image that is not colour, counted from 0, or "max" for
+            the brightest channel at each pixel.
 
     Raises:
-        ValueError: an unknown colormap, channel name or wrong percentiles.
         ImageError: "unsupported", the image has no channel of that number.
     """
-    _check_settings(colormap, percentiles, channel)
     pixels = image.pixels
     if image.is_color:
         rgb = pixels if pixels.dtype == np.uint8 else _stretched(pixels, percentiles)
@@ -69,18 +53,8 @@ def to_rgb(
     return _colored(_stretched(_one_channel(pixels, channel), percentiles), colormap)
 
 
-def _check_settings(colormap: str, percentiles: tuple[float, float], channel: int | str) -> None:
-    if colormap not in COLORMAPS:
-        raise ValueError(f"unknown colormap {colormap!r}; known are {', '.join(COLORMAPS)}")
-    low, high = percentiles
-    if not 0 <= low < high <= 100:
-        raise ValueError(f"percentiles must be 0 <= lower < upper <= 100, not {low} and {high}")
-    if channel != "max" and (not isinstance(channel, int) or channel < 0):
-        raise ValueError(f'channel must be "max" or a number from 0, not {channel!r}')
-
-
 def _one_channel(pixels: np.ndarray, channel: int | str) -> np.ndarray:
-    """(height, width) of (height, width, channels)."""
+    """Reduce (height, width, channels) to (height, width)."""
     channels = pixels.shape[2]
     if channels == 1:
         return pixels[:, :, 0]
@@ -88,13 +62,14 @@ def _one_channel(pixels: np.ndarray, channel: int | str) -> np.ndarray:
         return np.fmax.reduce(pixels, axis=2)
     if channel >= channels:
         raise ImageError(
-            "unsupported", f"channel {channel} was asked for, but the image has {channels}"
+            "unsupported",
+            f"the image has {channels} channels, but display.channel is {channel} (counted from 0)",
         )
     return pixels[:, :, channel]
 
 
 def _stretched(values: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray:
-    """uint8 of the same shape: 0 at the lower percentile and below, 255 at the upper and above."""
+    """Scale to uint8: 0 up to the lower percentile, 255 from the upper percentile on."""
     limits = _limits(values, percentiles)
     if limits is None:
         return np.zeros(values.shape, np.uint8)
@@ -108,12 +83,12 @@ def _stretched(values: np.ndarray, percentiles: tuple[float, float]) -> np.ndarr
 
 
 def _limits(values: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float] | None:
-    """Values at the percentiles; the extremes where these coincide; None if constant or empty."""
+    """The values at the percentiles, or the extremes if those coincide; None if all are equal."""
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
     if not values.size:
         return None
-    # Values that occur, no interpolation: the same for every dtype.
+    # Without interpolation the limits are values of the image, so that every dtype gives the same.
     low, high = np.percentile(values, percentiles, method="inverted_cdf").tolist()
     if low == high:
         low, high = values.min().item(), values.max().item()
@@ -122,14 +97,14 @@ def _limits(values: np.ndarray, percentiles: tuple[float, float]) -> tuple[float
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
-        # Halved first: the difference of two finite doubles may be infinite.
+        # Halve first, since the difference of two finite doubles may be infinite.
         part = (values.astype(np.float64) / 2 - low / 2) / (high / 2 - low / 2)
     part = np.nan_to_num(np.clip(part, 0, 1), nan=0.0)
     return np.rint(part * 255).astype(np.uint8)
 
 
 def _colored(grey: np.ndarray, colormap: str) -> np.ndarray:
-    """(height, width, 3) of an 8-bit (height, width)."""
+    """Colour an 8-bit (height, width) image: (height, width, 3)."""
     if colormap in _HUES:
         return np.ascontiguousarray(grey[:, :, np.newaxis] * np.array(_HUES[colormap], np.uint8))
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, np.newaxis], _OPENCV_MAPS[colormap])

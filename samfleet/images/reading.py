@@ -1,4 +1,4 @@
-"""An image from its file to what the device needs; runs in a worker process."""
+"""Read an image file and prepare what the device needs. This runs in a worker process."""
 
 import os
 import time
@@ -7,23 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
+from samfleet.config.settings import DisplaySettings, ImageSettings
 from samfleet.digests import image_id
 from samfleet.images.display import to_rgb
-from samfleet.images.formats import ImageError, decode_image
-from samfleet.statuses import OUT_OF_MEMORY, UNREADABLE
+from samfleet.images.formats.decoding import decode_image
+from samfleet.images.formats.image import ImageError
+from samfleet.statuses import Status
 
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """What was read of an image.
+    """An image that was read.
 
     Attributes:
-        image_id: of the bytes that were decoded.
-        pixels: (height, width, channels) as stored.
+        image_id: identifies the bytes that were decoded.
+        pixels: (height, width, channels), as stored.
         rgb: (height, width, 3) uint8, what SAM sees.
         is_color: whether the channels are red, green and blue.
-        plane: which part of a multi-page file it is, in words.
-        seconds: for reading and decoding.
+        plane: which of several pages or planes was read, in words.
+        seconds: how long reading and decoding took.
     """
 
     image_id: str
@@ -39,11 +41,11 @@ class Failure:
     """Why an image has no candidates.
 
     Attributes:
-        status: as in `samfleet.statuses`.
-        reason: in words.
-        transient: whether another try may succeed.
-        image_id: of the bytes that were read, empty if there were none.
-        seconds: for reading.
+        status: one of `samfleet.statuses`.
+        reason: a sentence for the user.
+        transient: whether another attempt may succeed.
+        image_id: identifies the bytes that were read; empty if none were.
+        seconds: how long the attempt took.
     """
 
     status: str
@@ -53,41 +55,60 @@ class Failure:
     seconds: float = 0.0
 
 
-def read_image(path: Path, image_settings: dict, display: dict) -> ReadImage | Failure:
-    """Read a file once, identify its bytes, decode them and make SAM's view of them.
+def read_image(path: Path, image: ImageSettings, display: DisplaySettings) -> ReadImage | Failure:
+    """Read a file once, identify its bytes, decode them and turn them into what SAM sees.
 
     Args:
         path: the file.
-        image_settings: the configuration's `image`.
-        display: the configuration's `display`.
+        image: the section `image` of the configuration.
+        display: the section `display` of the configuration.
     """
     start = time.perf_counter()
     identity = ""
     try:
         data = path.read_bytes()
         identity = image_id(data)
-        image = decode_image(
-            data, page=image_settings["page"], max_pixels=image_settings["max_pixels"]
-        )
+        decoded = decode_image(data, page=image.page, max_pixels=image.max_pixels)
         rgb = to_rgb(
-            image,
-            colormap=display["colormap"],
-            percentiles=tuple(display["percentiles"]),
-            channel=display["channel"],
+            decoded,
+            colormap=display.colormap,
+            percentiles=display.percentiles,
+            channel=display.channel,
         )
-    except ImageError as error:
-        status, reason, transient = error.status, error.reason, False
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror or type(error).__name__}"
-        status, transient = UNREADABLE, True
-    except MemoryError:
-        status, reason, transient = OUT_OF_MEMORY, "no memory to decode it", True
-    else:
+    except (ImageError, OSError, MemoryError) as error:
         seconds = time.perf_counter() - start
-        return ReadImage(identity, image.pixels, rgb, image.is_color, image.plane, seconds)
-    return Failure(status, reason, transient, identity, time.perf_counter() - start)
+        return failure_of(
+            error,
+            identity,
+            no_memory="there is not enough memory to decode the image",
+            seconds=seconds,
+        )
+    seconds = time.perf_counter() - start
+    return ReadImage(identity, decoded.pixels, rgb, decoded.is_color, decoded.plane, seconds)
+
+
+def failure_of(
+    error: Exception, image_id: str, *, no_memory: str = "", seconds: float = 0.0
+) -> Failure:
+    """What an exception means for the image that it happened to.
+
+    Args:
+        error: the exception.
+        image_id: of the bytes that were read.
+        no_memory: what to say where memory ran out.
+        seconds: for reading.
+    """
+    if isinstance(error, ImageError):
+        return Failure(error.status, error.reason, False, image_id, seconds)
+    if isinstance(error, MemoryError):
+        return Failure(Status.OUT_OF_MEMORY, no_memory, True, image_id, seconds)
+    if isinstance(error, OSError):
+        reason = f"cannot be read: {error.strerror or type(error).__name__}"
+        return Failure(Status.UNREADABLE, reason, True, image_id, seconds)
+    reason = f"{type(error).__name__}: {error}"
+    return Failure(Status.ERROR, reason, True, image_id, seconds)
 
 
 def path_of(root: Path, name: str) -> Path:
-    """The file of a manifest's path; absolute names stay as they are."""
+    """The file that a path of the manifest means; `root` does not matter if it is absolute."""
     return Path(os.path.join(root, name))

@@ -15,7 +15,7 @@ from samfleet.digests import digest_of, digest_of_rows
 from samfleet.errors import UserError
 from samfleet.files import escape_name
 from samfleet.resources import DEMO_FOLDER
-from samfleet.results import RESERVED_COLUMNS
+from samfleet.results import SUMMARY_COLUMNS
 
 
 class ManifestError(UserError):
@@ -207,7 +207,7 @@ def _check_header(table: Path, header: list[str]) -> None:
         found = ", ".join(header) or "nothing"
         raise ManifestError(f"images: {table} has no column `image` in its first line ({found})")
     twice = sorted({column for column in header if header.count(column) > 1})
-    taken = sorted(set(header) & set(RESERVED_COLUMNS) - {"image"})
+    taken = sorted(set(header) & set(SUMMARY_COLUMNS) - {"image"})
     if twice or taken:
         raise ManifestError(
             f"images: {table}: rename the column {', '.join(twice or taken)}; "

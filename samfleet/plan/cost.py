@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samfleet.plan.manifest import ManifestRow
-from samfleet.statuses import OK
+from samfleet.results import ledger_file
+from samfleet.statuses import Status
 
 MODEL_LOAD_SECONDS = {"tiny": 0.5, "vit_b": 4.0, "vit_l": 8.0, "vit_h": 12.0}
 """Guesses that only shape the shards: reading the weights and moving them to a device."""
@@ -56,9 +57,9 @@ def expected_cost(results: Path, model: str, model_key: str, rows: list[Manifest
     sizes = {row.image_id: row.size for row in rows}
     measured = []
     try:
-        with (results / "ledger.csv").open(newline="") as file:
+        with ledger_file(results).open(newline="") as file:
             for row in csv.DictReader(file):
-                detected = row["status"] == OK and row["model_key"] == model_key
+                detected = row["status"] == Status.OK and row["model_key"] == model_key
                 if detected and row["image_id"] in sizes:
                     fixed = float(row["seconds_encoding"]) + float(row["seconds_decoding"])
                     growing = float(row["seconds_postprocessing"])

@@ -14,9 +14,7 @@ from pathlib import Path
 from samfleet.digests import image_id_of_file
 from samfleet.files import TableError, escape_name, read_rows, unescape_name, write_rows
 from samfleet.plan.collection import Collection, ScannedFile
-
-HEADER = ("path", "image_id", "bytes", "mtime_ns", "problem")
-"""Columns of results/manifest.tsv; `image_id` is empty where `problem` says why."""
+from samfleet.results import MANIFEST_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,9 @@ def read_manifest(path: str | Path, journal: bool = False) -> Iterator[ManifestR
     Raises:
         TableError: the table is damaged.
     """
-    for name, identity, size, mtime_ns, problem in read_rows(path, HEADER, appended=journal):
+    for name, identity, size, mtime_ns, problem in read_rows(
+        path, MANIFEST_COLUMNS, appended=journal
+    ):
         try:
             row = ManifestRow(unescape_name(name), identity, int(size), int(mtime_ns), problem)
         except ValueError as error:
@@ -49,7 +49,7 @@ def read_manifest(path: str | Path, journal: bool = False) -> Iterator[ManifestR
 
 def write_manifest(path: str | Path, rows: Iterable[ManifestRow]) -> None:
     """Write a manifest atomically."""
-    write_rows(path, HEADER, (_fields(row) for row in rows))
+    write_rows(path, MANIFEST_COLUMNS, (_fields(row) for row in rows))
 
 
 def _fields(row: ManifestRow) -> tuple:
@@ -77,7 +77,7 @@ def identify(
             ThreadPoolExecutor(8) as pool,
         ):
             # the line feed ends a line that an interrupted plan left half-written
-            file.write("\t".join(HEADER) + "\n" if fresh else "\n")
+            file.write("\t".join(MANIFEST_COLUMNS) + "\n" if fresh else "\n")
             for row in pool.map(lambda f: _identify_file(collection.root, f), new):
                 hashed[row.path] = row
                 if not row.problem:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from samfleet.plan.collection import Collection
 from samfleet.plan.manifest import read_manifest
-from samfleet.results import store_folder
+from samfleet.results import manifest_file, store_folder
 from samfleet.store.index import read_stored_images
 
 
@@ -34,9 +34,9 @@ class Outlook:
         )
 
 
-def outlook(config: dict, results: Path, collection: Collection, model_key: str) -> Outlook:
+def outlook(collection: Collection, results: Path, model_key: str, retry_failed: bool) -> Outlook:
     """Compare the scan with the last manifest and the store's index."""
-    known = {row.path: row for row in read_manifest(results / "manifest.tsv")}
+    known = {row.path: row for row in read_manifest(manifest_file(results))}
     stored = read_stored_images(store_folder(results, model_key))
     scanned = {file.path: (file.size, file.mtime_ns) for file in collection.files}
     vanished = Counter(
@@ -57,7 +57,7 @@ def outlook(config: dict, results: Path, collection: Collection, model_key: str)
         else:
             identity = known[path].image_id
             image = stored.get(identity)
-            if identity and (image is None or image.is_pending(config["retry_failed"])):
+            if identity and (image is None or image.is_pending(retry_failed)):
                 pending.add(identity)
     to_detect = new + changed + len(pending)
     return Outlook(len(scanned), new, changed, moved, removed - moved, to_detect)

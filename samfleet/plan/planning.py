@@ -1,12 +1,15 @@
 """The work of the rule `plan`: find what is pending and pack it into shards."""
 
+import json
 import logging
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
+from samfleet.config.settings import Settings
 from samfleet.digests import digest_of, digest_of_rows
 from samfleet.files import escape_name, remove_leftovers, write_atomic
 from samfleet.plan.collection import Collection, scan_collection
@@ -16,13 +19,16 @@ from samfleet.plan.record import Plan, PlannedShard, is_complete, read_plan
 from samfleet.plan.shards import MODEL_LOADS_PER_SHARD, ShardImage, pack_shards, write_shard
 from samfleet.results import (
     done_file,
+    hash_journal_file,
     kept_plan_file,
     last_plan_file,
+    manifest_file,
+    plan_config_file,
     plan_file,
     shard_file,
     store_folder,
 )
-from samfleet.statuses import CHANGED, TOO_LARGE
+from samfleet.statuses import Status
 from samfleet.store.index import StoredImage, read_stored_images
 from samfleet.store.segments import rebuild_index
 
@@ -32,43 +38,41 @@ _ABANDONED_SECONDS = 30 * 86400
 _LEFTOVER_SECONDS = 86400
 
 
-def make_plan(config: dict, results: Path, model_key: str, gpus: int) -> Plan:
+def make_plan(settings: Settings, results: Path, model_key: str, gpus: int) -> Plan:
     """Scan, hash, subtract what is stored, pack the rest, and write manifest and plan.
 
     When nothing is pending and all paths and contents are as in the last plan, that plan is
     written back byte for byte, which tells Snakemake that nothing downstream has to run.
 
     Args:
-        config: the completed configuration.
+        settings: the configuration.
         results: the folder of the results.
         model_key: under which results are looked up.
         gpus: number of GPUs to pack for.
     """
-    collection = scan_collection(config["images"], config["image"]["suffixes"], results)
+    collection = scan_collection(settings.images, settings.image.suffixes, results)
     folder = store_folder(results, model_key)
     rebuild_index(folder)
     stored = read_stored_images(folder)
     last = read_plan(last_plan_file(results))
-    rows = _identify(config, results, last, collection, stored)
+    rows = _identify(settings, results, last, collection, stored)
     complete = last is not None and is_complete(results, last)
     # a plan that was interrupted may not have come to those that were too large before it
-    retry_large = last is not None and (
-        not complete or last.max_pixels < config["image"]["max_pixels"]
-    )
-    pending = list(_pending(rows, stored, config["retry_failed"], retry_large))
+    retry_large = last is not None and (not complete or last.max_pixels < settings.image.max_pixels)
+    pending = list(_pending(rows, stored, settings.retry_failed, retry_large))
     content = digest_of_rows((escape_name(r.path), r.image_id, r.problem) for r in rows)
     if (
         last
         and complete
         and not pending
         and not retry_large
-        and (last.source, last.content, last.model_key) == (config["images"], content, model_key)
+        and (last.source, last.content, last.model_key) == (settings.images, content, model_key)
     ):
         plan = last
     else:
-        plan = _new_plan(config, results, model_key, gpus, rows, pending, content)
-    write_manifest(results / "manifest.tsv", rows)
-    _journal(config, results).unlink(missing_ok=True)
+        plan = _new_plan(settings, results, model_key, gpus, rows, pending, content)
+    write_manifest(manifest_file(results), rows)
+    _journal(settings, results).unlink(missing_ok=True)
     write_atomic(last_plan_file(results), plan.to_json())
     write_atomic(plan_file(results), plan.to_json())
     _remove_old_plans(results, plan)
@@ -77,30 +81,30 @@ def make_plan(config: dict, results: Path, model_key: str, gpus: int) -> Plan:
     return plan
 
 
-def _journal(config: dict, results: Path) -> Path:
+def _journal(settings: Settings, results: Path) -> Path:
     """New hashes of this collection; paths of another one mean other files."""
-    return results / "plan" / f"hashes-{digest_of(config['images'])[:8]}.tsv"
+    return hash_journal_file(results, digest_of(settings.images)[:8])
 
 
 def _identify(
-    config: dict,
+    settings: Settings,
     results: Path,
     last: Plan | None,
     collection: Collection,
     stored: dict[str, StoredImage],
 ) -> list[ManifestRow]:
     known = {}
-    journal = _journal(config, results)
-    if config["rehash"]:
+    journal = _journal(settings, results)
+    if settings.rehash:
         journal.unlink(missing_ok=True)
     else:
-        same_source = last is not None and last.source == config["images"]
-        manifest = [results / "manifest.tsv"] if same_source else []
+        same_source = last is not None and last.source == settings.images
+        manifest = [manifest_file(results)] if same_source else []
         for table in [*manifest, journal]:
             for row in read_manifest(table, journal=table == journal):
                 image = stored.get(row.image_id)
                 # an image that was not what its stat promised is not trusted again
-                if row.image_id and not (image and image.status == CHANGED):
+                if row.image_id and not (image and image.status == Status.CHANGED):
                     known[row.path, row.size, row.mtime_ns] = row.image_id
     return identify(collection, known, journal)
 
@@ -118,13 +122,13 @@ def _pending(
             continue
         seen.add(row.image_id)
         image = stored.get(row.image_id)
-        again = retry_large and image is not None and image.status == TOO_LARGE
+        again = retry_large and image is not None and image.status == Status.TOO_LARGE
         if image is None or again or image.is_pending(retry_failed):
             yield ShardImage(row.image_id, row.size, row.path)
 
 
 def _new_plan(
-    config: dict,
+    settings: Settings,
     results: Path,
     model_key: str,
     gpus: int,
@@ -133,9 +137,9 @@ def _new_plan(
     content: str,
 ) -> Plan:
     plan_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    model = config["sam"]["model"]
+    model = settings.sam.model
     cost = expected_cost(results, model, model_key, rows)
-    minimum = config["shard"]["min_seconds"]
+    minimum = settings.shard.min_seconds
     if minimum is None:
         minimum = MODEL_LOADS_PER_SHARD * MODEL_LOAD_SECONDS[model]
     planned = []
@@ -146,15 +150,17 @@ def _new_plan(
         planned.append(PlannedShard(name, len(images), round(seconds, 1)))
     plan = Plan(
         id=plan_id,
-        source=config["images"],
+        source=settings.images,
         model_key=model_key,
         content=content,
-        max_pixels=config["image"]["max_pixels"],
+        max_pixels=settings.image.max_pixels,
         images=len(rows),
         pending=len(pending),
         shards=tuple(planned),
     )
     write_atomic(kept_plan_file(results, plan_id), plan.to_json())
+    configuration = json.dumps(asdict(settings), indent=1)
+    write_atomic(plan_config_file(results, plan_id), configuration + "\n")
     return plan
 
 

@@ -19,7 +19,7 @@ from segment_anything.modeling import (
 from samfleet.sam.weights import MODEL_NAMES, CheckpointError, weights_path
 
 TINY_INPUT_SIZE = 512
-"""Longest side, in pixels, to which `tiny` has an image scaled."""
+"""The longest side, in pixels, to which an image is scaled for `tiny`."""
 
 TINY_PATCH_SIZE = 8
 TINY_WIDTH = 128
@@ -27,18 +27,18 @@ TINY_WIDTH = 128
 _EMBEDDING = "image_encoder.pos_embed"
 _WIDTHS = {TINY_WIDTH: "tiny", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 _SAM_PIXELS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # segment_anything.build_sam
-_TINY_PIXELS = ((0.0, 0.0, 0.0), (64.0, 64.0, 64.0))  # black is 0: so the padding looks like it
+_TINY_PIXELS = ((0.0, 0.0, 0.0), (64.0, 64.0, 64.0))  # black stays 0, like the padding
 
-# Names under which training frameworks wrap a state dict: torch_em and micro-sam, then others.
+# Keys under which training frameworks store a state dict; torch_em and micro-sam use the first.
 _WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 
 
 def build_tiny() -> Sam:
-    """`tiny` with random weights: SAM's own classes, made small enough for a laptop's CPU.
+    """Build `tiny` with random weights: SAM's own classes, small enough for the CPU of a laptop.
 
     A 512-pixel image becomes 64 × 64 patches of 8 × 8 pixels; every third block attends
-    globally. The decoder is SAM's with one layer of 64 channels in place of two of 256, since its
-    cost comes with every prompt; its low-resolution masks are 256 × 256.
+    globally. The decoder is SAM's, with one layer of 64 channels instead of two of 256, because it
+    runs for every prompt; its low-resolution masks are 256 × 256.
     """
     grid = TINY_INPUT_SIZE // TINY_PATCH_SIZE
     channels = 64
@@ -78,7 +78,7 @@ def build_tiny() -> Sam:
 
 
 def build_model(name: str) -> Sam:
-    """A `Sam` of that name with random weights, on the CPU.
+    """Build a `Sam` with random weights on the CPU.
 
     Raises:
         ValueError: if the name is not in `samfleet.sam.weights.MODEL_NAMES`.
@@ -93,14 +93,14 @@ def load_model(
 ) -> Sam:
     """Build a model and load its weights.
 
-    A fine-tuned file of the same layout loads as it is: bare, or wrapped as training frameworks
-    do (``{"model_state": …}`` with the prefix ``sam.`` is micro-sam's). Half-precision weights
-    become float32.
+    Fine-tuned files of the same layout load too, whether they hold the state dict itself or wrap
+    it as training frameworks do: micro-sam writes ``{"model_state": …}`` with the prefix ``sam.``.
+    Half-precision weights become float32.
 
     Args:
         name: One of `samfleet.sam.weights.MODEL_NAMES`.
-        checkpoint: Path of the weights; empty for the model's standard weights.
-        device: Where the model shall run.
+        checkpoint: Path of the weights, or empty for the standard weights of the model.
+        device: Where the model will run.
 
     Returns:
         The model in eval mode, float32, on `device`.
@@ -112,12 +112,12 @@ def load_model(
     path = weights_path(name, checkpoint)
     state = read_state_dict(path)
     _check_variant(name, state, path)
-    # On the meta device nothing is initialised only to be overwritten: 2.5 GB for vit_h.
+    # The meta device avoids initialising weights that are overwritten at once (2.5 GB for vit_h).
     with torch.device("meta"):
         sam = build_model(name)
     _check_layout(name, state, sam.state_dict(), path)
     sam.load_state_dict(state, assign=True)
-    # These two are no part of a state dict.
+    # A state dict does not contain these two.
     mean, std = _TINY_PIXELS if name == "tiny" else _SAM_PIXELS
     sam.pixel_mean = torch.tensor(mean).view(-1, 1, 1)
     sam.pixel_std = torch.tensor(std).view(-1, 1, 1)
@@ -125,12 +125,12 @@ def load_model(
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """Read a SAM state dict from a file, unwrapped, without prefixes and in float32.
+    """Read the state dict of a SAM from a file, unwrapped, without prefixes and in float32.
 
-    Nothing but tensors and plain containers is unpickled (``weights_only=True``).
+    Only tensors and plain containers are unpickled (``weights_only=True``).
 
     Raises:
-        CheckpointError: if the file cannot be read or holds no SAM image encoder.
+        CheckpointError: if the file cannot be read or does not hold a SAM image encoder.
     """
     path = Path(path)
     if not path.exists():
@@ -153,14 +153,14 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
 def _not_plain(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(2)
-    # A zip file (PK) or a bare pickle (0x80) is at least the right kind of file.
+    # A ZIP file (PK) or a bare pickle (0x80) is at least the right kind of file.
     if start == b"PK" or start[:1] == b"\x80":
         return (
-            f"{path} holds more than plain tensors, or is damaged. If it is a training checkpoint "
-            f"of a source that you trust, save its state dict alone with torch.save (micro-sam: "
+            f"{path} contains more than plain tensors, or is damaged. If it is a training checkpoint "
+            f"from a source that you trust, save only its state dict with torch.save (micro-sam: "
             f"micro_sam.util.export_custom_sam_model); otherwise fetch it again"
         )
-    return f"{path} is no PyTorch weights file, or is damaged: delete it and fetch it again"
+    return f"{path} is not a PyTorch weights file, or is damaged: delete it and fetch it again"
 
 
 def _unwrapped(content: object) -> object:
@@ -173,14 +173,14 @@ def _unwrapped(content: object) -> object:
 
 
 def _without_prefix(content: object, path: Path) -> dict[str, torch.Tensor]:
-    """The entries of the SAM in a state dict: ``module.sam.image_encoder…`` loses its prefix."""
+    """The entries of the SAM, without a prefix such as that of ``module.sam.image_encoder…``."""
     keys = [key for key in content if isinstance(key, str)] if isinstance(content, dict) else []
     found = next((key for key in keys if key.endswith(_EMBEDDING)), None)
     if found is None:
         known = f"; its first entries are {', '.join(keys[:3])}" if keys else ""
         raise CheckpointError(
-            f"{path} holds no Segment Anything model ({_EMBEDDING} is missing{known}). MobileSAM, "
-            f"SAM 2 and others have another layout: use a file of vit_b, vit_l or vit_h"
+            f"{path} is not a Segment Anything model ({_EMBEDDING} is missing{known}). MobileSAM, "
+            f"SAM 2 and others have a different layout: use a file for vit_b, vit_l or vit_h"
         )
     prefix = found.removesuffix(_EMBEDDING)
     return {key.removeprefix(prefix): content[key] for key in keys if key.startswith(prefix)}
@@ -188,9 +188,9 @@ def _without_prefix(content: object, path: Path) -> dict[str, torch.Tensor]:
 
 def _as_float32(key: str, tensor: object, path: Path) -> torch.Tensor:
     if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
-        raise CheckpointError(f"{path}: {key} is no tensor of floating-point numbers")
+        raise CheckpointError(f"{path}: {key} is not a tensor of floating-point numbers")
     if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{path} is damaged: {key} has values that are not finite")
+        raise CheckpointError(f"{path} is damaged: {key} contains values that are not finite")
     return tensor.float()
 
 
@@ -199,12 +199,12 @@ def _check_variant(name: str, state: dict[str, torch.Tensor], path: Path) -> Non
     looks_like = _WIDTHS.get(width)
     if looks_like is None:
         raise CheckpointError(
-            f"{path} is no {name}: its image encoder is {width} wide, and no known model's is"
+            f"{path} is not {name}: its image encoder is {width} wide, unlike that of any known model"
         )
     if looks_like != name:
         raise CheckpointError(
             f"{path} looks like {looks_like} (its image encoder is {width} wide), not {name}: "
-            f"set sam.model to {looks_like}, or sam.checkpoint to a file of {name}"
+            f"set sam.model to {looks_like}, or sam.checkpoint to a file for {name}"
         )
 
 
@@ -218,11 +218,15 @@ def _check_layout(
     )
     faults = [
         f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-        for keys, what in ((missing, "missing"), (unknown, "unknown"), (other, "of other shape"))
+        for keys, what in (
+            (missing, "missing"),
+            (unknown, "unknown"),
+            (other, "of a different shape"),
+        )
         if keys
     ]
     if faults:
         raise CheckpointError(
-            f"{path} does not have the layout of {name}: entries {'; '.join(faults)}. "
-            f"Only a file with {name}'s own layout loads"
+            f"{path} does not have the layout of {name}. Its entries: {'; '.join(faults)}. "
+            f"Use a file that has exactly this layout"
         )

@@ -7,66 +7,73 @@ import hashlib
 import json
 from pathlib import Path
 
+from samfleet.config.settings import Settings, key_settings
 from samfleet.digests import digest_of
 from samfleet.files import write_atomic
+from samfleet.results import weights_digest_file
 from samfleet.sam.weights import OFFICIAL_WEIGHTS, CheckpointError, configured_weights
 
 ALGORITHM_VERSION = 1
 """Raise by hand when the code changes what is stored for an image (held by golden masks)."""
 
 
-def model_settings(config: dict, weights: str) -> dict:
-    """Everything that can change a candidate, for the model key.
-
-    Batch sizes, devices, shards, file names and the filters of `fluorescence` are left out:
-    they change no candidate that is stored.
+def model_settings(settings: Settings, weights: str) -> dict[str, object]:
+    """Everything that can change a candidate, and nothing else.
 
     Args:
-        config: the completed configuration.
+        settings: the configuration.
         weights: SHA-256 of the weights file.
     """
-    neutral = {"checkpoint", "cache_folder", "points_per_batch"}
     return {
         "algorithm_version": ALGORITHM_VERSION,
         "weights": weights,
-        "sam": {key: value for key, value in config["sam"].items() if key not in neutral},
-        "display": config["display"],
-        "page": config["image"]["page"],
+        "sam": key_settings(settings.sam),
+        "display": key_settings(settings.display),
+        **key_settings(settings.image),
     }
 
 
-def model_key(settings: dict) -> str:
+def model_key(settings: dict[str, object]) -> str:
     """The name under which the results of these `model_settings` are stored, 16 digits."""
     return digest_of(settings)[:16]
 
 
-def configured_model_key(config: dict, results: Path) -> str:
+def configured_model_settings(settings: Settings, results: Path) -> dict[str, object]:
+    """The `model_settings` of a configuration; an official file need not be there yet.
+
+    Raises:
+        CheckpointError: there is no file `sam.checkpoint`.
+    """
+    sam = settings.sam
+    if not sam.checkpoint and sam.model in OFFICIAL_WEIGHTS:
+        return model_settings(settings, OFFICIAL_WEIGHTS[sam.model].sha256)
+    return present_model_settings(settings, results)
+
+
+def configured_model_key(settings: Settings, results: Path) -> str:
     """The model key of a configuration; an official file need not be there yet.
 
     Raises:
         CheckpointError: there is no file `sam.checkpoint`.
     """
-    sam = config["sam"]
-    if not sam["checkpoint"] and sam["model"] in OFFICIAL_WEIGHTS:
-        return model_key(model_settings(config, OFFICIAL_WEIGHTS[sam["model"]].sha256))
-    return present_model_key(config, results)
+    return model_key(configured_model_settings(settings, results))
 
 
-def present_model_key(config: dict, results: Path) -> str:
-    """The model key of a configuration with the weights that lie on the disk now.
+def present_model_settings(settings: Settings, results: Path) -> dict[str, object]:
+    """The `model_settings` of a configuration with the weights that lie on the disk now.
 
     Raises:
         CheckpointError: there is no such file.
     """
-    path = configured_weights(config)
+    path = configured_weights(settings.sam)
     try:
-        digest = weights_digest(path, results / "plan" / "weights.json")
+        digest = weights_digest(path, weights_digest_file(results))
     except OSError as error:
         raise CheckpointError(
             f"sam.checkpoint: {path} cannot be read ({error.strerror}); correct the path, or leave "
             "the key out for the standard weights"
         ) from error
-    return model_key(model_settings(config, digest))
+    return model_settings(settings, digest)
 
 
 def weights_digest(path: str | Path, cache: str | Path) -> str:

@@ -1,21 +1,22 @@
-"""Where each model's weights lie; standard library only: the Snakefile imports this."""
+"""Where the weights of each model are. Standard library only, since the Snakefile imports this."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
+from samfleet.config.settings import SamSettings
 from samfleet.errors import UserError
 from samfleet.resources import TINY_WEIGHTS
 
 MODEL_NAMES = ("tiny", "vit_b", "vit_l", "vit_h")
-"""Every value that `sam.model` may take, from the smallest model to the largest."""
+"""The values of `sam.model`, from the smallest model to the largest."""
 
 OFFICIAL_BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 
 class CheckpointError(UserError):
-    """A weights file is missing, damaged or of another model; the message says what to do."""
+    """A weights file is missing, damaged or for another model; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class OfficialWeights:
     """One weights file published by the authors of Segment Anything.
 
     Args:
-        file_name: Name under which it is published, e.g. ``sam_vit_b_01ec64.pth``.
+        file_name: Its published name, e.g. ``sam_vit_b_01ec64.pth``.
         url: Where it is published.
         size: Length in bytes.
         sha256: Digest of its bytes, 64 lower-case hexadecimal digits.
 
     Raises:
-        ValueError: if a field cannot be what it says.
+        ValueError: if a field is invalid.
     """
 
     file_name: str
@@ -69,13 +70,13 @@ OFFICIAL_WEIGHTS = {
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
 }
-"""The three files of Segment Anything's release, by model name."""
+"""The three released files of Segment Anything, by model name."""
 
 
 def default_cache_folder() -> Path:
-    """Folder for fetched weights: ``$XDG_CACHE_HOME/samfleet``, else ``~/.cache/samfleet``."""
+    """The folder for fetched weights: ``$XDG_CACHE_HOME/samfleet`` or ``~/.cache/samfleet``."""
     base = os.environ.get("XDG_CACHE_HOME")
-    # The XDG base directory specification has relative paths ignored.
+    # The XDG Base Directory Specification says to ignore relative paths.
     root = Path(base) if base and os.path.isabs(base) else Path.home() / ".cache"
     return root / "samfleet"
 
@@ -83,12 +84,12 @@ def default_cache_folder() -> Path:
 def weights_path(
     model: str, checkpoint: str | os.PathLike = "", cache_folder: str | os.PathLike | None = None
 ) -> Path:
-    """Path of the weights that a configuration means; the file need not exist yet.
+    """The path of a model's weights; the file need not exist yet.
 
     Args:
         model: One of `MODEL_NAMES`.
-        checkpoint: The user's own file, or empty for the model's standard weights.
-        cache_folder: Where official files are kept; by default `default_cache_folder()`.
+        checkpoint: The user's own file, or empty for the standard weights of the model.
+        cache_folder: The folder of official files; by default `default_cache_folder()`.
 
     Raises:
         ValueError: if the model is unknown.
@@ -103,7 +104,6 @@ def weights_path(
     return folder / OFFICIAL_WEIGHTS[model].file_name
 
 
-def configured_weights(config: dict) -> Path:
+def configured_weights(sam: SamSettings) -> Path:
     """The weights file that a configuration means."""
-    sam = config["sam"]
-    return weights_path(sam["model"], sam["checkpoint"], sam["cache_folder"] or None)
+    return weights_path(sam.model, sam.checkpoint, sam.cache_folder or None)

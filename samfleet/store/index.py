@@ -10,7 +10,7 @@ from pathlib import Path
 
 from samfleet.digests import digest_of, image_id_of_file
 from samfleet.files import read_rows, write_atomic, write_rows
-from samfleet.statuses import CHANGED, MAXIMUM_ATTEMPTS, OK
+from samfleet.statuses import MAXIMUM_ATTEMPTS, Status
 
 _HEADER = ("image_id", "status", "transient", "failed_in")
 
@@ -31,9 +31,9 @@ class StoredImage:
 
     def is_pending(self, retry_failed: bool) -> bool:
         """Whether the image is to be detected (again)."""
-        if self.status == OK:
+        if self.status == Status.OK:
             return False
-        if self.status == CHANGED or retry_failed:
+        if self.status == Status.CHANGED or retry_failed:
             return True
         return self.transient and len(self.failed_in) < MAXIMUM_ATTEMPTS
 
@@ -93,7 +93,7 @@ def write_index(
 ) -> Index:
     """Write both files atomically, the small one last, since it vouches for the other."""
     known = sorted(images, key=lambda image: image[0])
-    failures = [image for _, image in known if image.status != OK]
+    failures = [image for _, image in known if image.status != Status.OK]
     index = Index(segments, sum(image.is_pending(False) for image in failures), len(failures))
     write_rows(
         Path(folder) / "images.tsv",

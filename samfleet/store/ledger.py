@@ -7,41 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from samfleet.files import atomic_path
+from samfleet.results import LEDGER_COLUMNS, ledger_file
 
 logger = logging.getLogger(__name__)
-
-COLUMNS = (
-    "when",
-    "image_id",
-    "model_key",
-    "plan",
-    "shard",
-    "status",
-    "host",
-    "device",
-    "points_per_batch",
-    "seconds_reading",
-    "seconds_encoding",
-    "seconds_decoding",
-    "seconds_postprocessing",
-    "seconds_measuring",
-    "seconds_writing",
-    "seconds_waiting",
-)
-"""Columns of results/ledger.csv.
-
-`when` is UTC in ISO 8601. Encoding, decoding and post-processing follow each other in the process
-that drives the device; reading and measuring (small regions, run-length encoding, fluorescence)
-happen in worker processes meanwhile. `seconds_waiting` is how long the device's process waited for
-this image to be read, or for it to be measured so that there was room for the next one.
-"""
 
 
 def append_rows(path: Path, rows: Iterable[dict]) -> None:
     """Append rows to a job's ledger and bring them to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, LEDGER_COLUMNS)
         if file.tell() == 0:
             writer.writeheader()
         writer.writerows(rows)
@@ -69,10 +44,10 @@ def collect_ledger(results: Path) -> int:
                 logger.warning("%s: %s; the rest of it is left out", path, error)
     rows.sort(key=lambda row: (row["when"], row["image_id"]))
     with (
-        atomic_path(results / "ledger.csv") as temporary,
+        atomic_path(ledger_file(results)) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer = csv.DictWriter(file, LEDGER_COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
     return len(rows)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from samfleet.errors import UserError
 from samfleet.files import atomic_path, escape_name
-from samfleet.statuses import CHANGED, OK
+from samfleet.statuses import Status
 from samfleet.store.index import (
     Index,
     StoredImage,
@@ -191,17 +191,29 @@ def rebuild_index(folder: Path) -> Index:
     A damaged or foreign file among the segments is set aside, with a warning: it is renamed to
     end in `.damaged`, and its images count as pending again.
     """
-    index = read_index(folder)
-    if index is not None and index.segments == segments_on_disk(folder):
+    index, segments = read_index(folder), segments_on_disk(folder)
+    if index is not None and index.segments == segments:
         return index
-    segments, images = _take_stock(folder, set_aside)
+    images: dict[str, StoredImage] = {}
+    unread = set(segments)
+    if index is not None and index.segments.items() <= segments.items():
+        images = read_stored_images(folder)
+        unread -= set(index.segments)
+    for lost in _read_segments(folder, unread, images, set_aside):
+        del segments[lost]
     folder.mkdir(parents=True, exist_ok=True)
     return write_index(folder, segments, images.items())
 
 
-def stored_images(folder: Path) -> dict[str, StoredImage]:
-    """Every image that the store holds at this moment, by image id; nothing is written."""
-    return _take_stock(folder, lambda error: logger.warning("%s; left out", error))[1]
+def stored_images(folder: Path, prefix: str = "") -> dict[str, StoredImage]:
+    """The images in the segments whose names begin with `prefix`, by image id.
+
+    Nothing is written, and the index is not looked at.
+    """
+    images: dict[str, StoredImage] = {}
+    names = {name for name in segments_on_disk(folder) if name.startswith(prefix)}
+    _read_segments(folder, names, images, lambda error: logger.warning("%s; left out", error))
+    return images
 
 
 def set_aside(error: SegmentError) -> None:
@@ -210,30 +222,31 @@ def set_aside(error: SegmentError) -> None:
     os.replace(error.path, error.path.with_name(f"{error.path.name}.damaged"))
 
 
-def _take_stock(
-    folder: Path, damaged: Callable[[SegmentError], None]
-) -> tuple[dict[str, int], dict[str, StoredImage]]:
-    """Segments and images; only segments that the index does not know are read."""
-    segments = segments_on_disk(folder)
-    index = read_index(folder)
-    images: dict[str, StoredImage] = {}
-    unread = set(segments)
-    if index is not None and index.segments.items() <= segments.items():
-        images = read_stored_images(folder)
-        unread -= set(index.segments)
-    found: dict[str, list[tuple]] = defaultdict(list)
-    for name in sorted(unread):
+def _read_segments(
+    folder: Path,
+    names: set[str],
+    images: dict[str, StoredImage],
+    damaged: Callable[[SegmentError], None],
+) -> list[str]:
+    """Add what some segments hold to the best results so far.
+
+    Returns:
+        The segments that are damaged or gone.
+    """
+    found: dict[str, list[tuple[str, bool, str]]] = defaultdict(list)
+    lost = []
+    for name in sorted(names):
         try:
             for identity, *result in _segment_images(folder / name):
                 found[identity].append(tuple(result))
         except FileNotFoundError:
-            del segments[name]
+            lost.append(name)
         except SegmentError as error:
             damaged(error)
-            del segments[name]
+            lost.append(name)
     for identity, results in found.items():
         images[identity] = _best(results, images.get(identity))
-    return segments, images
+    return lost
 
 
 def _segment_images(path: Path) -> set[tuple[str, str, bool, str]]:
@@ -248,15 +261,15 @@ def _segment_images(path: Path) -> set[tuple[str, str, bool, str]]:
 
 def _rank(status: str, transient: bool) -> int:
     """Success beats permanent failure beats transient failure beats `changed`."""
-    if status == OK:
+    if status == Status.OK:
         return 0
-    if status == CHANGED:
+    if status == Status.CHANGED:
         return 3
     return 2 if transient else 1
 
 
 def _best(results: list[tuple[str, bool, str]], known: StoredImage | None) -> StoredImage:
-    failed_in = {plan for status, _, plan in results if status != OK}
+    failed_in = {plan for status, _, plan in results if status != Status.OK}
     candidates = [(status, transient) for status, transient, _ in results]
     if known is not None:
         failed_in.update(known.failed_in)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samfleet.config.settings import FluorescenceSettings
+
 FILTERS = (
     "min_predicted_iou",
     "min_stability_score",
@@ -51,22 +53,22 @@ class OverlappingPairs:
     shared_pixels: np.ndarray
 
 
-def first_failed(candidates: Candidates, fluorescence: dict) -> np.ndarray:
+def first_failed(candidates: Candidates, fluorescence: FluorescenceSettings) -> np.ndarray:
     """For every candidate the index in FILTERS of the first that drops it, except overlap.
 
     Args:
         candidates: of any number of images.
-        fluorescence: the configuration's `fluorescence`.
+        fluorescence: the section of the configuration.
 
     Returns:
         int8 array; the index of `max_overlap` for those that pass all others.
     """
     drops = [
-        _below(candidates.predicted_iou, fluorescence["min_predicted_iou"]),
-        _below(candidates.stability_score, fluorescence["min_stability_score"]),
-        candidates.area < fluorescence["min_area"],
-        candidates.area > fluorescence["max_area"],
-        candidates.mean_intensity < fluorescence["min_mean_intensity"],
+        _below(candidates.predicted_iou, fluorescence.min_predicted_iou),
+        _below(candidates.stability_score, fluorescence.min_stability_score),
+        candidates.area < fluorescence.min_area,
+        candidates.area > fluorescence.max_area,
+        candidates.mean_intensity < fluorescence.min_mean_intensity,
         np.ones(len(candidates.area), bool),
     ]
     return np.argmax(drops, axis=0).astype(np.int8)

@@ -11,53 +11,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from samfleet.files import atomic_path
-
-_NUMBER, _WHOLE, _TEXT, _PIXELS = pa.float64(), pa.int64(), pa.string(), pa.int32()
+from samfleet.results import OBJECT_COLUMNS
 
 OBJECT_SCHEMA = pa.schema(
-    [
-        ("image", _TEXT),
-        ("image_id", _TEXT),
-        ("object", _PIXELS),
-        ("candidate", _PIXELS),
-        ("width", _PIXELS),
-        ("height", _PIXELS),
-        ("bbox_x", _PIXELS),
-        ("bbox_y", _PIXELS),
-        ("bbox_width", _PIXELS),
-        ("bbox_height", _PIXELS),
-        ("centroid_x", _NUMBER),
-        ("centroid_y", _NUMBER),
-        ("area", _WHOLE),
-        ("perimeter", _NUMBER),
-        ("circularity", _NUMBER),
-        ("solidity", _NUMBER),
-        ("mean_intensity", _NUMBER),
-        ("max_intensity", _NUMBER),
-        ("std_intensity", _NUMBER),
-        ("integrated_intensity", _NUMBER),
-        ("background", _NUMBER),
-        ("ctcf", _NUMBER),
-        ("raw_mean_intensity", _NUMBER),
-        ("raw_max_intensity", _NUMBER),
-        ("raw_std_intensity", _NUMBER),
-        ("raw_integrated_intensity", _NUMBER),
-        ("raw_background", _NUMBER),
-        ("raw_ctcf", _NUMBER),
-        ("predicted_iou", _NUMBER),
-        ("stability_score", _NUMBER),
-        ("rle", _TEXT),
-    ]
+    [(name, pa.type_for_alias(kind)) for name, kind in OBJECT_COLUMNS.items()]
 )
-"""Columns of results/objects.parquet.
-
-Intensities are on the scale of 0 to 255, those that begin with `raw_` in the units of the pixels.
-`object` counts from 1 in each image; `rle` is the `counts` of a COCO run-length encoding of
-(height, width).
-"""
 
 _BLOCK_IMAGES = 50_000
-_RANKED = pa.schema([("rank", _WHOLE), *list(OBJECT_SCHEMA)[1:]])
+_RANKED = pa.schema([("rank", pa.int64()), *list(OBJECT_SCHEMA)[1:]])
 
 
 class ObjectSorter:
@@ -91,7 +52,7 @@ class ObjectSorter:
             objects: columns of OBJECT_SCHEMA but `image`.
             ranks: int64, the position of each object's image among all.
         """
-        table = objects.add_column(0, "rank", pa.array(ranks, _WHOLE)).select(_RANKED.names)
+        table = objects.add_column(0, "rank", pa.array(ranks, pa.int64())).select(_RANKED.names)
         table = table.cast(_RANKED)
         blocks = ranks // _BLOCK_IMAGES
         for block in np.unique(blocks):
@@ -116,7 +77,7 @@ class ObjectSorter:
                 table = pq.read_table(self._folder / f"{block}.parquet")
                 order = pc.sort_indices(table, [("rank", "ascending"), ("object", "ascending")])
                 table = table.take(order)
-                names = pa.array([images[rank] for rank in table["rank"].to_pylist()], _TEXT)
+                names = pa.array([images[rank] for rank in table["rank"].to_pylist()], pa.string())
                 table = table.set_column(0, "image", names).cast(OBJECT_SCHEMA)
                 writer.write_table(table)
                 count += table.num_rows

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from samfleet.config.settings import FluorescenceSettings
+
 logger = logging.getLogger(__name__)
 
 _DARK = 64.0
@@ -34,17 +36,17 @@ class Scale:
     """Which plane of an image is measured, and what counts as white.
 
     Args:
-        fluorescence: the configuration's `fluorescence`.
+        fluorescence: the section of the configuration.
         brightest: the brightest pixel of all images by the name of their dtype.
     """
 
-    def __init__(self, fluorescence: dict, brightest: dict[str, float]):
+    def __init__(self, fluorescence: FluorescenceSettings, brightest: dict[str, float]):
         self.fluorescence = fluorescence
         self._brightest = brightest
 
     def plane(self, channels: int) -> int | None:
         """Index among the measured planes; None if the image has no such channel."""
-        channel = self.fluorescence["channel"]
+        channel = self.fluorescence.channel
         if channels == 1 and channel in ("red", "green", "blue"):
             channel = 0  # grey is as much red as green and blue
         plane = channel + 2 if isinstance(channel, int) else _NAMED_PLANES[channel]
@@ -52,7 +54,7 @@ class Scale:
 
     def factor(self, dtype: str) -> float:
         """What raw values are multiplied with."""
-        white = self.fluorescence["white"] or white_level(dtype, self._brightest[dtype])
+        white = self.fluorescence.white or white_level(dtype, self._brightest[dtype])
         return 255.0 / white if white > 0 else 0.0
 
     def warn_if_dark(self) -> None:
@@ -68,6 +70,6 @@ class Scale:
                 dtype,
                 brightest,
                 brightest * self.factor(dtype),
-                self.fluorescence["min_mean_intensity"],
+                self.fluorescence.min_mean_intensity,
                 suggestion,
             )

@@ -14,11 +14,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from samfleet.config.settings import Settings
 from samfleet.files import atomic_path, escape_name
 from samfleet.plan.collection import collection_columns
 from samfleet.plan.manifest import ManifestRow, read_manifest
-from samfleet.results import RESERVED_COLUMNS
-from samfleet.statuses import EMPTY, OK, PENDING, UNREADABLE, UNSUPPORTED
+from samfleet.results import (
+    FILTERING_COLUMNS,
+    SUMMARY_COLUMNS,
+    filtering_file,
+    manifest_file,
+    objects_file,
+    summary_file,
+)
+from samfleet.statuses import Status
 from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import SegmentError, best_results, rebuild_index, set_aside
 from samfleet.summary.candidates import (
@@ -88,13 +96,13 @@ class Counts:
         return f"{self.statuses.total()} images ({parts}), {self.objects} objects"
 
 
-def write_summary(config: dict, results: Path, store: Path) -> Counts:
+def write_summary(settings: Settings, results: Path, store: Path) -> Counts:
     """Write summary.csv, objects.parquet, filtering.csv and ledger.csv.
 
     An image without a result gets the status `pending`, so this also serves an unfinished run.
 
     Args:
-        config: the completed configuration.
+        settings: the configuration.
         results: the folder of the results; its manifest names the images.
         store: the store's folder of the model key.
 
@@ -102,29 +110,29 @@ def write_summary(config: dict, results: Path, store: Path) -> Counts:
         SegmentError: a segment turned out to be damaged; it has been set aside.
     """
     try:
-        return _write_tables(config, results, store)
+        return _write_tables(settings, results, store)
     except SegmentError as error:
         set_aside(error)
         raise
 
 
-def _write_tables(config: dict, results: Path, store: Path) -> Counts:
+def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     rebuild_index(store)
-    rows = list(read_manifest(results / "manifest.tsv"))
+    rows = list(read_manifest(manifest_file(results)))
     ranks: dict[str, list[int]] = {}
     for rank, row in enumerate(rows):
         if row.image_id:
             ranks.setdefault(row.image_id, []).append(rank)
     best = {identity: found for identity, found in best_results(store).items() if identity in ranks}
-    scale = Scale(config["fluorescence"], brightest_by_dtype(store, best))
+    scale = Scale(settings.fluorescence, brightest_by_dtype(store, best))
     images: dict[str, ImageSummary] = {}
     counts = Counts()
     with ObjectSorter(results) as sorter:
         for group in stored_groups(store, best):
             _summarize_group(group, scale, ranks, images, counts, sorter)
         names = [escape_name(row.path) for row in rows]
-        counts.objects = sorter.write(results / "objects.parquet", names)
-    _write_summary_csv(config, results, rows, images, counts)
+        counts.objects = sorter.write(objects_file(results), names)
+    _write_summary_csv(settings.images, results, rows, images, counts)
     _write_filtering_csv(results, counts)
     collect_ledger(results)
     scale.warn_if_dark()
@@ -144,7 +152,7 @@ def _summarize_group(
     measurable = []
     for first in group.take(image_starts(group)).select(_IMAGE_COLUMNS).to_pylist():
         image = images[first["image_id"]] = _without_objects(first, scale)
-        if image.status == EMPTY:
+        if image.status == Status.EMPTY:
             measurable.append(first["image_id"])
     group = group.filter(
         pc.and_(
@@ -161,7 +169,7 @@ def _summarize_group(
         measured.filtered,
         failed == FILTERS.index("max_overlap"),
         overlapping_pairs(group, starts),
-        scale.fluorescence["max_overlap"],
+        scale.fluorescence.max_overlap,
     )
     selected = []
     identities = group["image_id"].take(starts).to_pylist()
@@ -193,16 +201,16 @@ _IMAGE_COLUMNS = [
 def _without_objects(first: dict, scale: Scale) -> ImageSummary:
     """What is said of an image none of whose candidates is kept."""
     size = {"width": first["width"], "height": first["height"]}
-    if first["status"] != OK:
+    if first["status"] != Status.OK:
         return ImageSummary(first["status"], first["reason"] or "", **size)
     channels = len(first["background"]) - 2
     plane = scale.plane(channels)
     if plane is None:
-        channel = scale.fluorescence["channel"]
+        channel = scale.fluorescence.channel
         reason = f"fluorescence.channel is {channel}, but it has {channels} channels, from 0"
-        return ImageSummary(UNSUPPORTED, reason, **size)
+        return ImageSummary(Status.UNSUPPORTED, reason, **size)
     return ImageSummary(
-        EMPTY,
+        Status.EMPTY,
         **size,
         n_candidates=first["n_candidates"],
         n_objects=0,
@@ -219,7 +227,7 @@ def _add_objects(image: ImageSummary, measured: MeasuredCandidates, kept: np.nda
         return
     area = int(measured.filtered.area[kept].sum())
     total = float((measured.raw["integrated_intensity"][kept] * measured.factor[kept]).sum())
-    image.status = OK
+    image.status = Status.OK
     image.n_objects = len(kept)
     image.object_area = area
     image.area_fraction = area / (image.width * image.height)
@@ -241,26 +249,26 @@ def _object_table(
 
 
 def _write_summary_csv(
-    config: dict,
+    source: str,
     results: Path,
     rows: list[ManifestRow],
     images: dict[str, ImageSummary],
     counts: Counts,
 ) -> None:
-    columns, values = collection_columns(config["images"])
+    columns, values = collection_columns(source)
     records = []
     for row in rows:
         if row.problem:
-            image = ImageSummary(UNREADABLE, row.problem)
+            image = ImageSummary(Status.UNREADABLE, row.problem)
         else:
-            image = images.get(row.image_id, ImageSummary(PENDING, "not detected yet"))
+            image = images.get(row.image_id, ImageSummary(Status.PENDING, "not detected yet"))
         counts.statuses[image.status] += 1
         own = [_printable(value) for value in values.get(row.path, [""] * len(columns))]
         records.append([escape_name(row.path), row.image_id, *vars(image).values(), *own])
-    table = pd.DataFrame(records, columns=[*RESERVED_COLUMNS, *map(_printable, columns)])
+    table = pd.DataFrame(records, columns=[*SUMMARY_COLUMNS, *map(_printable, columns)])
     whole = ["width", "height", "n_candidates", "n_objects", "object_area"]
     table[whole] = table[whole].astype("Int64")
-    with atomic_path(results / "summary.csv") as temporary:
+    with atomic_path(summary_file(results)) as temporary:
         table.to_csv(temporary, index=False, float_format=_FLOAT_FORMAT)
 
 
@@ -275,6 +283,6 @@ def _write_filtering_csv(results: Path, counts: Counts) -> None:
         *((name, counts.dropped[name]) for name in FILTERS),
         ("objects", counts.objects),
     ]
-    table = pd.DataFrame(lines, columns=["filter", "count"])
-    with atomic_path(results / "filtering.csv") as temporary:
+    table = pd.DataFrame(lines, columns=list(FILTERING_COLUMNS))
+    with atomic_path(filtering_file(results)) as temporary:
         table.to_csv(temporary, index=False)

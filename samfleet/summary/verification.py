@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from samfleet.errors import UserError
-from samfleet.statuses import EMPTY, OK
+from samfleet.statuses import Status
 
 _SHOWN = 20
 
@@ -24,7 +24,7 @@ def verify_summary(summary: str | Path) -> str:
     """
     with open(summary, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    failed = [row for row in rows if row["status"] not in (OK, EMPTY)]
+    failed = [row for row in rows if row["status"] not in (Status.OK, Status.EMPTY)]
     if failed:
         lines = [f"{row['image']}: {row['status']}: {row['reason']}" for row in failed[:_SHOWN]]
         more = f"\n  and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""

@@ -16,7 +16,7 @@ from samfleet.errors import UserError
 from samfleet.files import read_stamp
 from samfleet.logs import configure_logging
 from samfleet.plan.record import read_plan
-from samfleet.results import plan_file, shard_file, store_folder
+from samfleet.results import plan_file, shard_file
 from samfleet.summary.verification import FailedImages
 from tests.builders import carry_out, write_files
 
@@ -84,13 +84,11 @@ def test_detect_carries_out_a_shard_of_its_plan(workdir, monkeypatch):
     )
     shard = shard_file("results", plan.id, "0001")
     run_script("detect", input={"shard": str(shard)}, output={"done": "x.done"}, threads=3)
-    (((config, results), named),) = calls
-    assert (config["images"], results) == ("images", Path("results"))
+    (((settings, results), named),) = calls
+    assert (settings.images, results) == ("images", Path("results"))
     assert named == {
-        "root": Path("images"),
         "shard_list": shard,
         "done": Path("x.done"),
-        "store": store_folder("results", KEY),
         "threads": 3,
     }
 

@@ -68,7 +68,7 @@ def test_every_given_file_gets_its_row_with_its_status_and_its_pixels(workspace)
     assert "Traceback" not in run.output
 
     refused = {f"nasty/{name}": what for name, what in NASTY_REFUSED.items()}
-    refused["nasty/SOURCES.tsv"] = ("unsupported", "text")
+    refused["nasty/SOURCES.tsv"] = ("unsupported", "begins with")
     read = {f"nasty/{name}": what for name, what in NASTY.items()}
     read |= {f"images_nogt/{name}": what for name, what in WITHOUT_GROUND_TRUTH.items()}
     rows, stored = summary_rows(workspace), stored_now(workspace)
@@ -129,8 +129,8 @@ BROKEN = {
     "cut off.png": (opencv(".png", RGB8)[:-400], "unreadable", "truncated"),
     "cut off.jpg": (JPEGS["color"][:-400], "unreadable", "truncated"),
     "cut off.tif": (tiff(GREY8)[:-400], "unreadable", "truncated"),
-    "letter.jpg": (b"Dear colleague", "unsupported", "text"),
-    "archive.png": (b"PK\x03\x04" + bytes(200), "unsupported", "ZIP"),
+    "letter.jpg": (b"Dear colleague", "unsupported", "begins with b'Dear colleague'"),
+    "camera.tif": (b"ZISRAWFILE" + bytes(200), "unsupported", "CZI"),
     "bomb.png": (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1 << 16, 1 << 16, 8, 0, 0, 0, 0)), "too_large", "65536 x 65536"),
     "large.png": (opencv(".png", np.zeros((100, 100), np.uint8)), "too_large", "100 x 100"),
     "narrow.png": (opencv(".png", np.tile(GREY8[:1], 40)), "unsupported", "1480 x 1 pixels are too narrow"),

@@ -1,9 +1,15 @@
-"""Read an image from the bytes of its file, whatever the format."""
+"""Decode an image from the bytes of its file: exactly, or not at all.
 
-from __future__ import annotations
+The reader is chosen by the content, never by the file's name. OpenCV, libjpeg and tifffile
+silently fill in missing data, so every reader checks the size in the header before it decodes, and
+checks that the data are complete.
+
+Imports point one way: `decoding` -> `signatures` -> one module per format -> `image`.
+"""
 
 import logging
 from contextvars import ContextVar
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +17,7 @@ from samfleet.images.formats.image import MAX_PIXELS, Image, ImageError, Limits,
 from samfleet.images.formats.signatures import find_reader
 
 _decoding: ContextVar[bool] = ContextVar("_decoding", default=False)
-# tifffile logs what it cannot make sense of; a damaged file becomes an ImageError here instead.
+# tifffile logs what it cannot interpret; here a damaged file raises an ImageError instead.
 logging.getLogger("tifffile").addFilter(lambda record: not _decoding.get())
 
 
@@ -20,31 +26,28 @@ def decode_image(data: bytes, *, page: int = 0, max_pixels: int = MAX_PIXELS) ->
 
     Args:
         data: the whole file.
-        page: which page, frame or plane (Z, T, ...) of a file with several, from 0.
-        max_pixels: largest height x width; memory is bounded by 8 bytes for each such pixel.
+        page: the page, frame or plane (Z, T, ...) to read, counted from 0.
+        max_pixels: the largest height x width; memory is limited to 8 bytes for each such pixel.
 
     Raises:
-        ImageError: whatever is wrong with the bytes, and nothing else.
+        ImageError: the image cannot be read. Nothing else is raised, whatever the bytes are.
     """
-    if page < 0:
-        raise ValueError(f"page must be 0 or more, not {page}")
-    data = bytes(data)
     token = _decoding.set(True)
     try:
-        pixels, is_color, plane = find_reader(data)(data, page, Limits(max_pixels))
+        image = find_reader(data)(data, page, Limits(max_pixels))
     except ImageError:
         raise
     except MemoryError as error:
-        raise ImageError("too_large", "decoding needs more memory than there is") from error
-    except Exception as error:  # decoders raise whatever they like on damaged data
+        raise ImageError("too_large", "there is not enough memory to decode the image") from error
+    except Exception as error:  # decoders raise anything on damaged data
         raise unreadable(f"the data are damaged ({type(error).__name__}: {error})"[:300]) from error
     finally:
         _decoding.reset(token)
-    return Image(_native(pixels), is_color, plane)
+    return replace(image, pixels=_normalised(image.pixels))
 
 
-def _native(pixels: np.ndarray) -> np.ndarray:
-    """(height, width[, channels]) in native byte order, C-contiguous, without float16 and bool."""
+def _normalised(pixels: np.ndarray) -> np.ndarray:
+    """The pixels as the attributes of `Image` describe them; float16 becomes float32."""
     if pixels.ndim == 2:
         pixels = pixels[:, :, np.newaxis]
     dtype = np.dtype(np.float32) if pixels.dtype == np.float16 else pixels.dtype.newbyteorder("=")

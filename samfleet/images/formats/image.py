@@ -1,22 +1,20 @@
-"""What readers take, return and raise."""
-
-from __future__ import annotations
+"""What every reader takes, returns and raises."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 MAX_PIXELS = 268_435_456
-BYTES_PER_PIXEL = 8  # what an image of max_pixels may take: four 16-bit channels
+_BYTES_PER_PIXEL = 8  # an image of max_pixels may have four 16-bit channels
 
 
 class ImageError(Exception):
-    """An image that cannot be read.
+    """An image cannot be read.
 
     Attributes:
-        status: "unreadable" (damaged, incomplete), "unsupported" (a kind that is not read) or
-            "too_large" (more pixels or memory than allowed).
-        reason: why, in plain words, on one line.
+        status: "unreadable" (the file is damaged or incomplete), "unsupported" (this kind of image
+            is not read) or "too_large" (it needs more pixels or memory than allowed).
+        reason: a sentence for the user, on one line.
     """
 
     def __init__(self, status: str, reason: str) -> None:
@@ -35,15 +33,15 @@ class Image:
     """A decoded image.
 
     Attributes:
-        pixels: (height, width, channels), C-contiguous, native byte order, in the values and the
-            dtype of the file (see docs/images.md for the few exceptions).
-        is_color: the channels are red, green, blue, in this order.
-        plane: what was read of a file with several pages or planes, in words; else "".
+        pixels: (height, width, channels), C-contiguous and in native byte order, with the values
+            and the dtype of the file (docs/images.md lists the few exceptions).
+        is_color: whether the channels are red, green and blue, in this order.
+        plane: which of several pages or planes was read, in words; empty if there is only one.
     """
 
     pixels: np.ndarray
     is_color: bool
-    plane: str
+    plane: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,20 +51,20 @@ class Limits:
     max_pixels: int
 
     def check(self, height: int, width: int, channels: int, itemsize: int) -> None:
-        """Raise too_large when the image is larger than allowed, unreadable when it is empty."""
+        """Raise ImageError if the image is larger than allowed or has no pixels."""
         if height < 1 or width < 1 or channels < 1:
-            raise unreadable(f"the image is empty: {width} x {height} pixels")
+            raise unreadable(f"the image has no pixels: its size is {width} x {height}")
         if height * width > self.max_pixels:
             raise ImageError(
                 "too_large",
-                f"{width} x {height} pixels are more than image.max_pixels ({self.max_pixels})",
+                f"{width} x {height} pixels exceed image.max_pixels ({self.max_pixels})",
             )
         needed = height * width * channels * itemsize
-        if needed > self.max_pixels * BYTES_PER_PIXEL:
+        if needed > self.max_pixels * _BYTES_PER_PIXEL:
             raise ImageError(
                 "too_large",
-                f"{width} x {height} pixels of {channels} channels take {needed} bytes, more than "
-                f"{BYTES_PER_PIXEL} times image.max_pixels ({self.max_pixels})",
+                f"{width} x {height} pixels of {channels} channels need {needed} bytes, more than "
+                f"{_BYTES_PER_PIXEL} times image.max_pixels ({self.max_pixels})",
             )
 
 
@@ -78,8 +76,8 @@ def unsupported(reason: str) -> ImageError:
     return ImageError("unsupported", reason)
 
 
-def only_page(page: int, what: str, pages: int = 1) -> None:
-    """Raise unsupported unless there is a page of this number."""
-    if page >= pages:
+def check_page(page: int, pages: int = 1) -> None:
+    """Raise ImageError unless the file has a page of this number."""
+    if not 0 <= page < pages:
         count = "1 page" if pages == 1 else f"{pages} pages"
-        raise unsupported(f"page {page} was asked for, counted from 0, but {what} has {count}")
+        raise unsupported(f"the file has {count}, but image.page is {page} (counted from 0)")

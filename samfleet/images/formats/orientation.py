@@ -1,6 +1,4 @@
-"""Turn an image upright, as EXIF and TIFF ask for."""
-
-from __future__ import annotations
+"""Turn an image upright by the orientation that EXIF or TIFF states."""
 
 import io
 
@@ -9,23 +7,23 @@ import tifffile
 
 
 def exif_orientation(exif: bytes) -> int:
-    """The orientation, 1 to 8, in an EXIF block (which is a TIFF); 1 when there is none."""
+    """The orientation in an EXIF block, which is a small TIFF: 1 to 8, or 1 if it states none."""
     exif = exif.removeprefix(b"Exif\x00\x00")
     try:
         with tifffile.TiffFile(io.BytesIO(exif)) as tiff:
             return orientation_tag(tiff.pages.first)
-    except Exception:  # damaged EXIF says nothing about the image
+    except Exception:  # the image may be intact although its EXIF is damaged
         return 1
 
 
 def orientation_tag(page: tifffile.TiffPage) -> int:
-    """The orientation, 1 to 8, that a page of a TIFF states; 1 when it states none."""
+    """The orientation of a TIFF page: 1 to 8, or 1 if it states none."""
     value = page.tags.valueof(274, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn (height, width, ...) as EXIF and TIFF orientations 1 to 8 ask for."""
+    """Turn (height, width, ...) pixels stored with an orientation of 1 to 8 upright."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -1,33 +1,29 @@
-"""PNG: checked chunk by chunk, decoded without what changes no stored value."""
-
-from __future__ import annotations
+"""Read PNG files: check every chunk, then decode only those that hold stored values."""
 
 import struct
 import zlib
 from collections.abc import Iterator
 
-import numpy as np
-
-from samfleet.images.formats.image import Limits, only_page, unreadable
+from samfleet.images.formats.image import Image, Limits, check_page, unreadable
 from samfleet.images.formats.opencv import decode_with_opencv, rgb_from_bgr
 from samfleet.images.formats.orientation import exif_orientation, upright
 
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
-_PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
 
 
-def read_png(data: bytes, page: int, limits: Limits) -> tuple[np.ndarray, bool, str]:
-    chunks = _png_chunks(data)
+def read_png(data: bytes, page: int, limits: Limits) -> Image:
+    chunks = _chunks(data)
     kind, header, whole = next(chunks)
     if kind != b"IHDR" or len(header) != 13:
         raise unreadable("the PNG has no header")
     width, height, depth, color, compression, filtering, interlace = struct.unpack(">IIBBBBB", header)  # fmt: skip
-    if depth not in _PNG_DEPTHS.get(color, ()) or compression or filtering or interlace > 1:
-        raise unreadable("the header of the PNG is not valid")
+    if depth not in _DEPTHS.get(color, ()) or compression or filtering or interlace > 1:
+        raise unreadable("the header of the PNG is invalid")
     limits.check(height, width, 4, max(1, depth // 8))
-    only_page(page, "a PNG")
-    # Decoded without transparency, gamma, profiles and animation: these change no stored value.
+    check_page(page)
+    # The decoder must not see transparency, gamma, profiles or animation and apply them.
     kept, idat, palette, orientation, frames = [data[:8], whole], [], b"", 1, 0
     for kind, body, whole in chunks:
         if kind in (b"PLTE", b"IDAT", b"IEND"):
@@ -40,19 +36,19 @@ def read_png(data: bytes, page: int, limits: Limits) -> tuple[np.ndarray, bool, 
             orientation = exif_orientation(bytes(body))
         elif kind == b"acTL" and len(body) == 8:
             frames = int.from_bytes(body[:4], "big")
-    _check_png_data(idat, _png_data_size(width, height, depth * _PNG_SAMPLES[color], interlace))
+    _check_data(idat, _data_size(width, height, depth * _SAMPLES[color], interlace))
     pixels = decode_with_opencv(b"".join(kept), height, width)
     grey_palette = color == 3 and palette[0::3] == palette[1::3] == palette[2::3]
     is_color = color in (2, 3, 6) and not grey_palette
     pixels = rgb_from_bgr(pixels) if is_color else pixels.reshape(height, width, -1)[:, :, :1]
     plane = f"the still image of an animation of {frames} frames" if frames else ""
-    return upright(pixels, orientation), is_color, plane
+    return Image(upright(pixels, orientation), is_color, plane)
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
-    """Kind, body and whole of each chunk up to the end chunk.
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
+    """The kind, the body and all bytes of each chunk, up to the end chunk.
 
-    Raises unreadable when one is cut off or, if it is critical, damaged.
+    Raises ImageError if a chunk is cut off, or if a critical chunk is damaged.
     """
     view = memoryview(data)
     position = 8
@@ -66,7 +62,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
             raise unreadable("the PNG is truncated")
         intact = zlib.crc32(view[position + 4 : end]) == struct.unpack_from(">I", data, end)[0]
         if not intact and not kind[0] & 0x20:
-            raise unreadable(f"a chunk of the PNG is damaged ({kind!r:.20} checksum)")
+            raise unreadable(f"the PNG is damaged: the checksum of its chunk {kind!r} is wrong")
         if intact:
             yield kind, view[position + 8 : end], view[position : end + 4]
         if kind == b"IEND":
@@ -74,8 +70,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:
         position = end + 4
 
 
-def _png_data_size(width: int, height: int, bits: int, interlace: int) -> int:
-    """Bytes of the filtered rows before compression."""
+def _data_size(width: int, height: int, bits: int, interlace: int) -> int:
+    """Number of bytes in the filtered rows before compression."""
     passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
     size = 0
     for left, top, step_x, step_y in passes:
@@ -85,8 +81,8 @@ def _png_data_size(width: int, height: int, bits: int, interlace: int) -> int:
     return size
 
 
-def _check_png_data(idat: list[memoryview], expected: int) -> None:
-    """Raise unreadable unless the data inflate to the expected size."""
+def _check_data(idat: list[memoryview], expected: int) -> None:
+    """Raise ImageError unless the data inflate to the expected size."""
     inflate = zlib.decompressobj()
     size = 0
     try:
@@ -100,4 +96,6 @@ def _check_png_data(idat: list[memoryview], expected: int) -> None:
     except zlib.error as error:
         raise unreadable(f"the data of the PNG are damaged ({error})") from error
     if size < expected:
-        raise unreadable(f"the PNG is incomplete: {size} of {expected} bytes")
+        raise unreadable(
+            f"the PNG is incomplete: it holds {size} of {expected} bytes of pixel data"
+        )

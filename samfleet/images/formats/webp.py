@@ -1,17 +1,14 @@
-"""WebP: its first frame."""
-
-from __future__ import annotations
+"""Read WebP files; of an animation, the first frame."""
 
 import struct
 
 import imagecodecs
-import numpy as np
 
-from samfleet.images.formats.image import Limits, only_page, unreadable
+from samfleet.images.formats.image import Image, Limits, check_page, unreadable
 from samfleet.images.formats.orientation import exif_orientation, upright
 
 
-def read_webp(data: bytes, page: int, limits: Limits) -> tuple[np.ndarray, bool, str]:
+def read_webp(data: bytes, page: int, limits: Limits) -> Image:
     (size,) = struct.unpack_from("<I", data, 4)
     if size + 8 > len(data):
         raise unreadable("the WebP is truncated")
@@ -21,19 +18,19 @@ def read_webp(data: bytes, page: int, limits: Limits) -> tuple[np.ndarray, bool,
         kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")  # fmt: skip
         body = data[position + 8 : position + 8 + length]
         if kind in (b"VP8X", b"VP8 ", b"VP8L"):
-            limits.check(*_webp_size(kind, body), 4, 1)
+            limits.check(*_size(kind, body), 4, 1)
         elif kind == b"ANMF":
             frames += 1
         elif kind == b"EXIF":
             orientation = exif_orientation(body)
         position += 8 + length + length % 2
-    only_page(page, "a WebP")
+    check_page(page)
     pixels = imagecodecs.webp_decode(data, index=0)
     plane = f"frame 0 of an animation of {frames}" if frames else ""
-    return upright(pixels[:, :, :3], orientation), True, plane
+    return Image(upright(pixels[:, :, :3], orientation), True, plane)
 
 
-def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
+def _size(kind: bytes, body: bytes) -> tuple[int, int]:
     """Height and width from the header of a WebP chunk."""
     if len(body) < 10:
         raise unreadable("the WebP is truncated")

@@ -164,6 +164,24 @@ class MaskGenerator:
         self._encoder = encoder if self._exact else partial(encode_frames, encoder)
         self._decoder = Decoder(sam) if self._exact else FastDecoder(sam)
 
+    def why_not_shown(self, height: int, width: int) -> str:
+        """Why SAM cannot be shown an image of this size in pixels, in words; empty when it can."""
+        size = f"{width} x {height} pixels are too"
+        boxes, _ = amg.generate_crop_boxes(
+            (height, width), self.crop_n_layers, self.crop_overlap_ratio
+        )
+        side = self._transform.target_length
+        for left, top, right, bottom in boxes:
+            if left >= right or top >= bottom:
+                return (
+                    f"{size} few for sam.crop_n_layers ({self.crop_n_layers}): "
+                    "a crop would be empty"
+                )
+            scaled = self._transform.get_preprocess_shape(bottom - top, right - left, side)
+            if min(scaled) < 1:
+                return f"{size} narrow: SAM scales the longer side to {side}, the other to 0"
+        return ""
+
     def generate(self, rgb: np.ndarray, points_per_batch: int | None = None) -> list[dict]:
         """Generates the masks of one image.
 

@@ -8,17 +8,19 @@ import signal
 import time
 from concurrent.futures import Future
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from samfleet.detection import job as detection
-from samfleet.detection.job import DeviceError, PlanError, detect_shard
+from samfleet.config.settings import Settings
+from samfleet.detection import pipeline
+from samfleet.detection.job import PlanError, detect_shard
 from samfleet.detection.stopping import Stopped
-from samfleet.detection.workers import Task
+from samfleet.detection.workers import Task, Workers
+from samfleet.devices import job_device
+from samfleet.devices.job_device import DeviceError
 from samfleet.devices.lease import LeaseError
 from samfleet.devices.visible import Device
 from samfleet.digests import image_id
@@ -30,7 +32,7 @@ from samfleet.sam.masks.records import FoundMasks
 from samfleet.sam.model_key import configured_model_key
 from samfleet.store.index import read_stored_images
 from samfleet.store.segments import read_segment, rebuild_index
-from tests.builders import disc, found_masks, make_config
+from tests.builders import disc, found_masks, make_settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MASK = disc(40, 50, 20, 25, 10)
@@ -64,14 +66,15 @@ class Generator:
     """A mask generator that finds one disc, after calling `before` with the image's number."""
 
     points_per_batch = 8
-    sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=1024))
-    crop_n_layers, crop_overlap_ratio = 0, 512 / 1500
 
     def __init__(self, before=lambda number, points_per_batch: None):
         self.before = before
         self.seconds = {"encoding": 1.0, "decoding": 2.0, "postprocessing": 3.0}
         self.shown: list[np.ndarray] = []
         self.batches: list[int] = []
+
+    def why_not_shown(self, height: int, width: int) -> str:
+        return "too narrow" if height == 1 else ""
 
     def find(self, rgb: np.ndarray, points_per_batch: int) -> FoundMasks:
         self.batches.append(points_per_batch)
@@ -90,6 +93,7 @@ class Job:
         for number, name in enumerate("abc"):
             self.image(f"{name}.png", 50 + number)
         (folder / "weights.pth").write_bytes(b"weights")
+        self.workers = InlineWorkers
 
     def image(self, name: str, value: int) -> bytes:
         pixels = np.full((40, 50), value, np.uint8)
@@ -101,27 +105,26 @@ class Job:
     def id(self, name: str) -> str:
         return image_id((self.images / name).read_bytes())
 
-    def config(self, **sections) -> dict:
+    def settings(self, **sections) -> Settings:
         sam = {"checkpoint": str(self.folder / "weights.pth")}
-        return make_config(self.images, **{"device": "cpu", "sam": sam} | sections)
+        return make_settings(self.images, **{"device": "cpu", "sam": sam} | sections)
 
     def plan(self) -> None:
-        self.key = configured_model_key(self.config(), self.results)
-        self.last = make_plan(self.config(), self.results, self.key, 1)
+        self.key = configured_model_key(self.settings(), self.results)
+        self.last = make_plan(self.settings(), self.results, self.key, 1)
 
     def detect(self, generator: Generator | None = None, load=None, **sections) -> Generator:
         generator = generator or Generator()
-        self.monkeypatch.setattr(detection, "_load_generator", load or (lambda *_: generator))
         # every job is a process of its own: it inherits no device from the one before
         self.monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         detect_shard(
-            self.config(**sections),
+            self.settings(**sections),
             self.results,
-            root=self.images,
             shard_list=shard_file(self.results, self.last.id, "0001"),
             done=self.done,
-            store=self.store,
             threads=1,
+            open_workers=self.workers,
+            load_generator=load or (lambda *_: generator),
         )
         return generator
 
@@ -152,8 +155,7 @@ class Job:
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    monkeypatch.setattr(detection, "Workers", InlineWorkers)
-    monkeypatch.setattr(detection, "lease_folder", lambda: tmp_path / "locks" / "job")
+    monkeypatch.setattr(job_device, "lease_folder", lambda: tmp_path / "locks" / "job")
     (tmp_path / "locks").mkdir(mode=0o700)
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.setenv(name, "")
@@ -207,7 +209,7 @@ def test_a_job_says_how_long_its_device_had_no_work(job, monkeypatch, caplog):
             return super().result(task)
 
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(detection, "Workers", SlowWorkers)
+    job.workers = SlowWorkers
     job.detect(Generator(work))
     record = json.loads(job.done.read_text())
     # the last image is measured when the device is done with all
@@ -227,7 +229,7 @@ def test_a_job_without_memory_to_measure_says_so(job, monkeypatch):
     def exhausted(*_):
         raise MemoryError
 
-    monkeypatch.setattr(detection, "measure_found", exhausted)
+    monkeypatch.setattr(pipeline, "measure_found", exhausted)
     job.detect()
     rows = job.rows()
     assert {(row["status"], row["transient"]) for row in rows} == {("out_of_memory", True)}
@@ -236,7 +238,7 @@ def test_a_job_without_memory_to_measure_says_so(job, monkeypatch):
 def test_the_first_images_are_read_while_the_model_is_loaded(job, monkeypatch):
     read = []
     monkeypatch.setattr(
-        detection, "read_image", lambda path, *_: read.append(path) or read_image(path, *_)
+        pipeline, "read_image", lambda path, *_: read.append(path) or read_image(path, *_)
     )
     generator = Generator()
 
@@ -255,10 +257,8 @@ def test_what_the_store_holds_is_not_detected_again(job):
     assert len(job.ledger()) == 3
 
 
-def test_the_work_is_the_same_with_real_workers(job, monkeypatch):
-    from samfleet.detection.workers import Workers
-
-    monkeypatch.setattr(detection, "Workers", Workers)
+def test_the_work_is_the_same_with_real_workers(job):
+    job.workers = Workers
     job.detect()
     assert set(job.stored().values()) == {"ok"}
     assert len(job.rows()) == 3
@@ -377,8 +377,8 @@ def test_cuda_without_a_device_is_an_error_and_auto_says_that_it_runs_on_the_cpu
 
 
 def test_a_device_that_only_cuda_visible_devices_names_is_not_waited_for(job, caplog):
-    job.monkeypatch.setattr(detection, "visible_devices", lambda _: [Device("0", "0")])
-    job.monkeypatch.setattr(detection, "gpu_exists", lambda: False)
+    job.monkeypatch.setattr(job_device, "visible_devices", lambda _: [Device("0", "0")])
+    job.monkeypatch.setattr(job_device, "gpu_exists", lambda: False)
     job.detect(device="auto")
     assert "running on the CPU" in caplog.text
     assert {row["device"] for row in job.ledger()} == {"cpu"}
@@ -386,8 +386,8 @@ def test_a_device_that_only_cuda_visible_devices_names_is_not_waited_for(job, ca
 
 @pytest.mark.parametrize("config", [{"device": "cuda"}, {"devices": ["0"]}])
 def test_a_device_that_is_asked_for_or_pretended_is_believed(job, config):
-    job.monkeypatch.setattr(detection, "visible_devices", lambda _: [Device("0", "0")])
-    job.monkeypatch.setattr(detection, "gpu_exists", lambda: False)
+    job.monkeypatch.setattr(job_device, "visible_devices", lambda _: [Device("0", "0")])
+    job.monkeypatch.setattr(job_device, "gpu_exists", lambda: False)
     job.detect(**{"device": "auto"} | config)
     assert {row["device"] for row in job.ledger()} == {"0"}
 
@@ -398,7 +398,7 @@ def test_an_image_too_narrow_for_sam_is_unsupported_for_good(job):
     job.detect()
     (failed,) = [row for row in job.rows() if row["status"] != "ok"]
     assert (failed["status"], failed["transient"]) == ("unsupported", False)
-    assert "2049 x 1 pixels are too narrow" in failed["reason"]
+    assert failed["reason"] == "too narrow"
 
 
 def test_a_configuration_that_changed_after_planning_is_refused(job):
@@ -432,16 +432,3 @@ def test_a_signal_keeps_what_is_finished(job, caplog):
     assert "stopped by SIGTERM" in caplog.text
     assert len(job.detect().shown) == 3 - finished
     assert set(job.stored().values()) == {"ok"}
-
-
-@pytest.mark.parametrize(("precision", "threads"), [("exact", 2), ("fast", 3)])
-def test_exact_masks_take_a_power_of_two_of_the_threads(monkeypatch, precision, threads):
-    monkeypatch.setattr(detection, "keep_freed_memory", lambda: None)
-    sam = {"model": "tiny", "precision": precision}
-    config = make_config(sam=sam)
-    before = torch.get_num_threads()
-    try:
-        detection._load_generator(config, detection._CPU, 3)
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from samfleet.evaluation.evaluation import IMAGE_COLUMNS, evaluate
+from samfleet.evaluation.evaluation import evaluate
 from samfleet.evaluation.labels import LabelError, find_label_image, read_label_image
 from samfleet.evaluation.matching import THRESHOLDS, Counts, Matches, match_objects, score
+from samfleet.results import EVALUATION_COLUMNS
 from tests.examples import examples
 
 MAPS = arrays(np.uint8, (6, 7), elements=st.integers(0, 5))
@@ -259,7 +260,7 @@ def tables(tmp_path):
 
 def test_table_of_images(tables):
     images = tables[0].set_index("image")
-    assert list(tables[0].columns) == list(IMAGE_COLUMNS)
+    assert list(tables[0].columns) == list(EVALUATION_COLUMNS)
     assert list(images.index) == ["a.jpg", "c.jpg", "d.jpg", "sub/b.jpg"]
     assert images.loc["a.jpg", ["n_labelled", "n_objects", "tp_50", "fn_50"]].tolist() == [
         2,

@@ -7,7 +7,7 @@ import pytest
 
 from samfleet.errors import UserError
 from samfleet.exports.overlays import draw_outlines, write_overlays
-from tests.builders import disc, make_config, sam_record
+from tests.builders import disc, make_settings, sam_record
 
 
 def test_outlines_lie_on_the_edge_of_their_masks_alone():
@@ -37,14 +37,14 @@ def results(tmp_path):
 
 
 def test_a_png_is_written_under_the_images_path(results):
-    config = make_config(results / "images")
-    assert write_overlays(config, results / "results", results / "out", []) == 1
+    settings = make_settings(results / "images")
+    assert write_overlays(settings, results / "results", results / "out", []) == 1
     drawn = cv2.imread(str(results / "out" / "well" / "a.png.png"))
     assert drawn.shape == (60, 80, 3)
     assert drawn.any()
 
 
 def test_an_image_without_objects_is_named(results):
-    config = make_config(results / "images")
+    settings = make_settings(results / "images")
     with pytest.raises(UserError, match=r"b\.png"):
-        write_overlays(config, results / "results", results / "out", ["b.png"])
+        write_overlays(settings, results / "results", results / "out", ["b.png"])

@@ -1,4 +1,4 @@
-"""Reading an image for detection: the bytes that are decoded are those that are identified."""
+"""read_image: the bytes that are decoded are the bytes that are identified."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ import tifffile
 from samfleet.digests import image_id
 from samfleet.images import reading
 from samfleet.images.reading import Failure, ReadImage, path_of, read_image
-from tests.builders import make_config
+from tests.builders import make_settings
 
 PIXELS = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10) * 500
 
@@ -21,8 +21,8 @@ def png(tmp_path):
 
 
 def read(path, **sections) -> ReadImage | Failure:
-    config = make_config(**sections)
-    return read_image(path, config["image"], config["display"])
+    settings = make_settings(**sections)
+    return read_image(path, settings.image, settings.display)
 
 
 def test_an_image_is_read_exactly_and_identified_by_its_bytes(png):

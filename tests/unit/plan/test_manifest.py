@@ -13,7 +13,7 @@ from samfleet.plan.collection import (
     scan_collection,
 )
 from samfleet.plan.manifest import ManifestRow, identify, read_manifest, write_manifest
-from samfleet.results import RESERVED_COLUMNS
+from samfleet.results import SUMMARY_COLUMNS
 from tests.builders import write_files
 
 SUFFIXES = [".tif", ".png"]
@@ -228,7 +228,7 @@ def test_a_column_that_is_there_twice_is_refused(three):
     assert "there twice" in faults(table(three, "image,image\na.tif,a.tif\n"))
 
 
-@pytest.mark.parametrize("name", RESERVED_COLUMNS[1:])
+@pytest.mark.parametrize("name", SUMMARY_COLUMNS[1:])
 def test_a_column_that_the_summary_has_is_refused(three, name):
     message = faults(table(three, f"image,{name}\na.tif,1\n"))
     assert f"rename the column {name}; the summary has one of that name" in message

@@ -12,11 +12,17 @@ from samfleet.plan import planning
 from samfleet.plan.manifest import read_manifest
 from samfleet.plan.planning import make_plan
 from samfleet.plan.record import plan_of_shard, read_plan
-from samfleet.results import kept_plan_file, last_plan_file, plan_file, shard_file, store_folder
-from samfleet.store.ledger import COLUMNS
+from samfleet.results import (
+    LEDGER_COLUMNS,
+    kept_plan_file,
+    last_plan_file,
+    plan_file,
+    shard_file,
+    store_folder,
+)
 from tests.builders import (
     carry_out,
-    make_config,
+    make_settings,
     shard_images,
     stored_rows,
     write_files,
@@ -39,7 +45,7 @@ class Run:
     last = None
 
     def plan(self, key: str = KEY, gpus: int = 2, **sections):
-        self.last = make_plan(make_config(self.images, **sections), self.results, key, gpus)
+        self.last = make_plan(make_settings(self.images, **sections), self.results, key, gpus)
         return self.last
 
     def pending(self, *args, **sections) -> list[str]:
@@ -335,14 +341,14 @@ def vars_of(plan) -> dict:
 
 
 def ledger_row(image: bytes, **columns) -> dict:
-    row = dict.fromkeys(COLUMNS, "") | {"image_id": image_id(image), "model_key": KEY}
+    row = dict.fromkeys(LEDGER_COLUMNS, "") | {"image_id": image_id(image), "model_key": KEY}
     return row | {"status": "ok", "seconds_encoding": "2", "seconds_decoding": "3"} | columns
 
 
 def expected_seconds(run, *rows: dict) -> float:
     run.results.mkdir(exist_ok=True)
     with (run.results / "ledger.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, LEDGER_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     (shard,) = run.plan().shards

@@ -21,7 +21,7 @@ from samfleet.results import (
 )
 from samfleet.store.segments import rebuild_index
 from samfleet.summary.stamp import refresh_summary_stamp
-from tests.builders import carry_out, make_config, write_files
+from tests.builders import carry_out, make_settings, write_files
 
 KEY = "0123456789abcdef"
 OUT_OF_MEMORY = {"status": "out_of_memory", "transient": True}
@@ -42,13 +42,13 @@ class Workflow:
         return plan_stamp_file(self.results).read_bytes()
 
     def reasons(self, key=KEY, gpus=2, **sections) -> list[str]:
-        config = make_config(self.images, **sections)
-        return refresh_plan_stamp(config, self.results, self.collection(), key, gpus)
+        settings = make_settings(self.images, **sections)
+        return refresh_plan_stamp(settings, self.results, self.collection(), key, gpus)
 
     def plan(self, key=KEY, **sections):
         """The rule `plan`."""
         self.reasons(key, **sections)
-        self.last = make_plan(make_config(self.images, **sections), self.results, key, 2)
+        self.last = make_plan(make_settings(self.images, **sections), self.results, key, 2)
 
     def run(self, outcomes=None, key=KEY, **sections):
         """The rules `plan`, `detect` and what the summary does to the index."""
@@ -64,8 +64,8 @@ class Workflow:
         return self.stamp() != before
 
     def outlook(self, **sections) -> str:
-        config = make_config(self.images, **sections)
-        return str(outlook(config, self.results, self.collection(), KEY))
+        retry_failed = make_settings(self.images, **sections).retry_failed
+        return str(outlook(self.collection(), self.results, KEY, retry_failed))
 
 
 @pytest.fixture
@@ -206,8 +206,8 @@ def test_a_damaged_stamp_is_written_again(finished):
 
 
 def summary_stamp(workflow, **sections) -> bytes:
-    config = make_config(workflow.images, **sections)
-    refresh_summary_stamp(config, workflow.results, workflow.collection())
+    settings = make_settings(workflow.images, **sections)
+    refresh_summary_stamp(settings.fluorescence, workflow.results, workflow.collection())
     return summary_stamp_file(workflow.results).read_bytes()
 
 
@@ -217,7 +217,7 @@ def test_filters_columns_plan_and_version_make_the_summary_stale(finished, monke
     write_files(finished.images, {"c.tif": b"c"})
     finished.run()
     stamps.append(summary_stamp(finished))
-    monkeypatch.setattr("samfleet.plan.stamp.TABLES_VERSION", 1000)
+    monkeypatch.setattr("samfleet.summary.stamp.TABLES_VERSION", 1000)
     stamps.append(summary_stamp(finished))
     assert len(set(stamps)) == 4
 
@@ -228,7 +228,7 @@ def test_columns_of_the_users_table_make_the_summary_stale(finished):
     for text in ("image,well\na.tif,1\n", "image,well\na.tif,2\n", "image,spot\na.tif,2\n"):
         table.write_text(text)
         collection = scan_collection(str(table), [], finished.results)
-        refresh_summary_stamp(make_config(table), finished.results, collection)
+        refresh_summary_stamp(make_settings(table).fluorescence, finished.results, collection)
         stamps.add(summary_stamp_file(finished.results).read_bytes())
     assert len(stamps) == 3
 

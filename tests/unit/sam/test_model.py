@@ -152,7 +152,7 @@ def test_a_missing_file_is_named(tmp_path):
     "content", [{"image_encoder.patch_embed.seq.0.c.weight": torch.ones(1)}, [1, 2], {}]
 )
 def test_other_models_are_refused(saved, content):
-    with pytest.raises(CheckpointError, match="no Segment Anything model"):
+    with pytest.raises(CheckpointError, match="not a Segment Anything model"):
         load_model("vit_b", saved(content))
 
 
@@ -163,7 +163,7 @@ def test_another_layout_is_refused_and_told(saved, state):
         load_model("tiny", saved(less))
     with pytest.raises(CheckpointError, match=r"1 unknown \(image_encoder\.adapter\)"):
         load_model("tiny", saved(state | {"image_encoder.adapter": gone}))
-    with pytest.raises(CheckpointError, match="1 of other shape"):
+    with pytest.raises(CheckpointError, match="1 of a different shape"):
         load_model("tiny", saved(state | {"mask_decoder.iou_token.weight": gone[:, :3]}))
 
 
@@ -171,9 +171,9 @@ def test_values_that_are_no_numbers_are_refused(saved, state):
     key = "mask_decoder.iou_token.weight"
     spoilt = state[key].clone()
     spoilt[0, 0] = float("nan")
-    with pytest.raises(CheckpointError, match=f"{key} has values that are not finite"):
+    with pytest.raises(CheckpointError, match=f"{key} contains values that are not finite"):
         load_model("tiny", saved(state | {key: spoilt}))
-    with pytest.raises(CheckpointError, match="no tensor of floating-point"):
+    with pytest.raises(CheckpointError, match="not a tensor of floating-point"):
         load_model("tiny", saved(state | {key: 3}))
 
 

@@ -146,7 +146,7 @@ def test_no_network_says_what_to_do(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_told_before_the_transfer(server, tmp_path):
     with pytest.raises(
-        FetchError, match=r"bytes free and the file needs 1,000,000,000,000,000,000"
+        FetchError, match=r"bytes free, but the file needs 1,000,000,000,000,000,000"
     ):
         _fetch(server, tmp_path / "weights.pth", _small(size=10**18))
     assert server.requests == 0
@@ -180,6 +180,6 @@ def test_module_needs_the_standard_library_alone():
         "new = {m.split('.')[0] for m in set(sys.modules) - before} - {'samfleet'};"
         "print(sorted(new - set(sys.stdlib_module_names)))"
     )
-    root = Path(weights.__file__).parents[1]
+    root = Path(weights.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

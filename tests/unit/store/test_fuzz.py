@@ -16,9 +16,10 @@ from samfleet.plan.collection import ManifestError, scan_collection
 from samfleet.plan.manifest import ManifestRow, read_manifest, write_manifest
 from samfleet.plan.record import Plan, PlannedShard, read_plan
 from samfleet.plan.shards import ShardImage, read_shard, write_shard
+from samfleet.results import LEDGER_COLUMNS
 from samfleet.sam.model_key import weights_digest
 from samfleet.store.index import read_index, read_stored_images
-from samfleet.store.ledger import COLUMNS, append_rows, collect_ledger
+from samfleet.store.ledger import append_rows, collect_ledger
 from samfleet.store.segments import SegmentError, read_segment, rebuild_index, stored_images
 from tests.builders import stored_rows, write_segment
 from tests.examples import examples
@@ -102,7 +103,7 @@ def test_a_users_table_is_read_or_refused_by_its_name(folder, changes):
 @given(CHANGES)
 def test_a_jobs_ledger_never_stops_the_summary(tmp_path_factory, changes):
     results = tmp_path_factory.mktemp("results")
-    row = dict.fromkeys(COLUMNS, "1")
+    row = dict.fromkeys(LEDGER_COLUMNS, "1")
     append_rows(results / "ledger" / "a.csv", [row, row])
     append_rows(results / "ledger" / "b.csv", [row])
     path = results / "ledger" / "a.csv"
@@ -111,7 +112,7 @@ def test_a_jobs_ledger_never_stops_the_summary(tmp_path_factory, changes):
     with (results / "ledger.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == count >= 1
-    assert all(set(row) == set(COLUMNS) for row in rows)
+    assert all(set(row) == set(LEDGER_COLUMNS) for row in rows)
 
 
 @FUZZ

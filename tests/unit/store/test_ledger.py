@@ -2,12 +2,12 @@
 
 import csv
 
-from samfleet.results import job_ledger
-from samfleet.store.ledger import COLUMNS, append_rows, collect_ledger
+from samfleet.results import LEDGER_COLUMNS, job_ledger_file
+from samfleet.store.ledger import append_rows, collect_ledger
 
 
 def row(image_id: str, when: str) -> dict:
-    return dict.fromkeys(COLUMNS, "0") | {"image_id": image_id, "when": when}
+    return dict.fromkeys(LEDGER_COLUMNS, "0") | {"image_id": image_id, "when": when}
 
 
 def collected(results) -> list[dict]:
@@ -16,9 +16,9 @@ def collected(results) -> list[dict]:
 
 
 def test_the_ledgers_of_all_jobs_are_joined_in_the_order_of_time(tmp_path):
-    append_rows(job_ledger(tmp_path, "job2"), [row("B", "2026-01-01T00:00:02")])
-    append_rows(job_ledger(tmp_path, "job1"), [row("C", "2026-01-01T00:00:03")])
-    append_rows(job_ledger(tmp_path, "job2"), [row("A", "2026-01-01T00:00:01")])
+    append_rows(job_ledger_file(tmp_path, "job2"), [row("B", "2026-01-01T00:00:02")])
+    append_rows(job_ledger_file(tmp_path, "job1"), [row("C", "2026-01-01T00:00:03")])
+    append_rows(job_ledger_file(tmp_path, "job2"), [row("A", "2026-01-01T00:00:01")])
     assert collect_ledger(tmp_path) == 3
     assert [found["image_id"] for found in collected(tmp_path)] == ["A", "B", "C"]
     assert collected(tmp_path)[0] == row("A", "2026-01-01T00:00:01")
@@ -26,13 +26,13 @@ def test_the_ledgers_of_all_jobs_are_joined_in_the_order_of_time(tmp_path):
 
 def test_detections_at_one_time_stand_in_the_order_of_their_ids(tmp_path):
     for job, image_id in (("job1", "B"), ("job2", "A")):
-        append_rows(job_ledger(tmp_path, job), [row(image_id, "2026-01-01T00:00:01")])
+        append_rows(job_ledger_file(tmp_path, job), [row(image_id, "2026-01-01T00:00:01")])
     collect_ledger(tmp_path)
     assert [found["image_id"] for found in collected(tmp_path)] == ["A", "B"]
 
 
 def test_a_half_written_last_row_is_left_out(tmp_path):
-    path = job_ledger(tmp_path, "job")
+    path = job_ledger_file(tmp_path, "job")
     append_rows(path, [row("A", "1"), row("B", "2")])
     path.write_bytes(path.read_bytes()[:-10])
     assert collect_ledger(tmp_path) == 1
@@ -41,10 +41,10 @@ def test_a_half_written_last_row_is_left_out(tmp_path):
 
 def test_no_job_leaves_a_ledger_without_rows(tmp_path):
     assert collect_ledger(tmp_path) == 0
-    assert (tmp_path / "ledger.csv").read_text().strip() == ",".join(COLUMNS)
+    assert (tmp_path / "ledger.csv").read_text().strip() == ",".join(LEDGER_COLUMNS)
 
 
 def test_what_a_failed_image_lacks_stays_empty(tmp_path):
-    append_rows(job_ledger(tmp_path, "job"), [{"image_id": "A", "when": "1"}])
+    append_rows(job_ledger_file(tmp_path, "job"), [{"image_id": "A", "when": "1"}])
     collect_ledger(tmp_path)
     assert collected(tmp_path)[0]["seconds_decoding"] == ""

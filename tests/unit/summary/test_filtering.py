@@ -1,12 +1,14 @@
 """Filters: which candidates are objects, at their boundaries, and greedy overlap."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samfleet.config.settings import FluorescenceSettings
 from samfleet.summary.filtering import (
     FILTERS,
     Candidates,
@@ -14,16 +16,17 @@ from samfleet.summary.filtering import (
     first_failed,
     suppress_overlaps,
 )
-from tests.builders import make_config
+from tests.builders import make_settings
 
-SETTINGS = {
-    "min_predicted_iou": 0.8,
-    "min_stability_score": 0.85,
-    "min_area": 100,
-    "max_area": 200,
-    "min_mean_intensity": 8.1,
-    "max_overlap": 0.5,
-}
+SETTINGS = replace(
+    make_settings().fluorescence,
+    min_predicted_iou=0.8,
+    min_stability_score=0.85,
+    min_area=100,
+    max_area=200,
+    min_mean_intensity=8.1,
+    max_overlap=0.5,
+)
 PASSING = {"predicted_iou": 0.8, "stability_score": 0.85, "area": 150, "mean_intensity": 8.1}
 
 
@@ -33,7 +36,7 @@ def candidates(*rows: dict) -> Candidates:
     return Candidates(**{name: np.array([row[name] for row in rows]) for name in names})
 
 
-def dropped_by(settings: dict = SETTINGS, **columns) -> str:
+def dropped_by(settings: FluorescenceSettings = SETTINGS, **columns) -> str:
     (index,) = first_failed(candidates(columns), settings)
     return FILTERS[index]
 
@@ -75,14 +78,14 @@ def test_a_candidate_is_counted_under_the_first_filter_that_drops_it():
 
 
 def test_filters_that_are_not_set_drop_nothing():
-    config = make_config()["fluorescence"]
+    settings = make_settings().fluorescence
     for score in (0.0, -0.1, np.nan):  # SAM's own thresholds let them pass where they are 0
-        assert dropped_by(config, predicted_iou=score, stability_score=score, area=2000) == PASSED
+        assert dropped_by(settings, predicted_iou=score, stability_score=score, area=2000) == PASSED
 
 
 def test_a_score_that_is_no_number_reaches_no_minimum():
     assert dropped_by(stability_score=np.nan) == "min_stability_score"
-    assert dropped_by(SETTINGS | {"min_stability_score": 0.0}, stability_score=np.nan) != PASSED
+    assert dropped_by(replace(SETTINGS, min_stability_score=0.0), stability_score=np.nan) != PASSED
 
 
 def suppress(max_overlap: float, shared: dict[tuple[int, int], int], *rows: dict) -> list[int]:

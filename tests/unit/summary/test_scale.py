@@ -3,11 +3,11 @@
 import pytest
 
 from samfleet.summary.scale import Scale, white_level
-from tests.builders import make_config
+from tests.builders import make_settings
 
 
 def make_scale(brightest: dict | None = None, **fluorescence) -> Scale:
-    return Scale(make_config(fluorescence=fluorescence)["fluorescence"], brightest or {})
+    return Scale(make_settings(fluorescence=fluorescence).fluorescence, brightest or {})
 
 
 @pytest.mark.parametrize(

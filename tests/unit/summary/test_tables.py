@@ -13,7 +13,7 @@ from samfleet.plan.manifest import ManifestRow, write_manifest
 from samfleet.store.segments import SegmentError
 from samfleet.summary.filtering import FILTERS
 from samfleet.summary.tables import Counts, write_summary
-from tests.builders import make_config, stored_candidate, stored_rows, write_files, write_segment
+from tests.builders import make_settings, stored_candidate, stored_rows, write_files, write_segment
 
 TABLES = ("summary.csv", "objects.parquet", "filtering.csv")
 
@@ -34,8 +34,8 @@ class Run:
         write_segment(self.store, name, *images, **options)
 
     def summarize(self, **fluorescence) -> Counts:
-        config = make_config(self.images, fluorescence=fluorescence)
-        return write_summary(config, self.results, self.store)
+        settings = make_settings(self.images, fluorescence=fluorescence)
+        return write_summary(settings, self.results, self.store)
 
     def rows(self, name: str = "summary.csv") -> list[dict]:
         with (self.results / name).open(newline="", encoding="utf-8") as file:

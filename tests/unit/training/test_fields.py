@@ -95,7 +95,7 @@ def test_any_random_field_is_valid(seed, height, width):
     ],
 )
 def test_impossible_settings_are_refused(name, value):
-    with pytest.raises(ValueError, match=name if name != "height" else "no pixel"):
+    with pytest.raises(ValueError, match=name if name != "height" else "needs pixels"):
         FieldSettings(**({"height": 10, "width": 10} | {name: value}))
 
 

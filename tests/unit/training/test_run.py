@@ -120,7 +120,7 @@ def test_pack_is_split_and_checked(tmp_path):
     np.savez(tmp_path / "none.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match=r"none\.npz"):
         read_pack(tmp_path / "none.npz")
-    with pytest.raises(ValueError, match="one 2-D shape"):
+    with pytest.raises(ValueError, match="same 2-D shape"):
         Field(np.zeros((2, 2)), np.zeros((2, 3)))
 
 

@@ -1,6 +1,4 @@
-"""Decode one page of a TIFF, after checking that all of its data are there."""
-
-from __future__ import annotations
+"""Decode one page of a TIFF after checking that its data are complete."""
 
 import math
 
@@ -14,22 +12,22 @@ from samfleet.images.formats.jpeg2000 import parse_jpeg2000
 from samfleet.images.formats.tiff.kinds import (
     JPEG2000_COMPRESSIONS,
     JPEG_COMPRESSIONS,
-    check_tiff_kind,
+    check_kind,
 )
 
 _LARGEST_JPEG = 65500
 
 
-def check_tiff_page(page: tifffile.TiffPage, channels: int, limits: Limits) -> None:
-    """Raise ImageError for what is not read, or is too large, before it is decoded."""
-    check_tiff_kind(page)
+def check_header(page: tifffile.TiffPage, channels: int, limits: Limits) -> None:
+    """Raise ImageError, before decoding, if the page is not supported or too large."""
+    check_kind(page)
     height, width = page.imagelength, page.imagewidth
-    within = math.prod(page.shape) // max(1, height * width)  # samples and depths of one page
+    within = math.prod(page.shape) // max(1, height * width)  # the samples and depths of a page
     limits.check(height, width, max(channels, within), page.dtype.itemsize)
 
 
-def read_tiff_page(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits) -> np.ndarray:
-    """Decode a page in its own shape; raises unreadable unless all of its data are there."""
+def read_page(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits) -> np.ndarray:
+    """Decode a page in its own shape; raises ImageError if its data are incomplete."""
     keyframe = page.keyframe
     if keyframe.jpegheader is not None:
         page = page.aspage()
@@ -37,15 +35,17 @@ def read_tiff_page(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits)
     elif keyframe.is_contiguous:
         _check_within_file(page, page.dataoffsets[0] if page.dataoffsets else 0, keyframe.nbytes)
     else:
-        _check_tiff_segments(page, limits)
+        _check_segments(page, limits)
     pixels = page.asarray(maxworkers=1)
     if pixels.shape != keyframe.shape:
-        raise unreadable("the TIFF is damaged: the data have another shape than the header says")
+        raise unreadable(
+            "the TIFF is damaged: the shape of the data differs from the one in the header"
+        )
     return pixels
 
 
 def read_contiguous(keyframe: tifffile.TiffPage, offset: int) -> np.ndarray:
-    """Read a page like `keyframe` that lies at `offset` in one piece."""
+    """Read a page of the layout of `keyframe` whose data lie in one piece at `offset`."""
     filehandle = keyframe.parent.filehandle
     if offset + keyframe.nbytes > filehandle.size:
         raise unreadable("the TIFF is truncated")
@@ -63,8 +63,8 @@ def _check_within_file(
         raise unreadable("the TIFF is truncated")
 
 
-def _check_tiff_segments(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits) -> None:
-    """Raise unreadable unless every strip or tile lies within the file and is complete."""
+def _check_segments(page: tifffile.TiffPage | tifffile.TiffFrame, limits: Limits) -> None:
+    """Raise ImageError unless every strip or tile lies within the file and is complete."""
     compression = page.keyframe.compression
     filehandle = page.parent.filehandle
     expected = math.prod(page.keyframe.chunked)
@@ -78,12 +78,12 @@ def _check_tiff_segments(page: tifffile.TiffPage | tifffile.TiffFrame, limits: L
             filehandle.seek(offset)
             segment = filehandle.read(count)
             if compression in JPEG_COMPRESSIONS:
-                _check_tiff_jpeg(page, segment, index, limits)
+                _check_jpeg_segment(page, segment, index, limits)
             else:
                 parse_jpeg2000(segment, limits)
 
 
-def _check_tiff_jpeg(
+def _check_jpeg_segment(
     page: tifffile.TiffPage | tifffile.TiffFrame, segment: bytes, index: int, limits: Limits
 ) -> None:
     def decode(data: bytes) -> np.ndarray:
@@ -93,9 +93,9 @@ def _check_tiff_jpeg(
 
 
 def _check_ndpi_jpeg(page: tifffile.TiffPage, limits: Limits) -> None:
-    """NDPI holds one JPEG, which tifffile shows as tiles and decodes in one piece."""
+    """Check the single JPEG of an NDPI page, which tifffile presents as tiles."""
     if max(page.imagewidth, page.imagelength) > _LARGEST_JPEG:
-        raise unsupported(f"an NDPI of more than {_LARGEST_JPEG} pixels a side is not read")
+        raise unsupported(f"an NDPI of more than {_LARGEST_JPEG} pixels per side is not supported")
     offset, count = page.tags.valueof(273)[0], page.tags.valueof(279)[0]
     _check_within_file(page, offset, count)
     page.parent.filehandle.seek(offset)

@@ -1,6 +1,4 @@
-"""The plane of a TIFF that `page` selects, with all of its channels."""
-
-from __future__ import annotations
+"""Find the plane of a TIFF that `page` selects, with all of its channels."""
 
 import io
 import itertools
@@ -11,44 +9,57 @@ from dataclasses import dataclass
 import numpy as np
 import tifffile
 
-from samfleet.images.formats.image import Limits, only_page, unreadable, unsupported
-from samfleet.images.formats.tiff.pages import check_tiff_page, read_contiguous, read_tiff_page
+from samfleet.images.formats.image import Limits, check_page, unreadable, unsupported
+from samfleet.images.formats.tiff.pages import check_header, read_contiguous, read_page
 
-_COPY_OR_MASK = 1 | 4  # bits of NewSubfileType: at reduced resolution, transparency mask
+_COPY_OR_MASK = 1 | 4  # bits of NewSubfileType: reduced resolution, transparency mask
 
 
 @dataclass(frozen=True)
 class Plane:
-    """One plane of a TIFF: arrays to stack along the channel axis, with their axes."""
+    """One plane of a TIFF.
+
+    Attributes:
+        keyframe: the page that states the layout and the colour model.
+        parts: functions that each read an array; the arrays are joined along the channels.
+        axes: of each part: Y, X and channels.
+        words: which plane this is, for `Image.plane`.
+        samples: whether the channels are the samples of one page, so that its colour model applies.
+    """
 
     keyframe: tifffile.TiffPage
     parts: list[Callable[[], np.ndarray]]
-    axes: str  # of each part: Y, X and channels
+    axes: str
     words: str
-    samples: bool  # the channels are samples of one page, to which its colour model applies
+    samples: bool
 
 
-def tiff_plane(tiff: tifffile.TiffFile, data: bytes, page: int, limits: Limits) -> Plane:
-    """The plane that `page` selects, among those that the metadata or else the pages list."""
+def find_plane(tiff: tifffile.TiffFile, data: bytes, page: int, limits: Limits) -> Plane:
+    """Find plane `page` among the planes that the metadata describe, or else among the pages."""
     series = _described_series(tiff)
     if not series:
-        # Opened anew: looking for series leaves pages that took their layout from another.
+        # Open it again: looking for series has left pages with the layout of another page.
         return _page_plane(tifffile.TiffFile(io.BytesIO(data)), page, limits)
     counts = [math.prod(_plane_sizes(one)) for one in series]
-    only_page(page, "the file", sum(counts))
-    index = page
-    for one, count in zip(series, counts, strict=True):
-        if index < count:
-            return _series_plane(one, index, page, sum(counts), limits)
-        index -= count
-    raise AssertionError("unreachable")
+    which, index = _locate(page, counts)
+    return _series_plane(series[which], index, page, sum(counts), limits)
+
+
+def _locate(page: int, counts: list[int]) -> tuple[int, int]:
+    """Which of several stacks of so many planes holds plane `page`, and where in that stack."""
+    check_page(page, sum(counts))
+    which = 0
+    while page >= counts[which]:
+        page -= counts[which]
+        which += 1
+    return which, page
 
 
 def _described_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
-    """The series that the file's metadata describe; empty if it has none that can be trusted."""
+    """The series that the metadata describe; empty if there are none or they are implausible."""
     try:
         series = [one for one in tiff.series if math.prod(one.shape)]
-    except Exception:  # metadata that make no sense: the pages themselves are still there
+    except Exception:  # the metadata are nonsense, but the pages may be intact
         return []
     series = [one for one in series if not one.keyframe.is_reduced] or series
     for one in series:
@@ -60,7 +71,7 @@ def _described_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
 
 
 def _plane_sizes(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
-    """Lengths of the axes along which `page` counts: all but Y, X and channels."""
+    """The lengths of the axes along which `page` counts: all but Y, X and channels."""
     return tuple(n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YXCS")
 
 
@@ -70,13 +81,13 @@ def _series_plane(
     """Plane `index` of a series, with all of its channels."""
     axes, shape, keyframe = series.axes, series.shape, series.keyframe
     channels = math.prod(n for a, n in zip(axes, shape, strict=True) if a in "CS")
-    check_tiff_page(keyframe, channels, limits)
+    check_header(keyframe, channels, limits)
     count = math.prod(shape) // math.prod(keyframe.shape)
-    lead = 0  # axes along which the pages of the file run; the others lie within a page
+    lead = 0  # the number of leading axes that run over pages; the others lie within a page
     while math.prod(shape[:lead]) < count:
         lead += 1
     if math.prod(shape[:lead]) != count or set(axes[:lead]) & set("YX"):
-        raise unsupported(f"axes {axes} that are not a stack of pages are not read")
+        raise unsupported(f"the axes {axes} are not supported: they do not form a stack of pages")
     place = iter(np.unravel_index(index, _plane_sizes(series) or (1,)))
     chosen = [None if a in "YXCS" else int(next(place)) for a in axes]
     numbers = [
@@ -91,7 +102,7 @@ def _series_plane(
     named = [f"{a}={at}" for a, at in zip(axes, chosen, strict=True) if at is not None]
     words = f"page {page} of {pages} ({', '.join(named)})" if named else f"page {page} of {pages}"
     rest = "".join(a for a, at in zip(axes[lead:], chosen[lead:], strict=True) if at is None)
-    # LSM calls any three channels RGB.
+    # LSM files call any three channels RGB.
     samples = len(parts) == 1 and series.kind != "lsm"
     return Plane(keyframe, parts, rest, words if pages > 1 else "", samples)
 
@@ -99,9 +110,9 @@ def _series_plane(
 def _page_reader(
     series: tifffile.TiffPageSeries, count: int, limits: Limits
 ) -> Callable[[int], np.ndarray]:
-    """A function that reads page `number` of a series that may have one header for all pages."""
+    """A function that reads page `number` of a series, even if all pages share one header."""
     if len(series.pages) >= count:
-        return lambda number: read_tiff_page(series.pages[number], limits)
+        return lambda number: read_page(series.pages[number], limits)
     keyframe = series.keyframe
     offset = series.dataoffset
     if offset is None or not keyframe.is_contiguous or keyframe.predictor != 1 or keyframe.fillorder != 1:  # fmt: skip
@@ -110,19 +121,15 @@ def _page_reader(
 
 
 def _page_plane(tiff: tifffile.TiffFile, page: int, limits: Limits) -> Plane:
-    """Page `page` of a file without metadata; smaller copies of a page are not counted."""
+    """Plane `page` of a file without metadata; smaller copies of a page are not counted."""
     pages = [one for one in tiff.pages if not one.subfiletype & _COPY_OR_MASK] or list(tiff.pages)
-    count = sum(one.imagedepth for one in pages)
-    only_page(page, "the file", count)
-    z = page  # a page may be a volume: its depths are counted one by one
-    for chosen in pages:
-        if z < chosen.imagedepth:
-            break
-        z -= chosen.imagedepth
-    check_tiff_page(chosen, chosen.samplesperpixel, limits)
+    depths = [one.imagedepth for one in pages]  # a page may be a volume of several planes
+    which, z = _locate(page, depths)
+    chosen, count = pages[which], sum(depths)
+    check_header(chosen, chosen.samplesperpixel, limits)
 
     def read() -> np.ndarray:
-        pixels = read_tiff_page(chosen, limits)
+        pixels = read_page(chosen, limits)
         return pixels.take(z, axis=chosen.axes.index("Z")) if "Z" in chosen.axes else pixels
 
     words = f"page {page} of {count}" if count > 1 else ""

@@ -1,6 +1,4 @@
-"""TIFF, BigTIFF and the kinds of them that microscopes write."""
-
-from __future__ import annotations
+"""Read TIFF and BigTIFF, including the variants that microscopes write."""
 
 import io
 import struct
@@ -8,19 +6,19 @@ import struct
 import numpy as np
 import tifffile
 
-from samfleet.images.formats.image import Limits, unreadable
+from samfleet.images.formats.image import Image, Limits, unreadable
 from samfleet.images.formats.orientation import orientation_tag, upright
-from samfleet.images.formats.tiff.colors import tiff_colors
-from samfleet.images.formats.tiff.planes import tiff_plane
+from samfleet.images.formats.tiff.colors import apply_color_model
+from samfleet.images.formats.tiff.planes import find_plane
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # fmt: skip
-# Layout, colours, and what the metadata say of planes and channels.
-_TAGS_THAT_MATTER = {*range(254, 280), 284, 317, *range(320, 326), 330, 338, 339, 347, 530, 532, 32997, 32998, 33628, 33629, 34412}  # fmt: skip
-_MOST_TAGS = 4096  # tifffile takes more for damage
+# The tags of the layout, the colours, and the metadata about planes and channels.
+_RELEVANT_TAGS = {*range(254, 280), 284, 317, *range(320, 326), 330, 338, 339, 347, 530, 532, 32997, 32998, 33628, 33629, 34412}  # fmt: skip
+_MOST_TAGS = 4096  # tifffile considers more to be damage
 _MOST_PAGES = 1_000_000
 
 
-def read_tiff(data: bytes, page: int, limits: Limits) -> tuple[np.ndarray, bool, str]:
+def read_tiff(data: bytes, page: int, limits: Limits) -> Image:
     data = _with_finite_page_list(data)
     try:
         tiff = tifffile.TiffFile(io.BytesIO(data))
@@ -29,19 +27,19 @@ def read_tiff(data: bytes, page: int, limits: Limits) -> tuple[np.ndarray, bool,
     with tiff:
         if not len(tiff.pages):
             raise unreadable("the TIFF has no page")
-        plane = tiff_plane(tiff, data, page, limits)
+        plane = find_plane(tiff, data, page, limits)
         keyframe = plane.keyframe
         parts = [_height_width_channels(part(), plane.axes) for part in plane.parts]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        pixels, is_color = tiff_colors(keyframe, pixels, plane.samples)
-        return upright(pixels, orientation_tag(keyframe)), is_color, plane.words
+        pixels, is_color = apply_color_model(keyframe, pixels, plane.samples)
+        return Image(upright(pixels, orientation_tag(keyframe)), is_color, plane.words)
 
 
 def _with_finite_page_list(data: bytes) -> bytes:
-    """The same bytes, with the list of pages ended where it would begin again.
+    """The same bytes, but a list of pages that loops ends where it would begin again.
 
-    tifffile follows long loops for ever, and takes a tag that lies beyond the file for absent.
-    Raises unreadable if the list or a tag that matters leads out of the file.
+    tifffile follows long loops forever, and ignores a tag whose value lies beyond the end of the
+    file. So this raises ImageError if the list or a relevant tag leads out of the file.
     """
     order = "<" if data.startswith(b"II") else ">"
     big = b"+" in data[2:4]
@@ -68,15 +66,15 @@ def _with_finite_page_list(data: bytes) -> bytes:
 
 
 def _check_tag(tag: tuple[int, int, int, int], inline: int, end: int) -> None:
-    """Raise unreadable if the value of a tag (code, type, count, place) lies beyond the file."""
+    """Raise ImageError if a relevant tag (code, type, count, place) has its value beyond the end."""
     code, kind, count, place = tag
     size = count * _TYPE_SIZES.get(kind, 0)
-    if size > inline and place + size > end and code in _TAGS_THAT_MATTER:
+    if size > inline and place + size > end and code in _RELEVANT_TAGS:
         raise unreadable("the TIFF is truncated: part of its header lies beyond its end")
 
 
 def _height_width_channels(pixels: np.ndarray, axes: str) -> np.ndarray:
-    """Put Y and X first and flatten the channel axes into the last one."""
+    """Put Y and X first and merge the other axes into one."""
     order = [axes.index("Y"), axes.index("X")]
     order += [i for i in range(len(axes)) if i not in order]
     pixels = pixels.transpose(order)

@@ -1,6 +1,4 @@
-"""decode_image: a named refusal of what is no image, and bounds on size and memory."""
-
-from __future__ import annotations
+"""decode_image: other files are refused by name, and size and memory are limited."""
 
 import io
 import pickle
@@ -12,7 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from samfleet.images.formats import ImageError, decode_image
+from samfleet.images.formats.decoding import decode_image
+from samfleet.images.formats.image import ImageError
 from tests.images import (
     GREY8,
     RGB8,
@@ -32,35 +31,28 @@ from tests.images import (
         (b"", "unreadable", "the file is empty"),
         (bytes(5000), "unreadable", "all 5000 bytes are zero"),
         (b"\x89PNG", "unreadable", "ends after 4 bytes"),
-        (b"hello, this is no image\n", "unsupported", "text that begins b'hello"),
-        (b"<!DOCTYPE html><p>404", "unsupported", "HTML"),
-        (b"%PDF-1.7\n", "unsupported", "PDF"),
-        (b"PK\x03\x04" + bytes(50), "unsupported", "ZIP"),
+        (b"hello, this is text\n", "unsupported", "begins with b'hello, this"),
         (b"ZISRAWFILE" + bytes(50), "unsupported", "CZI"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(50), "unsupported", "HDF5"),
+        (b"\xda\xce\xbe\x0a" + bytes(50), "unsupported", "ND2"),
+        (b"\x70\0\0\0" + bytes(50), "unsupported", "LIF"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(50), "unsupported", "OLE2"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(50), "unsupported", "HDF5"),
         (bytes(128) + b"DICM" + bytes(9), "unsupported", "DICOM"),
-        (bytes([7, 200, 31, 9] * 9), "unsupported", "first bytes are 07 c8 1f 09"),
-        (b"P5 2 2 255\nabcd", "unsupported", "Netpbm"),
-        (b"\0\0\0\x1cftypavif" + bytes(50), "unsupported", "AVIF"),
-        (b"BMW is a car, and this is a text about it, long enough", "unsupported", "BMP of a version"),
+        (imagecodecs.gif_encode(GREY8), "unsupported", "GIF"),
+        (b"BMW is a car, and this is a text about it, long enough", "unsupported", "BMP version"),
     ],
 )  # fmt: skip
 def test_other_bytes_are_refused_in_words(data, status, words):
     refused(data, status, words)
 
 
-def test_error_survives_pickling_and_is_one_line():
+def test_an_error_survives_pickling_and_is_one_line():
     error = pickle.loads(pickle.dumps(ImageError("unreadable", "two\nlines")))
     assert (error.status, error.reason, str(error)) == (
         "unreadable",
         "two lines",
         "unreadable: two lines",
     )
-
-
-def test_the_extension_plays_no_part_and_bytearrays_do():
-    check(bytearray(opencv(".png", GREY8)), GREY8)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +63,6 @@ def test_the_extension_plays_no_part_and_bytearrays_do():
         opencv(".bmp", RGB8),
         imagecodecs.webp_encode(RGB8, lossless=True),
         imagecodecs.jpeg2k_encode(RGB8, level=0),
-        imagecodecs.gif_encode(GREY8),
         tiff(RGB8),
         tiff(RGB8, compression="zlib"),
         tiff(RGB8, ome=True),
@@ -100,21 +91,13 @@ def test_memory_is_bounded_by_the_channels_too():
     refused(data, "too_large", "40 channels", max_pixels=72 * 20 - 1)
 
 
-def test_sizes_within_strips_and_frames_are_bounded_too():
+def test_sizes_within_strips_are_bounded_too():
     large = imagecodecs.jpeg2k_encode(np.zeros((300, 300), np.uint8), level=0, codecformat="j2k")
     tags = page_tags(GREY8, 1, 34712, len(large))
     refused(hand_made_tiff(tags, large), "too_large", "300 x 300", max_pixels=1000)
     large = opencv(".jpg", np.zeros((300, 300), np.uint8))
     tags = page_tags(GREY8, 1, 7, len(large))
     refused(hand_made_tiff(tags, large), "too_large", "300 x 300", max_pixels=1000)
-    data = imagecodecs.gif_encode(np.zeros((20, 10, 10), np.uint8))
-    assert decode_image(data, max_pixels=250).plane == "frame 0 of 20"
-    refused(data, "too_large", "frames", max_pixels=249)
-
-
-def test_negative_page_is_a_mistake_of_the_caller():
-    with pytest.raises(ValueError, match="page"):
-        decode_image(opencv(".png", GREY8), page=-1)
 
 
 def test_a_page_that_is_not_there_is_unsupported():
@@ -128,4 +111,4 @@ def test_nothing_is_logged(caplog):
     assert not caplog.records
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         assert file.series
-    assert caplog.records  # there was something to be quiet about, and others still hear it
+    assert caplog.records  # tifffile did have a complaint, which other callers still hear

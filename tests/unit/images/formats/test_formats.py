@@ -1,6 +1,4 @@
-"""decode_image: JPEG 2000, WebP, GIF and BMP."""
-
-from __future__ import annotations
+"""decode_image: JPEG 2000, WebP and BMP."""
 
 import struct
 
@@ -9,7 +7,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from samfleet.images.formats import decode_image
+from samfleet.images.formats.decoding import decode_image
 from tests.images import GREY8, GREY16, RGB8, RGB16, check, exif, opencv, refused, turned
 
 RNG = np.random.default_rng(5)
@@ -65,17 +63,6 @@ def test_webp_animation_gives_its_first_frame():
     assert image.plane == "frame 0 of an animation of 2"
     np.testing.assert_array_equal(image.pixels, RGB8)
     refused(data.tobytes(), "unsupported", "has 1 page", page=1)
-
-
-def test_gif_gives_its_first_frame():
-    frames = RNG.integers(0, 256, (3, 9, 12), np.uint8)
-    image = decode_image(imagecodecs.gif_encode(frames))
-    assert image.plane == "frame 0 of 3"
-    np.testing.assert_array_equal(image.pixels, np.repeat(frames[0][:, :, None], 3, axis=2))
-    data = imagecodecs.gif_encode(frames[0])
-    for end in range(1, len(data)):
-        refused(data[:end], "unreadable")
-    refused(data, "unsupported", "frame 0", page=1)
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8])

@@ -1,19 +1,17 @@
-"""decode_image: the given files, by their statistics or the reason of their refusal."""
-
-from __future__ import annotations
+"""decode_image: the shared test files, by their statistics or the reason why they are refused."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from samfleet.images.formats import decode_image
+from samfleet.images.formats.decoding import decode_image
 from samfleet.resources import ROOT
 from tests.images import refused
 
 GIVEN_DATA = ROOT.parent / "shared" / "data"
 
-# File: shape, dtype, smallest, largest, mean, colour, words of the plane.
+# File: shape, dtype, smallest, largest, mean, is_color, plane.
 # fmt: off
 NASTY = {
     "  leading space;semi&amp'quote.png": ((150, 162, 3), 'uint8', 0, 255, 14.477874, True, ''),
@@ -78,7 +76,6 @@ WITHOUT_GROUND_TRUTH = {
     'membrane2d.tif': ((256, 256, 1), 'uint16', 277, 44092, 2505.8214, False, ''),
     'zebrafish-spinal-cord.png': ((1024, 1024, 1), 'uint16', 160, 2481, 326.36424, False, ''),
 }
-# fmt: on
 # fmt: on
 needs_data = pytest.mark.skipif(not GIVEN_DATA.is_dir(), reason="no ../shared/data")
 

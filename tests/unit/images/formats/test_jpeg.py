@@ -1,6 +1,4 @@
-"""decode_image: JPEG of several kinds, exact or refused when its data end early."""
-
-from __future__ import annotations
+"""decode_image: JPEG of several kinds, exact, or refused if its data end early."""
 
 import struct
 
@@ -9,7 +7,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from samfleet.images.formats import decode_image
+from samfleet.images.formats.decoding import decode_image
 from tests.images import GREY16, JPEGS, SMOOTH8, check, decoded_by_opencv, exif, refused, turned
 
 

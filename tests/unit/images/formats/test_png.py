@@ -1,7 +1,5 @@
 """decode_image: PNG of all colour types and depths, interlaced, turned and damaged."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 

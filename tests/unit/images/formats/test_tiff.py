@@ -1,13 +1,11 @@
 """decode_image: the samples of a TIFF, in every layout, depth and colour model."""
 
-from __future__ import annotations
-
 import struct
 
 import numpy as np
 import pytest
 
-from samfleet.images.formats import decode_image
+from samfleet.images.formats.decoding import decode_image
 from tests.images import (
     GREY8,
     GREY16,
@@ -107,7 +105,7 @@ def test_tiff_orientation(pixels, orientation):
 
 
 def with_palette(index: np.ndarray, bits: int, palette: np.ndarray) -> bytes:
-    """A palette TIFF of 1 to 8 bits; tifffile writes only those of 8 and 16."""
+    """Build a palette TIFF of 1 to 8 bits; tifffile only writes 8 and 16 bits."""
     stored, options = (index.astype(bool), {}) if bits == 1 else (index, {"bitspersample": bits})
     tag = (320, 3, palette.size, palette.ravel().tolist(), True)
     data = tiff(stored, photometric="minisblack", extratags=[tag], **options)

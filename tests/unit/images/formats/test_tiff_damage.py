@@ -1,6 +1,4 @@
-"""decode_image: TIFFs that are cut off or damaged are refused."""
-
-from __future__ import annotations
+"""decode_image: truncated and damaged TIFF files are refused."""
 
 import io
 import struct
@@ -15,7 +13,7 @@ RNG = np.random.default_rng(5)
 
 
 def with_data_moved_to_the_end(data: bytes, keep: float = 1.0) -> bytes:
-    """Strips and tiles behind everything else, as many writers have it, cut there."""
+    """Move the strips and tiles to the end, as many writers place them, and keep a part of them."""
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         start = min(page.dataoffsets)

@@ -1,7 +1,5 @@
 """decode_image: which plane and channels of a TIFF are read."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import struct
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from samfleet.images.formats import decode_image
+from samfleet.images.formats.decoding import decode_image
 from tests.images import (
     GREY8,
     GREY16,
@@ -93,7 +91,7 @@ def test_hyperstack_gives_all_channels_of_one_plane(axes, options):
 
 
 @pytest.mark.parametrize("options", [{"ome": True}, {"imagej": True}])
-def test_three_channels_are_no_color_unless_they_are_stored_as_rgb(options):
+def test_three_channels_are_not_color_unless_they_are_stored_as_rgb(options):
     channels = np.moveaxis(RGB8, 2, 0)
     data = tiff(channels, photometric="minisblack", metadata={"axes": "CYX"}, **options)
     check(data, RGB8)

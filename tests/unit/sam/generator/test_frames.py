@@ -1,13 +1,28 @@
 """Which images SAM can be shown: exactly those that its own transforms take."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from segment_anything.utils.amg import generate_crop_boxes
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from samfleet.detection.frames import why_not_shown
+from samfleet.sam.generator import MaskGenerator
+
+
+def why_not_shown(height: int, width: int, input_size: int, layers: int, ratio: float) -> str:
+    encoder = SimpleNamespace(img_size=input_size)
+    decoder = SimpleNamespace(num_multimask_outputs=3)
+    sam = SimpleNamespace(
+        image_encoder=encoder,
+        prompt_encoder=None,
+        mask_decoder=decoder,
+        device=torch.device("cpu"),
+    )
+    generator = MaskGenerator(sam, crop_n_layers=layers, crop_overlap_ratio=ratio)
+    return generator.why_not_shown(height, width)
 
 
 def transforms_take(height: int, width: int, input_size: int, layers: int, ratio: float) -> bool:

@@ -1,0 +1,146 @@
+"""The configuration as typed values, one frozen class for each of its sections.
+
+`schema.complete_config` checks what the user wrote; `settings_of` turns what it returns into these.
+Names, types and order are the schema's, which a test holds. Standard library only.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+NEUTRAL = {"neutral": True}
+"""Marks a setting that changes no candidate that is stored, so that it is not in the model key."""
+
+
+def introduced_with(value: object) -> dict[str, object]:
+    """Marks a setting that is younger than stored results: these were made as if it had this value.
+
+    It is in the model key only when it differs from that, so that the results stay valid.
+    """
+    return {"introduced_with": value}
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """The section `image`: which files are images and what is read of them."""
+
+    suffixes: tuple[str, ...] = field(metadata=NEUTRAL)
+    page: int
+    max_pixels: int = field(metadata=NEUTRAL)
+
+
+@dataclass(frozen=True)
+class DisplaySettings:
+    """The section `display`: how an image is shown to SAM."""
+
+    channel: int | str
+    colormap: str
+    percentiles: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class SamSettings:
+    """The section `sam`: the model and the parameters of its automatic mask generation."""
+
+    model: str
+    checkpoint: str = field(metadata=NEUTRAL)
+    cache_folder: str = field(metadata=NEUTRAL)
+    precision: str
+    points_per_side: int
+    points_per_batch: int | None = field(metadata=NEUTRAL)
+    pred_iou_thresh: float
+    stability_score_thresh: float
+    stability_score_offset: float
+    box_nms_thresh: float
+    crop_n_layers: int
+    crop_nms_thresh: float
+    crop_overlap_ratio: float
+    crop_n_points_downscale_factor: int
+    min_mask_region_area: int
+    skip_background: bool
+
+
+@dataclass(frozen=True)
+class FluorescenceSettings:
+    """The section `fluorescence`: what is measured and which candidates are objects."""
+
+    channel: int | str
+    white: float | None
+    min_predicted_iou: float | None
+    min_stability_score: float | None
+    min_area: int
+    max_area: int
+    min_mean_intensity: float
+    max_overlap: float
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """The section `evaluation`: scores against label images."""
+
+    labels: str
+    sparse: bool
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """The section `shard`: how the work is cut and carried out."""
+
+    min_seconds: float | None
+    threads: int
+    mem_mb: int
+    flush_seconds: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole configuration."""
+
+    images: str
+    image: ImageSettings
+    display: DisplaySettings
+    sam: SamSettings
+    fluorescence: FluorescenceSettings
+    evaluation: EvaluationSettings
+    device: str
+    devices: tuple[str, ...]
+    shard: ShardSettings
+    on_error: str
+    retry_failed: bool
+    rehash: bool
+
+
+def settings_of(config: Mapping[str, Any]) -> Settings:
+    """The settings of a completed configuration.
+
+    Args:
+        config: as `schema.complete_config` returns it.
+    """
+    return _typed(Settings, config)
+
+
+def _typed(kind: Any, values: Mapping[str, Any]) -> Any:
+    kinds = get_type_hints(kind)
+    return kind(**{name: _value(kinds[name], value) for name, value in values.items()})
+
+
+def _value(kind: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _typed(kind, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def key_settings(section: Any) -> dict[str, object]:
+    """What of a section counts for the model key, by name.
+
+    Args:
+        section: one of the classes of this module.
+    """
+    return {
+        entry.name: getattr(section, entry.name)
+        for entry in dataclasses.fields(section)
+        if not entry.metadata.get("neutral")
+        and entry.metadata.get("introduced_with", dataclasses.MISSING)
+        != getattr(section, entry.name)
+    }

@@ -1,0 +1,107 @@
+"""The device of a job: leased, the only one that CUDA shows, and left out of the plan if it fails."""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from samfleet.devices.lease import lease_device, lease_folder
+from samfleet.devices.visible import Device, gpu_exists, visible_devices
+from samfleet.errors import UserError
+from samfleet.files import write_atomic
+
+logger = logging.getLogger(__name__)
+
+CPU = Device("", "")
+"""What a job without a GPU runs on."""
+
+
+class DeviceError(UserError):
+    """A device cannot be used; the message names it and says what to do."""
+
+
+@contextlib.contextmanager
+def job_device(device: str, pretended: Sequence[str], failed: Path) -> Iterator[Device]:
+    """Hold the device that a job is to use for the length of the block.
+
+    Args:
+        device: the configuration's `device`.
+        pretended: the configuration's `devices`.
+        failed: the folder with an empty file for each device of this host that failed in the plan.
+            Files are named after the lock, since every job may know its own device as 0.
+
+    Raises:
+        DeviceError: `device` is `cuda` and there is no GPU.
+        LeaseError: every device failed.
+    """
+    with _lease(device, pretended, failed) as leased:
+        os.environ["CUDA_VISIBLE_DEVICES"] = leased.name
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order that nvidia-smi numbers in
+        try:
+            yield leased
+        except DeviceError:
+            write_atomic(failed / quote(leased.lock, safe=""), "")
+            raise
+
+
+def _lease(device: str, pretended: Sequence[str], failed: Path) -> AbstractContextManager[Device]:
+    """A lease of a visible device that has not failed; the CPU needs none."""
+    devices = [] if device == "cpu" else visible_devices(pretended)
+    if not devices and device == "cuda":
+        raise DeviceError(
+            f"device: cuda is set, but {socket.gethostname()} shows no GPU "
+            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'is not set')}); "
+            "ask the scheduler for one, or set device: cpu"
+        )
+    if devices and device == "auto" and not pretended and not gpu_exists():
+        devices = []  # CUDA_VISIBLE_DEVICES names what is not there
+    if not devices:
+        if device == "auto":
+            logger.warning("no GPU is visible: running on the CPU")
+        return contextlib.nullcontext(CPU)
+    return lease_device(
+        devices, lease_folder(), lambda: {unquote(path.name) for path in failed.glob("*")}
+    )
+
+
+def torch_device(device: Device) -> str:
+    """What torch calls a leased device: "cuda", or "cpu" if it is the CPU or pretended.
+
+    Raises:
+        DeviceError: torch cannot use it.
+    """
+    import torch
+
+    if device == CPU or device.pretended:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            f"device {device.name} on {socket.gethostname()} cannot be used by torch "
+            f"{torch.__version__}; compare its CUDA version with the driver's"
+        )
+    return "cuda"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device's memory does not suffice, so that less work at a time may fit."""
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def is_device_failure(error: Exception) -> bool:
+    """Whether CUDA itself failed: nothing more can be computed in this process."""
+    import torch
+
+    fatal = getattr(torch, "AcceleratorError", ())
+    return isinstance(error, fatal) or "CUDA error" in str(error)
+
+
+def device_error(device: Device, error: Exception) -> DeviceError:
+    """The error that ends a job whose device failed."""
+    name = f"device {device.name or 'cpu'} on {socket.gethostname()}"
+    return DeviceError(f"{name} failed: {error}")

@@ -1,0 +1,40 @@
+"""The mask generator that a configuration asks for, with its model loaded."""
+
+from __future__ import annotations
+
+import torch
+
+from samfleet.config.settings import SamSettings
+from samfleet.sam.generator.generator import MaskGenerator
+from samfleet.sam.model import load_model
+from samfleet.sam.weights import configured_weights
+
+
+def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGenerator:
+    """Load the model once, for many images.
+
+    Args:
+        settings: the section of the configuration.
+        device: where the model runs, "cuda" or "cpu".
+        threads: CPU threads that torch may use.
+    """
+    if device == "cpu" and settings.precision == "exact":
+        # Among other numbers of threads a product is split where its last bits change.
+        threads = 1 << (threads.bit_length() - 1)
+    torch.set_num_threads(threads)
+    return MaskGenerator(
+        load_model(settings.model, configured_weights(settings), device),
+        settings.precision,
+        points_per_side=settings.points_per_side,
+        points_per_batch=settings.points_per_batch,
+        pred_iou_thresh=settings.pred_iou_thresh,
+        stability_score_thresh=settings.stability_score_thresh,
+        stability_score_offset=settings.stability_score_offset,
+        box_nms_thresh=settings.box_nms_thresh,
+        crop_n_layers=settings.crop_n_layers,
+        crop_nms_thresh=settings.crop_nms_thresh,
+        crop_overlap_ratio=settings.crop_overlap_ratio,
+        crop_n_points_downscale_factor=settings.crop_n_points_downscale_factor,
+        min_mask_region_area=settings.min_mask_region_area,
+        skip_background=settings.skip_background,
+    )

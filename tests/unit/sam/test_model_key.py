@@ -1,0 +1,157 @@
+"""The model key: everything that can change a candidate, and nothing else."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+
+import pytest
+
+from samfleet.config.schema import complete_config
+from samfleet.config.settings import NEUTRAL, Settings, introduced_with, key_settings, settings_of
+from samfleet.sam.model_key import (
+    configured_model_key,
+    model_key,
+    model_settings,
+    present_model_settings,
+    weights_digest,
+)
+from samfleet.sam.weights import OFFICIAL_WEIGHTS, CheckpointError
+from tests.builders import make_settings, schema_leaves, setting
+
+OTHER_VALUES = {
+    "image.page": 1,
+    "display.channel": 1,
+    "display.colormap": "green",
+    "display.percentiles": [1, 99],
+    "sam.model": "vit_b",
+    "sam.precision": "exact",
+    "sam.points_per_side": 32,
+    "sam.pred_iou_thresh": 0.5,
+    "sam.stability_score_thresh": 0.5,
+    "sam.stability_score_offset": 0.5,
+    "sam.box_nms_thresh": 0.5,
+    "sam.crop_n_layers": 1,
+    "sam.crop_nms_thresh": 0.5,
+    "sam.crop_overlap_ratio": 0.5,
+    "sam.crop_n_points_downscale_factor": 2,
+    "sam.min_mask_region_area": 50,
+    "sam.skip_background": True,
+}
+"""Keys that can change a candidate, with a value that is not the default."""
+
+NEUTRAL_VALUES = {
+    "images": "elsewhere",
+    "image.suffixes": [".tif"],
+    "image.max_pixels": 1000,
+    "sam.checkpoint": "elsewhere.pth",
+    "sam.cache_folder": "elsewhere",
+    "sam.points_per_batch": 32,
+    "fluorescence.channel": "red",
+    "fluorescence.white": 4095,
+    "fluorescence.min_predicted_iou": 0.9,
+    "fluorescence.min_stability_score": 0.9,
+    "fluorescence.min_area": 10,
+    "fluorescence.max_area": 5000,
+    "fluorescence.min_mean_intensity": 1,
+    "fluorescence.max_overlap": 0.1,
+    "evaluation.labels": "labels",
+    "evaluation.sparse": True,
+    "device": "cuda",
+    "devices": ["a", "b"],
+    "shard.min_seconds": 10,
+    "shard.threads": 2,
+    "shard.mem_mb": 1000,
+    "shard.flush_seconds": 1,
+    "on_error": "fail",
+    "retry_failed": True,
+    "rehash": True,
+}
+"""Keys that change no candidate, with a value that is not the default."""
+
+
+def key_of(settings: Settings, weights: str = "0" * 64) -> str:
+    return model_key(model_settings(settings, weights))
+
+
+def test_every_key_of_the_schema_is_either_neutral_or_part_of_the_model_key():
+    assert sorted(schema_leaves()) == sorted(OTHER_VALUES | NEUTRAL_VALUES)
+
+
+@pytest.mark.parametrize("key", OTHER_VALUES)
+def test_what_can_change_a_candidate_changes_the_model_key(key):
+    settings = settings_of(complete_config(setting(key, OTHER_VALUES[key])))
+    assert settings != make_settings("x")
+    assert key_of(settings) != key_of(make_settings("x"))
+
+
+@pytest.mark.parametrize("key", NEUTRAL_VALUES)
+def test_what_changes_no_candidate_leaves_the_model_key_alone(key):
+    settings = settings_of(complete_config(setting(key, NEUTRAL_VALUES[key])))
+    assert settings != make_settings("x")
+    assert key_of(settings) == key_of(make_settings("x"))
+
+
+def test_other_weights_are_another_model_key():
+    assert key_of(make_settings(), "0" * 64) != key_of(make_settings(), "1" * 64)
+
+
+def test_a_new_version_of_the_algorithm_is_another_model_key(monkeypatch):
+    before = key_of(make_settings())
+    monkeypatch.setattr("samfleet.sam.model_key.ALGORITHM_VERSION", 1000)
+    assert key_of(make_settings()) != before
+
+
+def test_the_model_key_of_official_weights_needs_no_file(tmp_path):
+    settings = make_settings(sam={"model": "vit_b", "cache_folder": str(tmp_path / "none")})
+    key = configured_model_key(settings, tmp_path)
+    assert key == key_of(settings, OFFICIAL_WEIGHTS["vit_b"].sha256)
+
+
+def test_the_model_key_comes_from_the_content_of_the_users_weights(tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    settings = make_settings(sam={"checkpoint": str(tmp_path / "a.pth")})
+    key = configured_model_key(settings, tmp_path / "results")
+    assert key == key_of(settings, hashlib.sha256(b"weights").hexdigest())
+    assert key == model_key(present_model_settings(settings, tmp_path / "results"))
+
+
+def test_missing_weights_are_named(tmp_path):
+    settings = make_settings(sam={"checkpoint": str(tmp_path / "none.pth")})
+    with pytest.raises(CheckpointError, match=r"sam\.checkpoint: .*none\.pth cannot be read"):
+        configured_model_key(settings, tmp_path)
+
+
+def test_the_key_of_the_defaults_is_what_it_always_was():
+    """Results that are stored under it belong to it for ever: mend the code, not this literal."""
+    assert key_of(make_settings()) == "73c0723dd34b81c8"
+
+
+def test_a_key_that_is_added_later_counts_only_when_it_differs_from_its_introductory_value():
+    @dataclass(frozen=True)
+    class Section:
+        old: int
+        place: str = field(default="", metadata=NEUTRAL)
+        new: int | None = field(default=None, metadata=introduced_with(None))
+
+    assert key_settings(Section(1, "here")) == {"old": 1}
+    assert key_settings(Section(1, "there", 512)) == {"old": 1, "new": 512}
+
+
+def test_weights_are_hashed_again_only_when_their_stat_changed(tmp_path):
+    weights, cache = tmp_path / "w.pth", tmp_path / "cache" / "weights.json"
+    weights.write_bytes(b"one")
+    os.utime(weights, ns=(10**18, 10**18))
+    first = weights_digest(weights, cache)
+    assert first == hashlib.sha256(b"one").hexdigest()
+    weights.write_bytes(b"two")
+    os.utime(weights, ns=(10**18, 10**18))
+    assert weights_digest(weights, cache) == first
+    os.utime(weights, ns=(10**18, 2 * 10**18))
+    assert weights_digest(weights, cache) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_damaged_cache_of_digests_costs_only_time(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"one")
+    (tmp_path / "cache.json").write_text("{half")
+    digest = weights_digest(tmp_path / "w.pth", tmp_path / "cache.json")
+    assert digest == hashlib.sha256(b"one").hexdigest()
