@@ -1,8 +1,12 @@
 """What holds for all tests: the order in which workers take them, and the examples of Hypothesis."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
+# threads of torch that wait keep a core busy, which another worker needs
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest.register_assert_rewrite("tests.images")
 settings.register_profile("full", deadline=None)
 settings.register_profile("fast", deadline=None, max_examples=15)

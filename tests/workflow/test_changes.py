@@ -124,7 +124,8 @@ def test_nothing_pending_starts_no_gpu_job_and_imports_no_heavy_library(detected
 
 
 def test_a_forced_run_does_the_jobs_again_and_detects_nothing(first_run, detected):
-    forced = detected.run("--forceall")
-    assert set(forced.jobs) == {"plan", "detect", "summary"}
-    assert forced.detections == 0
+    before = detected.ledger()
+    assert set(detected.run("--forceall").jobs) == {"plan", "detect", "summary"}
+    tried_again = {row["status"] for row in detected.ledger() if row not in before}
+    assert tried_again <= {"unreadable", "too_large"}
     assert table_bytes(detected) == table_bytes(first_run.workspace)
