@@ -13,6 +13,7 @@ settings.register_profile("fast", deadline=None, max_examples=15)
 settings.load_profile("full")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests come first, so that workers end together; those that share a run go to one worker."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -55,7 +55,7 @@ def needs_executor(profile: str):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", map(needs_executor, PROFILES))
+@pytest.mark.parametrize("profile", [needs_executor(profile) for profile in PROFILES])
 def test_a_profile_is_loaded_and_dry_run(planned, profile):
     _, of_detect, of_summary = PROFILES[profile]
     # without names of files a dry run ends at the checkpoint
