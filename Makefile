@@ -20,15 +20,17 @@ test-fast: env
 lint: env
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/snakefmt --check Snakefile rules
+	.venv/bin/snakefmt --check Snakefile rules workflow
 	.venv/bin/snakemake --lint
 
 env: .venv/requirements.txt
 
-.venv/requirements.txt: requirements.txt
+# the package is installed from here, editable: the command is at hand, and edits count at once
+.venv/requirements.txt: requirements.txt pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
 	cp requirements.txt $@
 
 # also the tests on a real Slurm, which is installed where it is missing (Debian, Ubuntu; as root)
@@ -38,5 +40,5 @@ test-cluster: env
 
 # needs uv; writes hashes and no address of an index
 lock:
-	uv pip compile $(RESOLVE) requirements.in --output-file requirements.txt
+	uv pip compile $(RESOLVE) requirements.in requirements-dev.in --output-file requirements.txt
 	uv pip compile $(RESOLVE) requirements-cluster.in --constraint requirements.txt --output-file requirements-cluster.txt

@@ -1,15 +1,11 @@
-from pathlib import Path
-
 from snakemake.utils import min_version
 
 min_version("9.27")
 
-CLONE = Path(workflow.basedir)
-
 # a configuration that the user names stands alone, without the demo's values
 if not workflow.overwrite_configfiles:
 
-    configfile: CLONE / "config/config.yaml"
+    configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
@@ -20,7 +16,6 @@ include: "rules/evaluate.smk"
 
 
 rule all:
-    default_target: True
     input:
         final_results(),
     localrule: True

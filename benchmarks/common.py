@@ -17,8 +17,10 @@ from pycocotools import mask as coco
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
+from benchmarks.job_sides import LIBRARY_PARAMETERS
 from benchmarks.synthetic import SyntheticDecoder
 from samfleet.config.schema import complete_config
+from samfleet.config.settings import settings_of
 from samfleet.images.reading import Failure, read_image
 from samfleet.sam.generator import MaskGenerator
 from samfleet.sam.model import build_model, load_model
@@ -87,7 +89,7 @@ def make_generator(
 def demo_parameters() -> dict[str, float]:
     """Parameters of generators as the demo's configuration has them, but for all prompts."""
     settings = yaml.safe_load(DEMO.read_text())["sam"]
-    return {name: settings[name] for name in settings.keys() - {"model", "skip_background"}}
+    return {name: settings[name] for name in LIBRARY_PARAMETERS if name in settings}
 
 
 def use_one_thread() -> None:
@@ -204,8 +206,8 @@ def fluorescence(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 def read_rgb(path: Path) -> np.ndarray:
     """A file as SAM sees it with the default settings: (height, width, 3) uint8."""
-    config = complete_config({"images": str(path.parent)})
-    read = read_image(path, config["image"], config["display"])
+    settings = settings_of(complete_config({"images": str(path.parent)}))
+    read = read_image(path, settings.image, settings.display)
     if isinstance(read, Failure):
         raise SystemExit(f"{path}: {read.reason}")
     return read.rgb

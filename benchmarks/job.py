@@ -26,11 +26,12 @@ import numpy as np
 
 from benchmarks.common import demo_parameters, matched, report
 from samfleet.config.schema import complete_config
+from samfleet.config.settings import settings_of
 from samfleet.images.formats.decoding import decode_image
 from samfleet.images.formats.image import ImageError
 from samfleet.plan.collection import collection_root
 from samfleet.plan.planning import make_plan
-from samfleet.results import shard_file, store_folder
+from samfleet.results import ledger_file, shard_file, store_folder
 from samfleet.sam.model_key import configured_model_key
 from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import read_segment
@@ -70,7 +71,8 @@ def run_side(side: str, config: dict, folder: Path, threads: int) -> dict:
         ``loads`` of a model, ``statuses``, rows of the ``ledger``, and ``records`` by image.
     """
     results = folder / f"results-{side}-{Path(config['images']).name}"
-    plan = make_plan(config, results, configured_model_key(config, results), 1)
+    settings = settings_of(config)
+    plan = make_plan(settings, results, configured_model_key(settings, results), 1)
     if len(plan.shards) != 1:
         raise SystemExit(f"{len(plan.shards)} shards instead of one")
     command = [sys.executable, "-m", "benchmarks.job_sides", side, json.dumps(config), results]
@@ -81,7 +83,7 @@ def run_side(side: str, config: dict, folder: Path, threads: int) -> dict:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     printed = json.loads(done.stdout.splitlines()[-1])
     collect_ledger(results)
-    with (results / "ledger.csv").open(newline="") as file:
+    with (ledger_file(results)).open(newline="") as file:
         ledger = list(csv.DictReader(file))
     when = [datetime.datetime.fromisoformat(row["when"]).timestamp() for row in ledger]
     return {

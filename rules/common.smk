@@ -3,9 +3,7 @@
 import sys
 from contextlib import contextmanager
 from functools import cache
-
-if str(CLONE) not in sys.path:
-    sys.path.insert(0, str(CLONE))
+from pathlib import Path
 
 from samfleet.config.schema import complete_config
 from samfleet.config.settings import settings_of
@@ -16,14 +14,14 @@ from samfleet.plan.collection import scan_collection
 from samfleet.plan.outlook import outlook
 from samfleet.plan.record import plan_of_shard, read_plan
 from samfleet.plan.stamp import refresh_plan_stamp
-from samfleet.results import evaluation_stamp_file, plan_file, plan_stamp_file
-from samfleet.results import shard_file, summary_stamp_file
+from samfleet.results import plan_file, shard_file
 from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
 from samfleet.summary.stamp import refresh_summary_stamp
 from snakemake.logging import logger
 
-RESULTS = Path("results")
+# Snakemake puts a module's prefix before every path of a rule; here it is put before ours
+RESULTS = Path(workflow.modifier.path_modifier.replace_prefix("results/"))
 
 
 @contextmanager
@@ -86,7 +84,7 @@ def plan_stamp():
             if reasons:
                 logger.info(f"samfleet: {outlook(collection, RESULTS, key, SETTINGS.retry_failed)}")
                 logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
-    return str(plan_stamp_file(RESULTS))
+    return "results/plan/plan.stamp"
 
 
 def summary_input(wildcards):
@@ -96,7 +94,7 @@ def summary_input(wildcards):
         refresh_summary_stamp(SETTINGS.fluorescence, RESULTS, scanned_collection())
     plan = read_plan(plan_file(RESULTS))
     return {
-        "stamp": str(summary_stamp_file(RESULTS)),
+        "stamp": "results/plan/summary.stamp",
         "done": [f"results/plan/{plan.id}/{shard.name}.done" for shard in plan.shards],
     }
 
@@ -107,7 +105,7 @@ def evaluation_stamp():
     if workflow.is_main_process:
         with plain_errors():
             refresh_evaluation_stamp(SETTINGS.evaluation, RESULTS)
-    return str(evaluation_stamp_file(RESULTS))
+    return "results/plan/evaluation.stamp"
 
 
 def detect_input(wildcards):

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-"""The folder of the Snakefile."""
+_PACKAGE = Path(__file__).resolve().parent
+_CARRIED = _PACKAGE / "_workflow"
+
+ROOT = _CARRIED if _CARRIED.is_dir() else _PACKAGE.parent
+"""The folder of the Snakefile: the clone, or in an installed wheel the copy that setup.py put there."""
 
 SCHEMA_FILE = ROOT / "config" / "config.schema.yaml"
 DEMO_FOLDER = ROOT / "resources" / "demo"

@@ -189,9 +189,14 @@ def done_file(results: str | Path, plan_id: str, shard: str) -> Path:
     return Path(results) / "plan" / plan_id / f"{shard}.done"
 
 
+def store_root(results: str | Path) -> Path:
+    """The folder of all segments, one folder for each model key."""
+    return Path(results) / "store"
+
+
 def store_folder(results: str | Path, model_key: str) -> Path:
     """The folder of the segments of one model key."""
-    return Path(results) / "store" / model_key
+    return store_root(results) / model_key
 
 
 def plan_stamp_file(results: str | Path) -> Path:

@@ -6,4 +6,5 @@ from samfleet.logs import configure_logging
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
-    write_evaluation(settings_of(snakemake.config).evaluation, Path("results"))
+    results = Path(snakemake.output.images).parent
+    write_evaluation(settings_of(snakemake.config).evaluation, results)

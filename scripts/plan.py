@@ -9,4 +9,5 @@ if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     stamp = read_stamp(snakemake.input.stamp)
     settings = settings_of(snakemake.config)
-    make_plan(settings, Path("results"), stamp["model_key"], stamp["gpus"])
+    results = Path(snakemake.output.plan).parents[1]
+    make_plan(settings, results, stamp["model_key"], stamp["gpus"])

@@ -8,6 +8,7 @@ from samfleet.summary.tables import write_summary
 
 if __name__ == "__main__":
     configure_logging(snakemake.log[0])
-    plan = read_plan(plan_file("results"))
+    results = Path(snakemake.output.summary).parent
+    plan = read_plan(plan_file(results))
     settings = settings_of(snakemake.config)
-    write_summary(settings, Path("results"), store_folder("results", plan.model_key))
+    write_summary(settings, results, store_folder(results, plan.model_key))

@@ -7,13 +7,15 @@ from pycocotools import mask as coco
 
 from samfleet.config.schema import complete_config, schema
 from samfleet.config.settings import Settings, settings_of
+from samfleet.detection.row import CandidateRow, ImageRow, image_rows
 from samfleet.plan.record import Plan
 from samfleet.plan.shards import ShardImage, read_shard
 from samfleet.results import done_file, shard_file, store_folder
+from samfleet.sam.masks.bitmask import BitMask
 from samfleet.sam.masks.packed import PackedMask, Tiling
-from samfleet.sam.masks.records import FoundMasks
+from samfleet.sam.masks.records import FoundMasks, SurvivingMask
 from samfleet.statuses import Status
-from samfleet.store.segments import SegmentWriter, image_rows
+from samfleet.store.segments import SegmentWriter
 
 PLAN = "20260101-000000-abcdef"
 
@@ -61,16 +63,25 @@ def disc(height: int, width: int, y: float, x: float, radius: float) -> np.ndarr
     return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
 
 
-def sam_record(mask: np.ndarray, predicted_iou: float = 0.9, stability: float = 0.95) -> dict:
-    """A mask as SamAutomaticMaskGenerator gives it."""
+def rle_counts(mask: np.ndarray) -> str:
+    """The `counts` of a mask's COCO run-length encoding, by the reference implementation."""
+    return coco.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
+
+
+def surviving_mask(
+    mask: np.ndarray, predicted_iou: float = 0.9, stability: float = 0.95
+) -> SurvivingMask:
+    """A mask of a whole image, (height, width) bool, as it comes to measurement."""
     height, width = mask.shape
-    return {
-        "segmentation": coco.encode(np.asfortranarray(mask, np.uint8)),
-        "predicted_iou": predicted_iou,
-        "stability_score": stability,
-        "point_coords": [[1.5, 2.5]],
-        "crop_box": [0, 0, width, height],
-    }
+    return SurvivingMask(
+        pixels=BitMask.of(mask, (0, 0)),
+        rle=rle_counts(mask),
+        bbox=[0, 0, width - 1, height - 1],
+        predicted_iou=predicted_iou,
+        stability=stability,
+        point=[1.5, 2.5],
+        crop_box=[0, 0, width, height],
+    )
 
 
 def found_masks(
@@ -131,11 +142,11 @@ def _pack(mask: np.ndarray, tiling: Tiling) -> PackedMask:
     )
 
 
-def stored_candidate(number: int, **columns) -> dict:
+def stored_candidate(number: int, **columns) -> CandidateRow:
     """A candidate that passes the default filters of an 8-bit image with one channel."""
     area = columns.get("area", 2000)
     mean = columns.get("intensity_mean", [100.0] * 3)
-    return {
+    present = {
         "candidate": number,
         "bbox_x": number,
         "bbox_y": 2 * number,
@@ -145,6 +156,12 @@ def stored_candidate(number: int, **columns) -> dict:
         "rle": f"rle{number}",
         "predicted_iou": 0.9,
         "stability_score": 0.95,
+        "point_x": number + 20.0,
+        "point_y": 2 * number + 15.0,
+        "crop_x": 0,
+        "crop_y": 0,
+        "crop_width": 400,
+        "crop_height": 300,
         "centroid_x": number + 25.0,
         "centroid_y": 2 * number + 20.0,
         "perimeter": 160.0,
@@ -156,27 +173,21 @@ def stored_candidate(number: int, **columns) -> dict:
         "intensity_mean": mean,
         "intensity_maximum": [value + 50 for value in mean],
         "intensity_std": [3.0] * len(mean),
-        **columns,
     }
+    return CandidateRow(**present | columns)
 
 
-def stored_rows(image_id: str, candidates: list[dict] | int = 1, **image) -> list[dict]:
+def stored_rows(image_id: str, candidates: list[CandidateRow] | int = 1, **image) -> list[dict]:
     """The store's rows of a detected 8-bit image, or with a `status` of one that failed."""
     if isinstance(candidates, int):
         candidates = [stored_candidate(number) for number in range(candidates)]
-    columns = {
-        "image_id": image_id,
-        "plan": PLAN,
-        "status": Status.OK,
-        "reason": "",
-        "transient": False,
-    }
+    columns = {"image_id": image_id, "plan": PLAN}
     if image.get("status", Status.OK) == Status.OK:
         columns |= {"width": 400, "height": 300, "dtype": "uint8", "is_color": False, "plane": ""}
         columns |= {"background": [10.0] * 3, "image_maximum": [200.0] * 3}
     else:
         candidates = []
-    return image_rows(columns | image, candidates)
+    return image_rows(ImageRow(**columns | image), candidates)
 
 
 def write_segment(folder: Path, name: str, *images: list[dict], flush_every: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 `python -m tests.golden` writes tests/data/golden_masks.json anew. Do so after replacing the
 embedded weights. Where the code changed what is found or measured, also raise ALGORITHM_VERSION in
-samfleet/plan/model_key.py, so that stored results are not mixed with new ones.
+samfleet/sam/model_key.py, so that stored results are not mixed with new ones.
 """
 
 import hashlib
@@ -19,7 +19,8 @@ def find() -> dict:
     import torch
 
     from samfleet.config.schema import complete_config
-    from samfleet.detection.measurement import measure_candidates
+    from samfleet.config.settings import settings_of
+    from samfleet.detection.measurement import measure_found
     from samfleet.images.reading import read_image
     from samfleet.sam.generator import MaskGenerator
     from samfleet.sam.model import load_model
@@ -27,8 +28,8 @@ def find() -> dict:
     from samfleet.sam.weights import TINY_WEIGHTS
 
     torch.set_num_threads(1)
-    config = complete_config({"images": "demo"})
-    read = read_image(IMAGE, config["image"], config["display"])
+    settings = settings_of(complete_config({"images": "demo"}))
+    read = read_image(IMAGE, settings.image, settings.display)
     generator = MaskGenerator(
         load_model("tiny", TINY_WEIGHTS, "cpu"),
         points_per_side=12,
@@ -36,14 +37,15 @@ def find() -> dict:
         stability_score_thresh=0.5,
         min_mask_region_area=20,
     )
-    image, candidates = measure_candidates(read.pixels, read.is_color, generator.generate(read.rgb))
+    found = generator.find(read.rgb)
+    (image, candidates), _ = measure_found(read.pixels, read.is_color, found)
     return {
         "algorithm_version": ALGORITHM_VERSION,
         "weights": hashlib.sha256(TINY_WEIGHTS.read_bytes()).hexdigest(),
         "height": image["height"],
         "width": image["width"],
         "background": image["background"],
-        "candidates": [{name: found[name] for name in _KEPT} for found in candidates],
+        "candidates": [{name: getattr(row, name) for name in _KEPT} for row in candidates],
     }
 
 

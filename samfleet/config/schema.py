@@ -36,19 +36,22 @@ def complete_config(config: dict) -> dict:
     Raises:
         ConfigError: unknown keys, wrong types or impossible values, all of them in one message.
     """
-    # a key without a value is YAML for null: the default is meant
-    completed = _with_defaults(config, schema())
-    errors = [_message(error) for error in Draft202012Validator(schema()).iter_errors(completed)]
+    errors = list(_unusable(config))
     if not errors:
-        completed = _with_plain_numbers(completed, schema())
-        errors = list(_unusable(completed)) or _contradictions(completed)
+        # a key without a value is YAML for null: the default is meant
+        config = _with_defaults(config, schema())
+        found = Draft202012Validator(schema()).iter_errors(config)
+        errors = [_message(error) for error in found]
+    if not errors:
+        config = _with_plain_numbers(config, schema())
+        errors = _contradictions(config)
     if errors:
         lines = "\n  ".join(errors)
         raise ConfigError(
             f"the configuration has {len(errors)} error{'s' if len(errors) > 1 else ''}:\n  {lines}\n"
             "config/README.md describes every key"
         )
-    return completed
+    return config
 
 
 def _with_defaults(value: object, part: dict) -> object:
@@ -80,18 +83,22 @@ def _with_plain_numbers(value: object, part: dict) -> object:
 
 def _unusable(value: object, key: str = "") -> Iterator[str]:
     """Values that YAML and the schema allow and that no arithmetic or system call takes."""
+    place = key or "the configuration"
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _unusable(inner, f"{key}.{name}".lstrip("."))
+            yield from _unusable(name, key)
+            yield from _unusable(
+                inner, f"{key}.{name}".lstrip(".") if isinstance(name, str) else key
+            )
     elif isinstance(value, list):
         for inner in value:
             yield from _unusable(inner, key)
     elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{key}: {value} is not a finite number"
+        yield f"{place}: {value} is not a finite number"
     elif isinstance(value, int) and value.bit_length() > 63:
-        yield f"{key}: a number of {value.bit_length()} bits is too large"
+        yield f"{place}: a number of {value.bit_length()} bits is too large"
     elif isinstance(value, str) and ("\0" in value or not _is_encodable(value)):
-        yield f"{key}: {value!r:.80} holds a null or half a character"
+        yield f"{place}: {value!r:.80} holds a null or half a character"
 
 
 def _is_encodable(text: str) -> bool:

@@ -51,10 +51,18 @@ class PlanError(UserError):
     """The plan no longer fits; the message says what to do."""
 
 
-def _load_generator(settings: SamSettings, device: str, threads: int) -> Generator:
-    from samfleet.sam.generator.loading import load_generator
+def load_generator(settings: SamSettings, device: Device, threads: int) -> Generator:
+    """Load the model on a leased device.
 
-    return load_generator(settings, device, threads)
+    Raises:
+        DeviceError: torch cannot use the device.
+    """
+    from samfleet.sam.generator import loading
+
+    target = torch_device(device)
+    if target == "cpu":
+        keep_freed_memory()
+    return loading.load_generator(settings, target, threads)
 
 
 def detect_shard(
@@ -65,7 +73,7 @@ def detect_shard(
     done: Path,
     threads: int,
     open_workers: Callable[[int], WorkerPool] = Workers,
-    load_generator: Callable[[SamSettings, str, int], Generator] = _load_generator,
+    load_generator: Callable[[SamSettings, Device, int], Generator] = load_generator,
 ) -> None:
     """Detect every image of a shard that an earlier job of the shard has not detected.
 
@@ -76,7 +84,7 @@ def detect_shard(
         done: the record to write when the shard is carried out.
         threads: CPU threads that this job may use.
         open_workers: gives a pool of so many workers, a context manager.
-        load_generator: gives a mask generator on "cuda" or "cpu" with so many threads.
+        load_generator: gives a mask generator on a device with so many threads.
 
     Raises:
         TableError: the list is damaged.
@@ -140,7 +148,7 @@ def _detect(
     threads: int,
     recorder: Recorder,
     open_workers: Callable[[int], WorkerPool],
-    load_generator: Callable[[SamSettings, str, int], Generator],
+    load_generator: Callable[[SamSettings, Device, int], Generator],
 ) -> DeviceUse:
     signals = StopSignals()
     root = collection_root(settings.images)
@@ -175,13 +183,10 @@ def _load(
     settings: SamSettings,
     device: Device,
     threads: int,
-    load_generator: Callable[[SamSettings, str, int], Generator],
+    load_generator: Callable[[SamSettings, Device, int], Generator],
 ) -> Generator:
-    target = torch_device(device)
-    if target == "cpu":
-        keep_freed_memory()
     try:
-        return load_generator(settings, target, threads)
+        return load_generator(settings, device, threads)
     except Exception as error:
         if is_device_failure(error) or is_out_of_memory(error):
             raise device_error(device, error) from error

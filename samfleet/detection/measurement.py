@@ -1,221 +1,248 @@
 """Fluorescence of candidates, on the pixels as read: intensities, background, shape, overlap.
 
-Everything is in raw units. Intensities are lists, one number for each measured plane, in the
-order of `measured_planes`: the maximum of the channels, the luminance, then every channel.
+Everything is in raw units. Intensities are lists, one number for each measured plane: the maximum
+of the channels, the luminance (for images that are not colour the same as the maximum), then every
+channel.
 """
 
-import itertools
+import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco
-from skimage.measure import perimeter_crofton
 
-from samfleet.sam.masks.records import FoundMasks, make_records
+from samfleet.detection.row import CandidateRow
+from samfleet.sam.masks.bitmask import overlaps
+from samfleet.sam.masks.records import FoundMasks, SurvivingMask, surviving_masks
 
 LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
 """Red, green, blue: ITU-R BT.601-7, section 2.5.1."""
 
 _FALLBACK_PERCENTILE = 5.0
 
+# What a pattern of 2 × 2 pixels adds to the perimeter by the Crofton formula in four directions.
+# The pattern's number is the sum of: right below 1, right above 2, left below 4, left above 8.
+_STEP, _DIAGONAL = math.pi / 4, math.pi / (4 * math.sqrt(2))
+_CROFTON = np.zeros(16)
+_CROFTON[[1, 5]] = _STEP * (1 + 1 / math.sqrt(2))
+_CROFTON[[2, 7, 10, 11]] = _DIAGONAL
+_CROFTON[3] = 2 * _DIAGONAL
+_CROFTON[[8, 12]] = _STEP
+_CROFTON[[9, 13]] = 2 * _STEP
 
-def measured_planes(pixels: np.ndarray, is_color: bool) -> Iterator[np.ndarray]:
-    """What is measured of pixels, one plane at a time, since a large image has no room for all.
+
+def distinct_planes(pixels: np.ndarray, is_color: bool) -> Iterator[np.ndarray]:
+    """The measured planes that differ, one at a time, since a large image has no room for all.
 
     Args:
         pixels: (..., channels), any real dtype.
         is_color: whether the channels are red, green and blue.
 
     Yields:
-        (...) float64 in raw units: the maximum of the channels, the luminance (for images that
-        are not colour the same as the maximum), then every channel. Pixels that are not finite
-        count as 0.
+        (...) in raw units, of the pixels' dtype or float64. Pixels that are not finite count as 0.
     """
     if pixels.dtype.kind == "f":
         pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
-    yield pixels.max(axis=-1).astype(np.float64)
+    channels = [pixels[..., channel] for channel in range(pixels.shape[-1])]
+    if len(channels) > 1:
+        yield functools.reduce(np.maximum, channels)
     if is_color:
         yield pixels @ np.array(LUMINANCE_WEIGHTS)
-    else:
-        yield pixels.max(axis=-1).astype(np.float64)
-    for channel in range(pixels.shape[-1]):
-        yield pixels[..., channel].astype(np.float64)
+    yield from channels
+
+
+def plane_numbers(channels: int, is_color: bool) -> list[int]:
+    """For every measured plane its number among the distinct ones."""
+    if channels == 1:
+        return [0, 0, 0]
+    luminance = int(is_color)
+    return [0, luminance, *range(luminance + 1, luminance + 1 + channels)]
 
 
 def measure_found(
     pixels: np.ndarray, is_color: bool, found: FoundMasks
-) -> tuple[tuple[dict, list[dict]], float]:
-    """Make the records of masks and measure them; runs in a worker process.
+) -> tuple[tuple[dict, list[CandidateRow]], float]:
+    """Choose among the masks that were found and measure them; runs in a worker process.
 
     Returns:
-        As `measure_candidates`, and the seconds that it took.
+        As `measure_masks`, and the seconds that it took.
     """
     start = time.perf_counter()
-    measured = measure_candidates(pixels, is_color, make_records(found))
+    measured = measure_masks(pixels, is_color, surviving_masks(found))
     return measured, time.perf_counter() - start
 
 
-def measure_candidates(
-    pixels: np.ndarray, is_color: bool, records: list[dict]
-) -> tuple[dict, list[dict]]:
+def measure_masks(
+    pixels: np.ndarray, is_color: bool, masks: Sequence[SurvivingMask]
+) -> tuple[dict, list[CandidateRow]]:
     """Measure the masks that SAM found in an image.
 
     Args:
         pixels: (height, width, channels), as read.
         is_color: whether the channels are red, green and blue.
-        records: as SamAutomaticMaskGenerator gives them, with COCO run-length encodings.
+        masks: of the image.
 
     Returns:
-        Columns of the image and of every candidate as in `samfleet.store.segments`. The background of a
+        Columns of the image that are measured, and a row for every mask. The background of a
         plane is the median of its pixels under no candidate smaller than half the image, or
         its 5th percentile when candidates cover everything.
     """
     height, width = pixels.shape[:2]
     covered = np.zeros((height, width), bool)
     candidates = []
-    for number, record in enumerate(records):
-        mask = coco.decode(record["segmentation"]).view(bool)
-        window = _window(mask)
-        cropped = mask[window]
-        area = int(np.count_nonzero(cropped))
+    shared = overlaps([mask.pixels for mask in masks])
+    for number, mask in enumerate(masks):
+        window, region = mask.pixels.window, mask.pixels.region()
+        area = mask.pixels.area
         if area < height * width / 2:
-            covered[window] |= cropped
+            covered[window] |= region
         candidates.append(
-            _sam_columns(number, record)
-            | _shape_columns(cropped, area, window)
-            | _intensity_columns(np.stack([*measured_planes(pixels[window][cropped], is_color)]))
+            CandidateRow(
+                candidate=number,
+                area=area,
+                overlapping=list(shared[number]),
+                shared_pixels=list(shared[number].values()),
+                **_sam_columns(mask),
+                **_shape_columns(region, mask.pixels.corner, area),
+                **_intensity_columns(pixels[window], region, is_color),
+            )
         )
-    for candidate, overlap in zip(candidates, _overlaps(records, candidates), strict=True):
-        candidate.update(overlap)
-    return {"width": width, "height": height} | _plane_columns(
-        pixels, is_color, ~covered
-    ), candidates
+    columns = _plane_columns(pixels, is_color, ~covered)
+    return {"width": width, "height": height, **columns}, candidates
 
 
 def _plane_columns(pixels: np.ndarray, is_color: bool, free: np.ndarray) -> dict:
     """Background and maximum of every plane; `free` are the pixels under no candidate."""
-    # the three planes of an image with one channel are the same
-    planes = itertools.islice(
-        measured_planes(pixels, is_color), 1 if pixels.shape[2] == 1 else None
-    )
     background, maximum = [], []
-    for plane in planes:
+    for plane in distinct_planes(pixels, is_color):
         background.append(_background(plane, free))
         maximum.append(float(plane.max()))
-    repeat = 3 if len(maximum) == 1 else 1
-    return {"background": background * repeat, "image_maximum": maximum * repeat}
-
-
-def _window(mask: np.ndarray) -> tuple[slice, slice]:
-    """The smallest rows and columns that hold the mask; one pixel for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return slice(0, 1), slice(0, 1)
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-def _sam_columns(number: int, record: dict) -> dict:
-    counts = record["segmentation"]["counts"]
-    point_x, point_y = record["point_coords"][0]
+    numbers = plane_numbers(pixels.shape[2], is_color)
     return {
-        "candidate": number,
-        "rle": counts.decode("ascii") if isinstance(counts, bytes) else counts,
-        "predicted_iou": float(record["predicted_iou"]),
-        "stability_score": float(record["stability_score"]),
-        "point_x": float(point_x),
-        "point_y": float(point_y),
-        **_box("crop", record["crop_box"]),
+        "background": [background[n] for n in numbers],
+        "image_maximum": [maximum[n] for n in numbers],
     }
 
 
-def _box(name: str, xywh: list) -> dict:
-    fields = (f"{name}_x", f"{name}_y", f"{name}_width", f"{name}_height")
-    return dict(zip(fields, map(int, xywh), strict=True))
-
-
-def _shape_columns(cropped: np.ndarray, area: int, window: tuple[slice, slice]) -> dict:
-    """Shape in pixels.
-
-    The perimeter is scikit-image's by the Crofton formula in four directions, which makes the
-    circularity of discs 1 at every size; circularity is 4π·area/perimeter² and solidity
-    area/(area of the convex hull of the pixels' squares).
-    """
-    rows, columns = window
-    y, x = np.nonzero(cropped)
-    length = float(perimeter_crofton(cropped, directions=4)) if area else 0.0
-    hull = _hull_area(x, y)
+def _sam_columns(mask: SurvivingMask) -> dict:
+    point_x, point_y = mask.point
     return {
-        "area": area,
-        **_box(
-            "bbox",
-            [
-                columns.start,
-                rows.start,
-                columns.stop - columns.start if area else 0,
-                rows.stop - rows.start if area else 0,
-            ],
-        ),
-        "centroid_x": float(x.mean() + columns.start) if area else math.nan,
-        "centroid_y": float(y.mean() + rows.start) if area else math.nan,
+        "rle": mask.rle,
+        "predicted_iou": mask.predicted_iou,
+        "stability_score": mask.stability,
+        "point_x": point_x,
+        "point_y": point_y,
+        **_box("crop", *mask.crop_box),
+    }
+
+
+def _box(name: str, x: int, y: int, width: int, height: int) -> dict[str, int]:
+    return {f"{name}_x": x, f"{name}_y": y, f"{name}_width": width, f"{name}_height": height}
+
+
+def _shape_columns(region: np.ndarray, corner: tuple[int, int], area: int) -> dict:
+    """Shape in pixels; circularity is 4π·area/perimeter², solidity area/hull.
+
+    Args:
+        region: (height, width) bool, with pixels in its first and last rows and columns.
+        corner: (row, column) of its first pixel in the image.
+        area: number of its pixels.
+    """
+    (y, x), (height, width) = corner, region.shape
+    if not area:
+        height = width = 0
+    length = perimeter(region)
+    hull = _hull_area(region)
+    return {
+        **_box("bbox", x, y, width, height),
+        "centroid_x": _mean_place(region, 0, area) + x,
+        "centroid_y": _mean_place(region, 1, area) + y,
         "perimeter": length,
         "circularity": 4 * math.pi * area / length**2 if length else math.nan,
         "solidity": area / hull if hull else math.nan,
     }
 
 
-def _hull_area(x: np.ndarray, y: np.ndarray) -> float:
-    """Area of the convex hull of the squares of the pixels (x, y)."""
-    if not x.size:
+def _mean_place(region: np.ndarray, axis: int, area: int) -> float:
+    """Mean of the pixels' columns (over axis 0) or rows (over axis 1)."""
+    counts = np.add.reduce(region.view(np.uint8), axis=axis, dtype=np.int64)
+    return int(counts @ np.arange(len(counts))) / area if area else math.nan
+
+
+def perimeter(region: np.ndarray) -> float:
+    """Perimeter in pixels by the Crofton formula in four directions, as scikit-image has it.
+
+    It makes the circularity of discs 1 at every size.
+
+    Args:
+        region: (height, width) bool; there is nothing beyond it.
+    """
+    height, width = region.shape
+    padded = np.zeros((height + 2, width + 2), np.uint8)
+    padded[1:-1, 1:-1] = region
+    pairs = padded[1:] + 2 * padded[:-1]
+    patterns = pairs[:, 1:] + 4 * pairs[:, :-1]
+    return float(_CROFTON @ np.bincount(patterns.ravel(), minlength=16))
+
+
+def _hull_area(region: np.ndarray) -> float:
+    """Area of the convex hull of the squares of the pixels."""
+    rows = np.flatnonzero(region.any(axis=1)).astype(np.int32)
+    if not len(rows):
         return 0.0
-    left, right = (
-        np.full(y[-1] + 1, np.iinfo(np.int32).max, np.int32),
-        np.full(y[-1] + 1, -1, np.int32),
-    )
-    np.minimum.at(left, y, x.astype(np.int32))
-    np.maximum.at(right, y, x.astype(np.int32))
-    rows = np.flatnonzero(right >= 0).astype(np.int32)
+    left = region[rows].argmax(axis=1)
+    right = region.shape[1] - region[rows, ::-1].argmax(axis=1)
     corners = [
-        np.column_stack([column, row])
-        for column in (left[rows], right[rows] + 1)
-        for row in (rows, rows + 1)
+        np.column_stack([column, row]) for column in (left, right) for row in (rows, rows + 1)
     ]
     return cv2.contourArea(cv2.convexHull(np.concatenate(corners).astype(np.int32)))
 
 
-def _intensity_columns(values: np.ndarray) -> dict:
-    """Sum, mean, maximum and standard deviation of (planes, pixels)."""
-    if not values.shape[1]:
-        values = np.zeros((len(values), 1))
-    return {
-        "intensity_sum": values.sum(axis=1).tolist(),
-        "intensity_mean": values.mean(axis=1).tolist(),
-        "intensity_maximum": values.max(axis=1).tolist(),
-        "intensity_std": values.std(axis=1).tolist(),
-    }
+def _intensity_columns(pixels: np.ndarray, region: np.ndarray, is_color: bool) -> dict:
+    """Sum, mean, maximum and standard deviation of every plane.
+
+    Args:
+        pixels: (height, width, channels).
+        region: (height, width) bool, the pixels that count.
+    """
+    # numpy picks single values many times faster than the channels of a pixel together
+    under = np.stack([channel[region] for channel in np.moveaxis(pixels, 2, 0)], axis=1)
+    if not len(under):
+        under = np.zeros((1, pixels.shape[2]), pixels.dtype)
+    statistics = [_statistics(plane) for plane in distinct_planes(under, is_color)]
+    numbers = plane_numbers(pixels.shape[2], is_color)
+    names = ("sum", "mean", "maximum", "std")
+    columns = zip(*(statistics[number] for number in numbers), strict=True)
+    return {f"intensity_{n}": list(column) for n, column in zip(names, columns, strict=True)}
 
 
-def _overlaps(records: list[dict], candidates: list[dict]) -> list[dict]:
-    """For every candidate the numbers of those that share pixels with it, and how many."""
-    encodings = [record["segmentation"] for record in records]
-    if not encodings:
-        return []
-    # pycocotools 2.0.11 cannot take the areas of more than 255 masks with numpy 2
-    areas = np.array([candidate["area"] for candidate in candidates], np.float64)
-    iou = np.asarray(coco.iou(encodings, encodings, [0] * len(encodings)))
-    # intersection = IoU × union = IoU × (a + b − intersection): whole numbers up to rounding
-    shared = np.rint(iou * (areas[:, None] + areas[None]) / (1 + iou)).astype(np.int64)
-    np.fill_diagonal(shared, 0)
-    overlaps = []
-    for row in shared:
-        others = np.flatnonzero(row)
-        overlaps.append({"overlapping": others.tolist(), "shared_pixels": row[others].tolist()})
-    return overlaps
+def _statistics(plane: np.ndarray) -> tuple[float, float, float, float]:
+    """Sum, mean, maximum and standard deviation of (n,) values, as numpy has them of float64."""
+    values = plane.astype(np.float64)
+    total = values.sum()
+    mean = total / len(values)
+    values -= mean
+    values *= values
+    std = np.sqrt(values.sum() / len(values))
+    return float(total), float(mean), float(plane.max()), float(std)
 
 
 def _background(plane: np.ndarray, free: np.ndarray) -> float:
     if free.any():
-        return float(np.median(plane[free]))
-    return float(np.percentile(plane, _FALLBACK_PERCENTILE))
+        return median(plane[free])
+    return float(np.percentile(plane.astype(np.float64), _FALLBACK_PERCENTILE))
+
+
+def median(values: np.ndarray) -> float:
+    """The median as numpy has it of float64, for cameras' integers by counting.
+
+    Args:
+        values: (n,) of any real dtype, at least one.
+    """
+    if values.dtype.kind != "u" or values.dtype.itemsize > 2:
+        return float(np.median(values.astype(np.float64), overwrite_input=True))
+    up_to = np.cumsum(np.bincount(values))
+    middle = np.searchsorted(up_to, [(len(values) - 1) // 2, len(values) // 2], side="right")
+    return float(middle.mean())

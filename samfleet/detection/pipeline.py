@@ -18,6 +18,7 @@ import numpy as np
 
 from samfleet.config.settings import Settings
 from samfleet.detection.measurement import measure_found
+from samfleet.detection.row import CandidateRow
 from samfleet.detection.workers import Task, WorkerCrash
 from samfleet.devices.job_device import device_error, is_device_failure, is_out_of_memory
 from samfleet.devices.use import DeviceUse
@@ -66,14 +67,14 @@ class Detection:
         planned: what the shard asks for.
         read: what came of reading it, or the failure of any stage.
         found: the masks that SAM found.
-        measured: columns of the image and of its candidates, as in `samfleet.store.segments`.
+        measured: the measured columns of the image, and a row for each of its candidates.
         ledger: the ledger's columns that this image fills.
     """
 
     planned: ShardImage
     read: ReadImage | Failure
     found: FoundMasks | None = None
-    measured: tuple[dict, list[dict]] = field(default_factory=lambda: ({}, []))
+    measured: tuple[dict[str, Any], list[CandidateRow]] = field(default_factory=lambda: ({}, []))
     ledger: dict[str, Any] = field(default_factory=dict)
 
     def fail(self, error: Exception, no_memory: str = "") -> None:

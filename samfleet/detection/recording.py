@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from samfleet.detection.pipeline import Detection
+from samfleet.detection.row import ImageRow, image_rows
 from samfleet.devices.visible import Device
 from samfleet.errors import UserError
 from samfleet.files import escape_name
@@ -15,7 +16,7 @@ from samfleet.images.reading import Failure
 from samfleet.results import job_ledger_file
 from samfleet.statuses import Status
 from samfleet.store.ledger import append_rows
-from samfleet.store.segments import SegmentWriter, image_rows, reason_text
+from samfleet.store.segments import SegmentWriter, reason_text
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +81,10 @@ class Recorder:
         if identity != planned.image_id:
             reason = f"its content changed after planning; {identity} was detected instead"
             logger.warning("%s: %s", escape_name(planned.path), reason)
-            changed = {"image_id": planned.image_id, "status": Status.CHANGED, "reason": reason}
-            self.add(image_rows(changed | {"transient": True}, []), ledger)
+            changed = ImageRow(
+                image_id=planned.image_id, status=Status.CHANGED, reason=reason, transient=True
+            )
+            self.add(image_rows(changed, []), ledger)
 
     def flush(self) -> None:
         """Bring everything that was added to the disk.
@@ -119,16 +122,16 @@ def _rows(detection: Detection, identity: str) -> list[dict]:
     if isinstance(read, Failure):
         reason = reason_text(read.reason)
         logger.warning("%s: %s: %s", escape_name(detection.planned.path), read.status, reason)
-        failure = {"status": read.status, "reason": reason, "transient": read.transient}
-        return image_rows({"image_id": identity, **failure}, [])
-    image, candidates = detection.measured
-    detected = {
-        "image_id": identity,
-        "status": Status.OK,
-        "reason": "",
-        "transient": False,
-        "dtype": str(read.pixels.dtype),
-        "is_color": read.is_color,
-        "plane": read.plane,
-    }
-    return image_rows(detected | image, candidates)
+        failed = ImageRow(
+            image_id=identity, status=read.status, reason=reason, transient=read.transient
+        )
+        return image_rows(failed, [])
+    columns, candidates = detection.measured
+    image = ImageRow(
+        image_id=identity,
+        dtype=str(read.pixels.dtype),
+        is_color=read.is_color,
+        plane=read.plane,
+        **columns,
+    )
+    return image_rows(image, candidates)

@@ -7,7 +7,7 @@ when its shard ends. The files can be read as they are with pandas, DuckDB or Po
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -86,6 +86,8 @@ and `shared_pixels` pair the number of every candidate that shares pixels with t
 
 SCHEMA = pa.schema([pa.field(name, kind) for name, kind in IMAGE_FIELDS + CANDIDATE_FIELDS])
 
+_NAMES = frozenset(SCHEMA.names)
+
 _INDEX_COLUMNS = ["image_id", "status", "transient", "plan"]
 
 
@@ -101,12 +103,6 @@ class SegmentError(UserError):
         self.path = path
 
 
-def image_rows(image: dict, candidates: list[dict]) -> list[dict]:
-    """The store's rows of an image: one for each candidate, or one without candidate fields."""
-    common = {"n_candidates": len(candidates), **image}
-    return [{**common, **candidate} for candidate in candidates] or [common]
-
-
 class SegmentWriter:
     """Collects the rows of one job and writes them as segments of a store's folder.
 
@@ -118,11 +114,19 @@ class SegmentWriter:
     def __init__(self, folder: Path, name: str):
         self.folder = folder
         self._name = name
-        self._rows: list[dict] = []
+        self._rows: list[Mapping[str, object]] = []
         self._flushes: list[Path] = []
 
-    def add(self, rows: list[dict]) -> None:
-        """Add the rows of one image."""
+    def add(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Add the rows of one image, each with every column of the schema.
+
+        Raises:
+            ValueError: a row lacks a column or has one that the store does not know.
+        """
+        for row in rows:
+            if row.keys() != _NAMES:
+                unknown, missing = sorted(row.keys() - _NAMES), sorted(_NAMES - row.keys())
+                raise ValueError(f"columns unknown to the store: {unknown}; missing: {missing}")
         self._rows.extend(rows)
 
     def flush(self) -> None:

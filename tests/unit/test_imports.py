@@ -12,7 +12,19 @@ import pytest
 
 CLONE = Path(__file__).resolve().parents[2]
 HEAVY = {"numpy", "pandas", "pyarrow", "torch", "torchvision", "segment_anything", "cv2", "skimage"}
-WITH_TORCH = {"sam", "detection"}
+WITH_TORCH = {"devices", "sam", "detection"}
+FLOORS = (
+    {"errors", "statuses", "digests", "resources", "results", "files", "logs"},
+    {"config"},
+    {"devices", "images", "sam", "store"},
+    {"plan"},
+    {"detection", "evaluation", "exports", "summary", "survey"},
+    {"cli"},
+    {"__main__"},
+)
+"""The rooms of the package, from the ground up."""
+EXPORTING = {"samfleet.cli", "samfleet.sam.generator"}
+"""Packages whose ``__init__`` is more than a docstring: no worker and no Snakefile enters them."""
 
 
 def imports_of(tree: ast.AST) -> set[str]:
@@ -70,6 +82,30 @@ def test_the_arrows_between_modules_point_one_way(depth):
         graph.setdefault(unit, set()).update(targets - {unit, "samfleet"})
     assert "samfleet.files" in graph["samfleet.plan" if depth == 2 else "samfleet.plan.manifest"]
     TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def floor_of(module: str) -> int:
+    room = module.split(".")[1]
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def test_rooms_import_what_lies_below_and_no_neighbour():
+    modules = library()
+    assert {name.split(".")[1] for name in modules if "." in name} == set().union(*FLOORS)
+    for name, imported in modules.items():
+        for other in imported & modules.keys() - {"samfleet"}:
+            room, other_room = name.split(".")[1], other.split(".")[1]
+            if room != other_room and floor_of(name) > 0:
+                assert floor_of(other) < floor_of(name), f"{name} imports {other}"
+
+
+def test_packages_that_the_snakefile_or_a_worker_enters_are_bare():
+    """What an ``__init__`` imports is imported by everybody who needs one module of its folder."""
+    for path in sorted((CLONE / "samfleet").rglob("__init__.py")):
+        name = ".".join(path.parent.relative_to(CLONE).parts)
+        if name not in EXPORTING:
+            body = ast.parse(path.read_text()).body
+            assert all(isinstance(node, ast.Expr) for node in body), name
 
 
 def test_torch_is_imported_where_models_run_and_nowhere_else():

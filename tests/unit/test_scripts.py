@@ -59,8 +59,13 @@ def log(name: str) -> str:
 
 def planned():
     Path("plan.stamp").write_text(json.dumps({"model_key": KEY, "gpus": 2}))
-    run_script("plan", input={"stamp": "plan.stamp"})
+    output = {"plan": "results/plan/plan.json"}
+    run_script("plan", input={"stamp": "plan.stamp"}, output=output)
     return read_plan(plan_file("results"))
+
+
+def summarize():
+    run_script("summary", output={"summary": "results/summary.csv"})
 
 
 @pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
@@ -83,12 +88,13 @@ def test_detect_carries_out_a_shard_of_its_plan(workdir, monkeypatch):
         "samfleet.detection.job.detect_shard", lambda *a, **named: calls.append((a, named))
     )
     shard = shard_file("results", plan.id, "0001")
-    run_script("detect", input={"shard": str(shard)}, output={"done": "x.done"}, threads=3)
+    done = f"results/plan/{plan.id}/0001.done"
+    run_script("detect", input={"shard": str(shard)}, output={"done": done}, threads=3)
     (((settings, results), named),) = calls
     assert (settings.images, results) == ("images", Path("results"))
     assert named == {
         "shard_list": shard,
-        "done": Path("x.done"),
+        "done": Path(done),
         "threads": 3,
     }
 
@@ -100,15 +106,16 @@ def test_a_stopped_detection_ends_with_the_status_of_its_signal(workdir, monkeyp
     plan = planned()
     monkeypatch.setattr("samfleet.detection.job.detect_shard", stopped)
     shard = str(shard_file("results", plan.id, "0001"))
+    done = f"results/plan/{plan.id}/0001.done"
     with pytest.raises(SystemExit) as ended:
-        run_script("detect", input={"shard": shard}, output={"done": "x.done"}, threads=1)
+        run_script("detect", input={"shard": shard}, output={"done": done}, threads=1)
     assert ended.value.code == 128 + 15
-    assert not Path("x.done").exists()
+    assert not Path(done).exists()
 
 
 def test_summary_writes_the_tables_of_the_plans_model(workdir):
     carry_out(Path("results"), planned())
-    run_script("summary")
+    summarize()
     assert Path("results/summary.csv").read_text().count(",ok,") == 2
     assert "2 images (2 ok), 2 objects" in log("summary")
 
@@ -116,13 +123,13 @@ def test_summary_writes_the_tables_of_the_plans_model(workdir):
 def test_verify_writes_its_word_only_when_nothing_failed(workdir):
     plan = planned()
     carry_out(Path("results"), plan, {"b.tif": {"status": "error", "reason": "why"}})
-    run_script("summary")
+    summarize()
     files = {"input": {"summary": "results/summary.csv"}, "output": {"verified": "verified.txt"}}
     with pytest.raises(FailedImages, match=r"b\.tif: error: why"):
         run_script("verify", **files)
     assert not Path("verified.txt").exists()
     carry_out(Path("results"), plan)
-    run_script("summary")
+    summarize()
     run_script("verify", **files)
     assert Path("verified.txt").read_text() == "2 images, none failed\n"
 

@@ -28,6 +28,22 @@ NOT_DETECTED = {"gone.png", "huge.png", "truncated.png"}
 _STAGES = ("plan", "fetch_weights", "detect", "summary", "verify")
 
 
+def copy_tracked(folder: Path) -> Path:
+    """Copy what the repository tracks, or would, into a folder and return it."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CLONE,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (CLONE / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(CLONE / name, folder / name)
+    return folder
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run of Snakemake did."""
@@ -48,6 +64,7 @@ class Workspace:
 
     Attributes:
         prefix: a command that runs Snakemake, in front of every command line.
+        snakefile: path or address of the workflow.
     """
 
     def __init__(self, folder: Path):
@@ -58,6 +75,7 @@ class Workspace:
         self.output = folder / "output.txt"
         self.started: list[psutil.Popen] = []
         self.prefix: list[str] = []
+        self.snakefile = str(CLONE / "Snakefile")
         self.config = {
             "images": "images",
             "sam": {
@@ -85,7 +103,7 @@ class Workspace:
         """A command line of Snakemake on this folder's configuration."""
         file = self.folder / "config.yaml"
         file.write_text(yaml.safe_dump(self.config))
-        fixed = ["--snakefile", CLONE / "Snakefile", "--directory", self.folder]
+        fixed = ["--snakefile", self.snakefile, "--directory", self.folder]
         fixed += ["--configfile", file, "--cores", cores]
         return [*self.prefix, sys.executable, "-m", "snakemake", *map(str, fixed), *arguments]
 
@@ -144,10 +162,10 @@ class Workspace:
                     each.kill()
                 process.wait()
 
-    def command_line(self, *arguments: str, fails: bool = False) -> str:
-        """Run `python -m samfleet` on this folder's configuration and return what it said."""
+    def command_line(self, command: str, *arguments: str, fails: bool = False) -> str:
+        """Run a command of `samfleet` on this folder's configuration and return what it said."""
         process = subprocess.run(
-            [sys.executable, "-m", "samfleet", "--configfile", "config.yaml", *arguments],
+            [sys.executable, "-m", "samfleet", command, "config.yaml", *arguments],
             cwd=self.folder,
             env=self.environment() | {"PYTHONPATH": str(CLONE)},
             stdout=subprocess.PIPE,

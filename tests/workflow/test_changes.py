@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import CLONE, Workspace, table_bytes
+from tests.workflow.conftest import Workspace, copy_tracked, table_bytes
 
 pytestmark = pytest.mark.slow
 
@@ -71,18 +71,7 @@ def done(shard: Path) -> Path:
 @pytest.fixture
 def read_only_clone(tmp_path):
     """A copy of what the repository tracks, without write permission and on a path with a space."""
-    clone = tmp_path / "read-only clone"
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=CLONE,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, tracked.split("\0")):
-        if (CLONE / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(CLONE / name, clone / name)
+    clone = copy_tracked(tmp_path / "read-only clone")
     folders = [clone, *(path for path in clone.rglob("*") if path.is_dir())]
     for folder in folders:
         folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
@@ -94,11 +83,8 @@ def read_only_clone(tmp_path):
 def test_a_read_only_clone_serves_another_directory(workspace, read_only_clone):
     workspace.add_image("a.png", 1)
     before = sorted(path for path in read_only_clone.rglob("*"))
-    command = [
-        str(read_only_clone / "Snakefile") if part == str(CLONE / "Snakefile") else part
-        for part in workspace.command()
-    ]
-    subprocess.run(command, env=workspace.environment(), check=True, capture_output=True)
+    workspace.snakefile = str(read_only_clone / "Snakefile")
+    workspace.run()
     assert set(workspace.summary()) == {"a.png"}
     assert sorted(path for path in read_only_clone.rglob("*")) == before
 

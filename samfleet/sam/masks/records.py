@@ -1,4 +1,4 @@
-"""Records of the masks of an image: the part of mask generation that needs no device."""
+"""Masks that are kept, and their records: the part of mask generation that needs no device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samfleet.sam.masks.bitmask import BitMask
 from samfleet.sam.masks.packed import PackedMask
 from samfleet.sam.masks.regions import remove_small_regions
 from samfleet.sam.masks.rle import encode, run_lengths
@@ -38,45 +39,89 @@ class FoundMasks:
     nms_thresh: float
 
 
-def make_records(found: FoundMasks) -> list[dict]:
-    """Removes small regions and what becomes a duplicate by that, and encodes the rest.
+@dataclass(frozen=True, eq=False, slots=True)
+class SurvivingMask:
+    """A mask as it is stored, with what SAM says of it.
 
-    Returns:
-        Records as ``segment_anything.SamAutomaticMaskGenerator`` gives them with
-        ``output_mode="coco_rle"``.
+    Attributes:
+        pixels: where it lies.
+        rle: the ``counts`` of its COCO run-length encoding.
+        bbox: [x, y, width, height] as SAM has them, one pixel less than its sides.
+        predicted_iou, stability: SAM's scores.
+        point: [x, y] of the prompt.
+        crop_box: [x, y, width, height] of the crop that it was found in.
     """
-    counts = []
+
+    pixels: BitMask
+    rle: str
+    bbox: list[int]
+    predicted_iou: float
+    stability: float
+    point: list[float]
+    crop_box: list[int]
+
+
+def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
+    """Removes small regions and what becomes a duplicate by that, and encodes the rest."""
+    masks = []
     boxes = found.boxes.copy()
     unchanged = np.ones(len(boxes), np.float32)
     drawn_boxes = boxes.copy()
     for i, (mask, crop) in enumerate(zip(found.masks, found.crops, strict=True)):
         region, (row, column) = mask.unpack()
         corner = row + int(crop[1]), column + int(crop[0])
+        changed = False
         if found.min_mask_region_area > 0:
             region, corner, changed = remove_small_regions(
                 region, corner, found.size, found.min_mask_region_area
             )
-            drawn_boxes[i] = _box(region, corner)
-            if changed:
-                unchanged[i] = 0
-                boxes[i] = drawn_boxes[i]
-        counts.append(run_lengths(region, corner, found.size))
+        pixels = BitMask.of(region, corner)
+        masks.append(pixels)
+        drawn_boxes[i] = _box(pixels)
+        if changed:
+            unchanged[i] = 0
+            boxes[i] = drawn_boxes[i]
     kept = np.arange(len(boxes))
     if found.min_mask_region_area > 0:
         # Masks that were left as they are first.
         kept = suppress(drawn_boxes, unchanged, found.nms_thresh)
     return [
-        {
-            "segmentation": encode(counts[i], found.size),
-            "area": sum(counts[i][1::2]),
-            "bbox": _xywh(boxes[i]),
-            "predicted_iou": found.predicted_iou[i].item(),
-            "point_coords": [found.points[i].tolist()],
-            "stability_score": found.stability[i].item(),
-            "crop_box": _xywh(found.crops[i]),
-        }
+        SurvivingMask(
+            pixels=masks[i],
+            rle=_counts(masks[i], found.size),
+            bbox=_xywh(boxes[i]),
+            predicted_iou=found.predicted_iou[i].item(),
+            stability=found.stability[i].item(),
+            point=found.points[i].tolist(),
+            crop_box=_xywh(found.crops[i]),
+        )
         for i in kept.tolist()
     ]
+
+
+def make_records(found: FoundMasks) -> list[dict]:
+    """What is left of the masks that were found.
+
+    Returns:
+        Records as ``segment_anything.SamAutomaticMaskGenerator`` gives them with
+        ``output_mode="coco_rle"``.
+    """
+    return [
+        {
+            "segmentation": {"size": list(found.size), "counts": mask.rle},
+            "area": mask.pixels.area,
+            "bbox": mask.bbox,
+            "predicted_iou": mask.predicted_iou,
+            "point_coords": [mask.point],
+            "stability_score": mask.stability,
+            "crop_box": mask.crop_box,
+        }
+        for mask in surviving_masks(found)
+    ]
+
+
+def _counts(pixels: BitMask, size: tuple[int, int]) -> str:
+    return encode(run_lengths(pixels.region(), pixels.corner, size), size)["counts"]
 
 
 def _xywh(box: np.ndarray) -> list[int]:
@@ -84,10 +129,7 @@ def _xywh(box: np.ndarray) -> list[int]:
     return [x0, y0, x1 - x0, y1 - y0]
 
 
-def _box(region: np.ndarray, corner: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box of a mask's region, x0 y0 x1 y1 in the frame; zeros for an empty one."""
-    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    if len(rows) == 0:
-        return 0, 0, 0, 0
-    y, x = corner
-    return columns[0] + x, rows[0] + y, columns[-1] + x, rows[-1] + y
+def _box(pixels: BitMask) -> tuple[int, int, int, int]:
+    """The box of a mask, x0 y0 x1 y1 in the frame, both ends inside; zeros for an empty one."""
+    (y, x), (height, width) = pixels.corner, pixels.shape
+    return x, y, x + width - 1, y + height - 1

@@ -1,6 +1,7 @@
 """Settings, schema and defaults hold together."""
 
 import dataclasses
+import json
 from typing import get_args, get_type_hints
 
 import pytest
@@ -67,4 +68,5 @@ def test_the_settings_of_nothing_but_images_are_the_defaults():
 
 def test_settings_survive_being_written_down():
     settings = make_settings("x", devices=["a"], sam={"points_per_batch": 3})
-    assert settings_of(complete_config(dataclasses.asdict(settings))) == settings
+    written = json.loads(json.dumps(dataclasses.asdict(settings)))
+    assert settings_of(complete_config(written)) == settings

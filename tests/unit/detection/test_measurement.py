@@ -1,15 +1,26 @@
 """Measurement: known numbers of synthetic masks, in the units of the pixels as read."""
 
 import math
+from dataclasses import asdict
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from skimage.measure import perimeter_crofton
 
-from samfleet.detection.measurement import measure_candidates, measured_planes
+from samfleet.detection.measurement import (
+    distinct_planes,
+    measure_found,
+    measure_masks,
+    median,
+    perimeter,
+    plane_numbers,
+)
 from samfleet.store.segments import CANDIDATE_FIELDS, IMAGE_FIELDS
-from tests.builders import disc, sam_record
+from tests.builders import disc, found_masks, rle_counts, surviving_mask
 
 RNG = np.random.default_rng(5)
 MAX, LUMINANCE, FIRST = 0, 1, 2
@@ -18,7 +29,13 @@ MAX, LUMINANCE, FIRST = 0, 1, 2
 def measure(pixels: np.ndarray, *masks: np.ndarray, is_color: bool = False):
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    return measure_candidates(pixels, is_color, [sam_record(mask) for mask in masks])
+    image, rows = measure_masks(pixels, is_color, [surviving_mask(mask) for mask in masks])
+    return image, [asdict(row) for row in rows]
+
+
+def measured_planes(pixels: np.ndarray, is_color: bool) -> list[np.ndarray]:
+    distinct = [*distinct_planes(pixels, is_color)]
+    return [distinct[number] for number in plane_numbers(pixels.shape[-1], is_color)]
 
 
 def box(height: int, width: int, top: int, left: int, bottom: int, right: int) -> np.ndarray:
@@ -115,13 +132,13 @@ def test_of_a_colour_image_the_maximum_the_luminance_and_every_channel_are_measu
 def test_the_maximum_is_that_of_each_pixel():
     pixels = np.zeros((1, 2, 2), np.uint8)
     pixels[0, 0], pixels[0, 1] = (10, 0), (0, 20)
-    assert next(measured_planes(pixels, False)).tolist() == [[10, 20]]
+    assert measured_planes(pixels, False)[MAX].tolist() == [[10, 20]]
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_channels_that_are_not_colours_have_no_luminance_of_their_own(channels):
     pixels = RNG.integers(0, 256, (5, 6, channels), np.uint8)
-    planes = np.stack([*measured_planes(pixels, False)])
+    planes = np.stack(measured_planes(pixels, False))
     assert planes.shape == (2 + channels, 5, 6)
     np.testing.assert_array_equal(planes[LUMINANCE], planes[MAX])
     np.testing.assert_array_equal(planes[FIRST:], np.moveaxis(pixels, 2, 0))
@@ -227,13 +244,14 @@ def test_a_single_pixel_and_an_empty_mask_do_no_harm():
 
 
 def test_what_sam_says_of_a_mask_is_kept_with_its_number():
-    records = [sam_record(box(5, 5, 0, 0, 2, 2)), sam_record(box(5, 5, 2, 2, 4, 4), 0.7, 0.8)]
-    _, (_, candidate) = measure_candidates(np.zeros((5, 5, 1), np.uint8), False, records)
-    assert candidate["candidate"] == 1
-    assert (candidate["predicted_iou"], candidate["stability_score"]) == (0.7, 0.8)
-    assert (candidate["point_x"], candidate["point_y"]) == (1.5, 2.5)
-    assert [candidate[f"crop_{n}"] for n in ("x", "y", "width", "height")] == [0, 0, 5, 5]
-    assert candidate["rle"].encode() == records[1]["segmentation"]["counts"]
+    masks = [box(5, 5, 0, 0, 2, 2), box(5, 5, 2, 2, 4, 4)]
+    found = [surviving_mask(masks[0]), surviving_mask(masks[1], 0.7, 0.8)]
+    _, (_, candidate) = measure_masks(np.zeros((5, 5, 1), np.uint8), False, found)
+    assert candidate.candidate == 1
+    assert (candidate.predicted_iou, candidate.stability_score) == (0.7, 0.8)
+    assert (candidate.point_x, candidate.point_y) == (1.5, 2.5)
+    assert [getattr(candidate, f"crop_{n}") for n in ("x", "y", "width", "height")] == [0, 0, 5, 5]
+    assert candidate.rle == rle_counts(masks[1])
 
 
 def test_every_measured_column_is_one_of_the_stores():
@@ -245,7 +263,101 @@ def test_every_measured_column_is_one_of_the_stores():
 def test_an_image_may_have_many_candidates():
     mask = disc(40, 40, 20, 20, 5)
     pixels = np.ones((40, 40, 1), np.uint8)
-    _, candidates = measure_candidates(pixels, False, [sam_record(mask)] * 300)
+    _, candidates = measure_masks(pixels, False, [surviving_mask(mask)] * 300)
     assert len(candidates) == 300
-    assert candidates[0]["overlapping"] == list(range(1, 300))
-    assert set(candidates[0]["shared_pixels"]) == {int(mask.sum())}
+    assert candidates[0].overlapping == list(range(1, 300))
+    assert set(candidates[0].shared_pixels) == {int(mask.sum())}
+
+
+# regions measure what frames do
+
+
+@st.composite
+def fields(draw) -> tuple[np.ndarray, bool, list[np.ndarray]]:
+    """Pixels of an image, whether they are colours, and masks of it, ragged and in pieces."""
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    dtype, channels = draw(st.sampled_from(["u1", "u2", "i2", "u4", "f4"])), draw(st.integers(1, 4))
+    random = np.random.default_rng(draw(st.integers(0, 10**6)))
+    pixels = random.normal(90, 60, (height, width, channels)).clip(0, 255).astype(dtype)
+    if dtype == "f4":
+        pixels[random.random(pixels.shape) < 0.05] = np.nan
+    is_color = channels == 3 and draw(st.booleans())
+    masks = []
+    for level in draw(st.lists(st.floats(0.2, 1.01), max_size=5)):
+        noise = cv2.blur(random.random((height, width)), (3, 3)).reshape(height, width)
+        top, left = random.integers(0, height), random.integers(0, width)
+        mask = np.zeros((height, width), bool)
+        mask[top:, left:] = noise[top:, left:] < level
+        masks.append(mask)
+    return pixels, is_color, masks
+
+
+def planes_of_frame(pixels: np.ndarray, is_color: bool) -> list[np.ndarray]:
+    pixels = np.nan_to_num(pixels) if pixels.dtype.kind == "f" else pixels
+    brightest = pixels.max(axis=2).astype(float)
+    luminance = pixels @ np.array([0.299, 0.587, 0.114]) if is_color else brightest
+    return [brightest, luminance, *np.moveaxis(pixels, 2, 0).astype(float)]
+
+
+@settings(deadline=None)
+@given(fields())
+def test_regions_are_measured_as_whole_frames_are(field):
+    pixels, is_color, masks = field
+    planes = planes_of_frame(pixels, is_color)
+    # bit for bit, but for the luminance: a BLAS may round it otherwise in another place
+    exact = [n for n in range(len(planes)) if n != LUMINANCE or not is_color]
+    image, candidates = measure(pixels, *masks, is_color=is_color)
+    assert [image["image_maximum"][n] for n in exact] == [planes[n].max() for n in exact]
+    small = [mask for mask in masks if mask.sum() < mask.size / 2]
+    free = ~np.logical_or.reduce([np.zeros(pixels.shape[:2], bool), *small])
+    for n, plane in enumerate(planes):
+        background = np.median(plane[free]) if free.any() else np.percentile(plane, 5)
+        assert image["background"][n] == pytest.approx(background, rel=0 if n in exact else 1e-12)
+    for mask, candidate in zip(masks, candidates, strict=True):
+        assert candidate["rle"] == rle_counts(mask)
+        assert candidate["area"] == mask.sum()
+        assert candidate["perimeter"] == perimeter_crofton(mask, directions=4)
+        y, x = np.nonzero(mask)
+        if not len(y):
+            continue
+        centre = [(places - places.min()).mean() + places.min() for places in (x, y)]
+        assert [candidate["centroid_x"], candidate["centroid_y"]] == centre
+        assert (candidate["bbox_x"], candidate["bbox_y"]) == (x.min(), y.min())
+        assert candidate["bbox_x"] + candidate["bbox_width"] == x.max() + 1
+        assert candidate["bbox_y"] + candidate["bbox_height"] == y.max() + 1
+        squares = np.concatenate([np.column_stack([x + i, y + j]) for i in (0, 1) for j in (0, 1)])
+        hull = cv2.contourArea(cv2.convexHull(squares.astype(np.int32)))
+        assert candidate["solidity"] == len(y) / hull
+        for n, plane in enumerate(planes):
+            under = plane[mask]
+            expected = [under.sum(), under.mean(), under.max(), under.std()]
+            names = ("sum", "mean", "maximum", "std")
+            found = [candidate[f"intensity_{name}"][n] for name in names]
+            assert found == expected if n in exact else found == pytest.approx(expected)
+
+
+def test_what_was_found_is_measured_without_its_small_regions():
+    mask, pixels = box(40, 60, 8, 9, 20, 30), RNG.integers(0, 999, (40, 60, 1), np.uint16)
+    ragged = mask | box(40, 60, 35, 50, 37, 51)
+    ragged[12, 12] = False
+    found = found_masks(ragged, box(40, 60, 30, 20, 40, 60), min_mask_region_area=5)
+    (_, (second, first)), _ = measure_found(pixels, False, found)
+    assert (first.rle, first.area) == (rle_counts(mask), mask.sum())
+    assert first.intensity_sum == [pixels[mask].sum()] * 3
+    assert (first.bbox_x, first.bbox_y, first.bbox_width, first.bbox_height) == (9, 8, 21, 12)
+    assert (second.bbox_x, second.area, second.overlapping) == (20, 400, [])
+
+
+@settings(deadline=None)
+@given(arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_the_perimeter_is_that_of_scikit_image(mask):
+    assert perimeter(mask) == perimeter_crofton(mask, directions=4)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i1", "i2", "i8", "f4", "f8"])
+@settings(deadline=None)
+@given(data=st.data())
+def test_the_median_is_numpys_of_float64(dtype, data):
+    elements = {"allow_nan": False, "allow_infinity": False} if dtype[0] == "f" else None
+    values = data.draw(arrays(dtype, st.integers(1, 30), elements=elements))
+    assert median(values) == np.median(values.astype(np.float64))

@@ -76,7 +76,7 @@ def test_masks_are_measured_without_torch(workers):
     (image, (candidate,)), seconds = workers.result(
         workers.submit(measure_found, pixels, False, found)
     )
-    assert (image["width"], candidate["area"], seconds > 0) == (50, mask.sum(), True)
+    assert (image["width"], candidate.area, seconds > 0) == (50, mask.sum(), True)
     assert not workers.result(workers.submit(torch_is_loaded))
 
 

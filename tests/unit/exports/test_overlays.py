@@ -7,7 +7,7 @@ import pytest
 
 from samfleet.errors import UserError
 from samfleet.exports.overlays import draw_outlines, write_overlays
-from tests.builders import disc, make_settings, sam_record
+from tests.builders import disc, make_settings, rle_counts
 
 
 def test_outlines_lie_on_the_edge_of_their_masks_alone():
@@ -29,7 +29,7 @@ def results(tmp_path):
     """Tables with one object in one of two images."""
     (tmp_path / "images" / "well").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "images" / "well" / "a.png"), np.zeros((60, 80), np.uint8))
-    rle = sam_record(disc(60, 80, 20, 20, 10))["segmentation"]["counts"].decode()
+    rle = rle_counts(disc(60, 80, 20, 20, 10))
     row = {"image": "well/a.png", "width": 80, "height": 60, "rle": rle}
     (tmp_path / "results").mkdir()
     pd.DataFrame([row]).to_parquet(tmp_path / "results" / "objects.parquet")

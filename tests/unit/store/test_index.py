@@ -15,7 +15,7 @@ from samfleet.store.index import (
     segments_on_disk,
     write_index,
 )
-from samfleet.store.segments import best_results, rebuild_index, stored_images
+from samfleet.store.segments import best_results, read_segment, rebuild_index, stored_images
 from tests.builders import stored_rows, write_segment
 from tests.examples import examples
 
@@ -139,8 +139,22 @@ def test_nothing_is_read_when_the_index_knows_all_segments(tmp_path, monkeypatch
     read = []
     monkeypatch.setattr("samfleet.store.segments.read_segment", lambda *args: read.append(args))
     assert rebuild_index(tmp_path) == index
-    assert stored_images(tmp_path) == read_stored_images(tmp_path)
+    assert set(read_stored_images(tmp_path)) == {"A"}
     assert read == []
+
+
+def test_a_job_reads_its_own_segments_and_no_others(tmp_path, monkeypatch):
+    write_segment(tmp_path, "plan-0001-a", rows("A", "ok"))
+    write_segment(tmp_path, "plan-0001-b", rows("B", "unreadable"))
+    write_segment(tmp_path, "plan-0002-a", rows("C", "ok"))
+    read = []
+    monkeypatch.setattr(
+        "samfleet.store.segments.read_segment",
+        lambda path, *args: read.append(path.name) or read_segment(path, *args),
+    )
+    found = stored_images(tmp_path, "plan-0001-")
+    assert {name: image.status for name, image in found.items()} == {"A": "ok", "B": "unreadable"}
+    assert read == ["plan-0001-a-00000.parquet", "plan-0001-b-00000.parquet"]
 
 
 def test_images_of_a_removed_segment_are_forgotten(tmp_path):

@@ -1,6 +1,7 @@
 """Segments: complete or absent, flushed as a job goes, damaged ones set aside."""
 
 import os
+from dataclasses import asdict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +12,6 @@ from samfleet.store.segments import (
     SCHEMA,
     SegmentError,
     SegmentWriter,
-    image_rows,
     read_segment,
     reason_text,
     rebuild_index,
@@ -30,19 +30,26 @@ def read(folder) -> list[dict]:
     ]
 
 
-def test_an_image_has_a_row_for_each_candidate_or_one():
-    assert [row["candidate"] for row in stored_rows("A", 2)] == [0, 1]
-    (row,) = image_rows({"image_id": "A", "status": "ok"}, [])
-    assert row == {"image_id": "A", "status": "ok", "n_candidates": 0}
-    assert {row["n_candidates"] for row in stored_rows("A", 2)} == {2}
-
-
 def test_rows_are_read_as_they_were_written(tmp_path):
     candidate = stored_candidate(0, overlapping=[1, 4], shared_pixels=[10, 2**40])
     write_segment(tmp_path, "a", stored_rows("A", [candidate]))
     (row,) = read(tmp_path)
-    assert candidate.items() <= row.items()
+    assert asdict(candidate).items() <= row.items()
     assert list(row) == SCHEMA.names
+
+
+@pytest.mark.parametrize("change", ["misspelt", "missing", "unknown"])
+def test_a_row_with_other_columns_than_the_stores_is_refused(tmp_path, change):
+    (row,) = stored_rows("A")
+    if change != "unknown":
+        del row["perimeter"]
+    if change != "missing":
+        row["perimetre"] = 160.0
+    writer = SegmentWriter(tmp_path / "store", "a")
+    with pytest.raises(ValueError, match="perimet"):
+        writer.add([*stored_rows("B"), row])
+    writer.finish()
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("flush_every", [0, 1, 2])

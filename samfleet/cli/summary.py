@@ -1,0 +1,42 @@
+"""`samfleet summary`: the tables from what is stored, without running the workflow."""
+
+import argparse
+
+from samfleet.cli.arguments import add_config, add_results, read_settings
+from samfleet.errors import UserError
+from samfleet.plan.record import is_complete, read_plan
+from samfleet.results import last_plan_file, store_folder
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Describe the command."""
+    text = "write the tables from what is stored, without running the workflow"
+    parser = commands.add_parser("summary", help=text, description=f"{text.capitalize()}.")
+    add_config(parser)
+    add_results(parser)
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="also while shards of the plan are missing; their images get the status `pending`",
+    )
+    parser.set_defaults(carry_out=summarize)
+
+
+def summarize(arguments: argparse.Namespace) -> None:
+    """Write the tables of the last plan.
+
+    Raises:
+        UserError: there is no plan, or it is not carried out and `--partial` is not given.
+    """
+    from samfleet.summary.tables import write_summary
+
+    settings, results = read_settings(arguments.config), arguments.results
+    plan = read_plan(last_plan_file(results))
+    if plan is None:
+        raise UserError(f"{results}: there is no plan; `samfleet run {arguments.config}` makes one")
+    if not arguments.partial and not is_complete(results, plan):
+        raise UserError(
+            f"{results}: the plan is not carried out to its end; `samfleet run {arguments.config}` "
+            "goes on with it; give --partial for the tables of what there is"
+        )
+    write_summary(settings, results, store_folder(results, plan.model_key))

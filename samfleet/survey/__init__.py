@@ -1,0 +1,1 @@
+"""What a collection looks like, and a configuration to start from: `samfleet init`."""

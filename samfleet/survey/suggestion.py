@@ -1,0 +1,127 @@
+"""A commented configuration for what a survey has found."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import yaml
+
+from samfleet.config.schema import complete_config
+from samfleet.config.settings import settings_of
+from samfleet.devices.visible import visible_devices
+from samfleet.survey.sample import Survey
+
+_MEGAPIXEL = 2**20
+"""The size of image that the schema's areas suit."""
+
+_NAMED_AT_MOST = 5
+
+
+def suggest(images: str, survey: Survey) -> str:
+    """A configuration in YAML, with comments that say what was seen.
+
+    Args:
+        images: the folder or table that was surveyed.
+        survey: what is known of it.
+    """
+    sections = [
+        *(f"# {line}" for line in _findings(survey)),
+        *(f"# WARNING: {line}" for line in warnings(survey)),
+        "",
+        f"images: {_quoted(images)}",
+        *_image(survey),
+        "",
+        *_model(),
+        "",
+        *_filters(survey),
+    ]
+    text = "\n".join(sections) + "\n"
+    complete_config(yaml.safe_load(text))  # what is written must be fit to be run
+    return text
+
+
+def warnings(survey: Survey) -> Iterator[str]:
+    """What should be looked at before anything runs, in words."""
+    unreadable = [look for look in survey.looks if look.problem]
+    for look in unreadable[:_NAMED_AT_MOST]:
+        yield f"{look.path} cannot be read: {look.problem}"
+    if len(unreadable) > _NAMED_AT_MOST:
+        yield f"{len(unreadable) - _NAMED_AT_MOST} more of the files looked at cannot be read"
+    for what, counts in (
+        ("pixels' types", survey.kinds(lambda look: look.dtype)),
+        ("channels", survey.kinds(lambda look: look.colors)),
+        ("pages", survey.kinds(lambda look: "several pages" if look.plane else "one page")),
+    ):
+        if len(counts) > 1:
+            yield f"files differ in their {what}: {_listed(counts)}; settings may not suit all"
+
+
+def _findings(survey: Survey) -> Iterator[str]:
+    yield "Written by `samfleet init`. What is left out keeps its default: config/README.md."
+    yield f"Image files: {survey.suffixes.total()}, {_listed(survey.suffixes)}."
+    if survey.ignored:
+        yield f"Other files, left out by image.suffixes: {_listed(survey.ignored)}."
+    yield f"Looked at: {len(survey.looks)}, of which {len(survey.readable)} can be read."
+    if survey.readable:
+        sizes = survey.kinds(lambda look: f"{look.width} x {look.height}")
+        yield f"  size in pixels: {_listed(sizes)}"
+        yield f"  type of pixels: {_listed(survey.kinds(lambda look: look.dtype))}"
+        yield f"  channels: {_listed(survey.kinds(lambda look: look.colors))}"
+
+
+def _listed(counts: Counter) -> str:
+    """Kinds with their numbers, the most frequent first."""
+    named = [f"{kind} ({number})" for kind, number in counts.most_common(_NAMED_AT_MOST)]
+    more = len(counts) - _NAMED_AT_MOST
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+
+
+def _quoted(images: str) -> str:
+    """An absolute path as YAML: a relative one would be relative to where the workflow is run."""
+    path = images if images == "demo" else os.path.abspath(os.path.expanduser(images))
+    return yaml.safe_dump(path, default_style='"', allow_unicode=True, width=math.inf).strip()
+
+
+def _image(survey: Survey) -> Iterator[str]:
+    plane = next((look.plane for look in survey.readable if look.plane), "")
+    if plane:
+        yield "image:"
+        yield f"  page: 0 # files have several; read of the first: {plane}"
+    channels = max((look.channels for look in survey.readable if not look.is_color), default=1)
+    if channels > 1:
+        yield "display:"
+        yield f"  channel: max # the one that SAM is shown: 0 to {channels - 1}, or max for all"
+
+
+def _model() -> Iterator[str]:
+    yield "sam:"
+    if visible_devices():
+        yield "  model: vit_h # its weights are fetched once, 2.6 GB; vit_l and vit_b are quicker"
+    else:
+        yield "  model: vit_b # no GPU is visible here; vit_l and vit_h find more and take longer"
+
+
+def _filters(survey: Survey) -> Iterator[str]:
+    defaults = settings_of(complete_config({"images": "x"})).fluorescence
+    pixels = survey.typical_pixels() or _MEGAPIXEL
+    scale = min(1.0, pixels / _MEGAPIXEL)
+    yield "fluorescence: # a change takes seconds, nothing is detected again"
+    yield from _white(survey)
+    for key, default in (("min_area", defaults.min_area), ("max_area", defaults.max_area)):
+        area = max(1, round(default * scale))
+        across = round(2 * math.sqrt(area / math.pi))
+        share = f"{100 * area / pixels:.2g} % of an image of {pixels} pixels"
+        yield f"  {key}: {area} # pixels: a disc {across} across, {share}"
+
+
+def _white(survey: Survey) -> Iterator[str]:
+    white = survey.white()
+    if white is None:
+        return
+    brightest = max(look.brightest for look in survey.readable)
+    bits = white.bit_length()
+    dtype = survey.readable[0].dtype
+    yield f"  # {bits} bits of {dtype} seem to be in use: {brightest:.0f} is the brightest pixel seen;"
+    yield "  # if your camera has more, set its largest value"
+    yield f"  white: {white}"

@@ -1,0 +1,246 @@
+"""The command line: what each command is given, what `init` sees in files, and plain errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import yaml
+
+from samfleet import cli
+from samfleet.config.schema import read_config
+from samfleet.resources import ROOT
+from samfleet.survey import sample, suggestion
+from tests.builders import write_files
+
+
+@pytest.fixture(autouse=True)
+def workdir(tmp_path, monkeypatch):
+    """An empty working directory with a folder of images, on a machine without a GPU."""
+    monkeypatch.setattr(cli, "configure_logging", lambda log: None)
+    monkeypatch.setattr(suggestion, "visible_devices", lambda: [])
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    return tmp_path
+
+
+def write_tiff(name: str, shape=(8, 8), dtype="uint16", brightest=3000, **settings) -> None:
+    pixels = np.zeros(shape, dtype)
+    pixels.flat[3] = brightest
+    tifffile.imwrite(Path("images", name), pixels, **settings)
+
+
+def init(*arguments: str) -> tuple[str, dict]:
+    """What `samfleet init` writes, as text and as the keys that it sets."""
+    assert cli.main(["init", "images", *arguments]) == 0
+    written = Path("samfleet.yaml").read_text(encoding="utf-8")
+    read_config("samfleet.yaml")
+    return written, yaml.safe_load(written)
+
+
+def test_init_says_what_is_there_and_writes_what_it_prints(capsys):
+    write_tiff("a.tif")
+    write_tiff("b.TIF")
+    write_files(Path("images"), {"notes.txt": b"x"})
+    written, keys = init()
+    assert keys["images"] == os.path.abspath("images")
+    assert keys["sam"] == {"model": "vit_b"}
+    for words in ("2, .tif (2)", ".txt (1)", "8 x 8 (2)", "uint16 (2)", "grey (2)"):
+        assert words in written
+    assert "WARNING" not in written
+    assert capsys.readouterr().out.startswith(written)
+
+
+def test_init_chooses_the_large_model_where_there_is_a_gpu(monkeypatch):
+    monkeypatch.setattr(suggestion, "visible_devices", lambda: ["gpu0"])
+    write_tiff("a.tif")
+    assert init()[1]["sam"] == {"model": "vit_h"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "brightest", "white"),
+    [
+        ("uint16", 200, 255),
+        ("uint16", 1023, 1023),
+        ("uint16", 1024, 4095),
+        ("uint16", 4095, 4095),
+        ("uint16", 16000, 16383),
+        ("uint16", 16384, None),
+        ("uint8", 100, None),
+        ("int16", 4000, 4095),
+        ("int16", 20000, None),
+        ("uint32", 60000, 65535),
+        ("uint32", 70000, None),
+        ("float32", 0.5, None),
+    ],
+)
+def test_init_tells_the_bits_in_use(dtype, brightest, white):
+    write_tiff("a.tif", dtype=dtype, brightest=brightest)
+    write_tiff("b.tif", dtype=dtype, brightest=brightest / 2)
+    written, keys = init()
+    assert keys["fluorescence"].get("white") == white
+    assert ("seem to be in use" in written) == (white is not None)
+
+
+def test_init_warns_of_files_that_differ_or_cannot_be_read():
+    write_tiff("a.tif")
+    write_tiff("stack.tif", shape=(5, 8, 8), photometric="minisblack")
+    cv2.imwrite("images/color.png", np.full((8, 8, 3), (10, 20, 30), np.uint8))
+    write_files(Path("images"), {f"bad{n}.jpg": b"no image" for n in range(7)})
+    written, keys = init()
+    assert "white" not in keys["fluorescence"]
+    assert "display" not in keys  # colours pass as they are
+    assert keys["image"] == {"page": 0}
+    assert "page 0 of 5" in written
+    for words in (
+        "pixels' types: uint16 (2), uint8 (1)",
+        "channels: grey (2), colour (1)",
+        "pages: one page (2), several pages (1)",
+        "bad0.jpg cannot be read: un",
+        "2 more of the files looked at cannot be read",
+        "Looked at: 10, of which 3 can be read",
+    ):
+        assert words in written
+
+
+def test_init_offers_the_channels_of_what_is_no_colour_image():
+    write_tiff("a.tif", shape=(3, 8, 8), metadata={"axes": "CYX"}, photometric="minisblack")
+    written, keys = init()
+    assert keys["display"] == {"channel": "max"}
+    assert "0 to 2" in written
+
+
+@pytest.mark.parametrize(("side", "smallest", "largest"), [(256, 94, 9375), (1024, 1500, 150000)])
+def test_init_fits_the_areas_to_small_images(side, smallest, largest):
+    write_tiff("a.tif", shape=(side, side))
+    filters = init()[1]["fluorescence"]
+    assert (filters["min_area"], filters["max_area"]) == (smallest, largest)
+
+
+def test_init_reads_a_bounded_sample_with_every_kind_of_file(monkeypatch):
+    for number in range(20):
+        write_tiff(f"{number:02}.tif")
+    write_tiff("only.tiff")
+    monkeypatch.setattr(sample, "SAMPLE_FILES", 6)
+    written, _ = init()
+    assert "Image files: 21, .tif (20), .tiff (1)." in written
+    assert (
+        "Looked at: 4, of which 4 can be read" in written
+    )  # 3 of the share of .tif, and the other
+    monkeypatch.setattr(sample, "SAMPLE_BYTES", 2 * Path("images/only.tiff").stat().st_size)
+    Path("samfleet.yaml").unlink()
+    assert "Looked at: 2, of which 2 can be read" in init()[0]
+
+
+def test_init_writes_something_to_run_when_nothing_can_be_read():
+    write_files(Path("images"), {"a.png": b"no image"})
+    written, keys = init()
+    assert "Looked at: 1, of which 0 can be read" in written
+    assert keys["fluorescence"]["min_area"] == 1500
+
+
+def test_init_quotes_whatever_a_folder_is_called(workdir):
+    name = "a: b #c\x7f\udcff\N{GRINNING FACE}"
+    Path("images").rename(name)
+    write_files(workdir / name, {"bad\n.png": b"no image"})
+    assert cli.main(["init", name]) == 0
+    assert read_config("samfleet.yaml")["images"] == str(workdir / name)
+
+
+def test_init_overwrites_nothing(capsys):
+    write_tiff("a.tif")
+    Path("samfleet.yaml").write_text("mine")
+    assert cli.main(["init", "images"]) == 2
+    assert Path("samfleet.yaml").read_text() == "mine"
+    assert (
+        "samfleet.yaml: already there; name another file with --output" in capsys.readouterr().err
+    )
+    assert cli.main(["init", "images", "--output", "other.yaml"]) == 0
+    assert read_config("other.yaml")
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[list[str]]:
+    """The command lines that take this process's place."""
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, command: started.append(command))
+    Path("my.yaml").write_text("images: demo\n")
+    return started
+
+
+def test_run_becomes_snakemake_on_the_packages_workflow(started, workdir):
+    assert cli.main(["run", "my.yaml"]) == 0
+    (command,) = started
+    assert command == [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("--configfile", str(workdir / "my.yaml"), "--cores", "all"),
+    ]
+    assert (ROOT / "Snakefile").is_file()
+
+
+def test_run_hands_on_what_is_asked_of_snakemake(started, workdir):
+    options = ["--gpus", "2", "--cores", "8", "--directory", "there", "-n"]
+    cli.main(["run", *options, "my.yaml", "--", "results/summary.csv", "--quiet"])
+    (command,) = started
+    assert command[command.index("--configfile") :] == [
+        *("--configfile", str(workdir / "my.yaml"), "--resources", "gpu=2"),
+        *("--directory", "there", "--dry-run", "--cores", "8", "results/summary.csv", "--quiet"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "none.yaml"], "none.yaml: no such file; `samfleet init FOLDER` writes a"),
+        (["summary", "none.yaml"], "none.yaml: no such file"),
+        (["overlays", "none.yaml", "out"], "none.yaml: no such file"),
+        (["summary", "my.yaml"], "results: there is no plan; `samfleet run my.yaml` makes one"),
+        (["overlays", "my.yaml", "out"], "results: there are no tables; `samfleet run my.yaml`"),
+        (["init", "nowhere"], "nowhere is neither a folder nor a table"),
+        (["init", "images"], "no image in images"),
+        (
+            ["init", "demo", "--output", "no/where.yaml"],
+            "no/where.yaml: cannot be written: No such",
+        ),
+    ],
+)
+def test_an_error_names_the_file_and_what_to_do(arguments, words, started, capsys):
+    assert cli.main(arguments) == 2
+    assert words in capsys.readouterr().err
+    assert not started
+    assert not Path("samfleet.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["run", "my.yaml", "--gpus", "0"],
+        ["run", "my.yaml", "--cores", "many"],
+        ["summary", "my.yaml", "--", "--quiet"],
+    ],
+    ids=" ".join,
+)
+def test_a_faulty_command_line_starts_nothing(arguments, started, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: samfleet" in capsys.readouterr().err
+    assert not started
+
+
+def test_the_command_imports_no_heavy_library_before_it_is_needed():
+    heavy = {"numpy", "pandas", "pyarrow", "torch", "cv2", "skimage", "tifffile"}
+    code = f"import sys, samfleet.cli; print(sorted({heavy} & set(sys.modules)))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(cli.__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.strip() == "[]"
