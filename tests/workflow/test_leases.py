@@ -37,13 +37,21 @@ def _seconds(when: str) -> float:
     return datetime.datetime.strptime(when, "%Y-%m-%d %H:%M:%S,%f").timestamp()
 
 
+def has_worker(job: psutil.Process) -> bool:
+    """Whether a worker is ready: its second thread waits for the end of the job."""
+    try:
+        return any(process.num_threads() > 1 for process in offspring(job))
+    except psutil.Error:
+        return False
+
+
 def freeze_holders(snakemake: psutil.Popen, count: int, known: list[psutil.Process]) -> None:
-    """Stop every job that has a device, until so many are known; they are added to `known`."""
+    """Stop every job that has a device and then a worker, until so many are in `known`."""
     end = time.monotonic() + PATIENCE
     while len(known) < count:
         assert snakemake.poll() is None and time.monotonic() < end
         for job in detect_processes(snakemake):
-            if job not in known and offspring(job):  # workers are started after a device is leased
+            if job not in known and has_worker(job):
                 job.suspend()
                 known.append(job)
         time.sleep(0.05)
