@@ -14,6 +14,7 @@ test: env
 lint: env
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/mypy
 	.venv/bin/snakefmt --check Snakefile rules workflow
 	.venv/bin/snakemake --lint
 
