@@ -20,6 +20,7 @@ test-fast: env
 lint: env
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/mypy
 	.venv/bin/snakefmt --check Snakefile rules workflow
 	.venv/bin/snakemake --lint
 
