@@ -20,7 +20,7 @@ def test_a_dry_run_tells_what_would_be_detected(first_run):
 
 
 def test_every_image_has_a_status_and_if_something_is_wrong_with_it_a_reason(first_run):
-    assert "ignored 1 other files: 1 .txt" in first_run.run.output
+    assert "ignored 1 other file: 1 .txt" in first_run.run.output
     rows = first_run.workspace.summary()
     assert {name: row["status"] for name, row in rows.items()} == {
         "a.png": "ok",
@@ -34,7 +34,7 @@ def test_every_image_has_a_status_and_if_something_is_wrong_with_it_a_reason(fir
 
 def test_the_visible_devices_are_the_limit_and_too_few_cores_for_them_are_told(first_run):
     assert 'gpu=Resource("gpu", 2)' in first_run.run.output
-    assert "2 GPUs but only 1 cores" in first_run.run.output
+    assert "2 GPUs but only 1 core:" in first_run.run.output
 
 
 @pytest.mark.slow
