@@ -3,17 +3,24 @@ PYTHON ?= python3
 
 RESOLVE = --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-.PHONY: demo env lint lock test test-cluster
+PYTEST = .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup
+
+.PHONY: demo env lint lock test test-cluster test-fast
 
 demo: env
 	.venv/bin/snakemake --cores all
 
 test: env
-	.venv/bin/python -m pytest --numprocesses 2
+	$(PYTEST)
+
+# for use while you work: no slow tests, fewer generated examples, one run of the workflow
+test-fast: env
+	$(PYTEST) -m "not slow" --hypothesis-profile fast
 
 lint: env
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/mypy
 	.venv/bin/snakefmt --check Snakefile rules workflow
 	.venv/bin/snakemake --lint
 

@@ -131,7 +131,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--short", type=int, default=64, help="images of the short job")
     parser.add_argument(
-        "--vanilla-images", type=int, help="run the library on this many images only, and extrapolate"
+        "--vanilla-images",
+        type=int,
+        help="run the library on this many images only, and extrapolate",
     )
     parser.add_argument("--threads", type=int, default=2, help="of each side")
     parser.add_argument("--precision", default="fast")

@@ -3,6 +3,7 @@
 import re
 import runpy
 import subprocess
+from importlib.util import find_spec
 
 import pytest
 import yaml
@@ -45,11 +46,18 @@ def test_there_is_a_test_for_every_profile():
     assert {path.name for path in (CLONE / "profiles").iterdir()} == {"default", *PROFILES}
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_a_profile_is_loaded_and_dry_run(planned, profile):
-    executor, of_detect, of_summary = PROFILES[profile]
+def needs_executor(profile: str):
+    """The profile as a parameter that is skipped, before fixtures are made, without its executor."""
+    executor = PROFILES[profile][0]
     module = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
-    pytest.importorskip(module, reason=f"Snakemake's executor plugin {executor} is not installed")
+    reason = f"Snakemake's executor plugin {executor} is not installed"
+    return pytest.param(profile, marks=pytest.mark.skipif(find_spec(module) is None, reason=reason))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", [needs_executor(profile) for profile in PROFILES])
+def test_a_profile_is_loaded_and_dry_run(planned, profile):
+    _, of_detect, of_summary = PROFILES[profile]
     # without names of files a dry run ends at the checkpoint
     shards = [path.relative_to(planned.folder) for path in planned.results.glob("plan/*/*.tsv")]
     targets = [str(shard.with_suffix(".done")) for shard in shards]
@@ -102,6 +110,7 @@ def test_the_state_of_a_pbs_job(lines, expected):
     assert status(f"Job Id: 7.pbs\n{record}") == expected
 
 
+@pytest.mark.slow
 def test_pbs_runs_jobs_with_what_they_ask_for_and_a_lost_one_again(tmp_path, pbs):
     workspace = Workspace(tmp_path / "work")
     for number in range(2):

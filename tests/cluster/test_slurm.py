@@ -19,6 +19,8 @@ import pytest
 from tests.cluster.testbed import TestBed
 from tests.workflow.conftest import CLONE, Workspace
 
+pytestmark = pytest.mark.slow
+
 _MEM_MB = 1450  # more than a detection of small images takes, less than one of the large image
 _LARGE = "p30.png"
 _PENDING = re.compile(r"(\d+) images?, (\d+) to detect")

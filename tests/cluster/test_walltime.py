@@ -11,6 +11,8 @@ import pytest
 from tests.cluster.test_profiles import cluster_command
 from tests.workflow.conftest import Workspace
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 6
 
 

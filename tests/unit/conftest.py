@@ -4,8 +4,6 @@ import os
 
 import pytest
 
-pytest.register_assert_rewrite("tests.images")
-
 
 @pytest.fixture(autouse=True, scope="session")
 def no_waiting_for_the_disk():

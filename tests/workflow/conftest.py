@@ -1,5 +1,6 @@
 """A folder of images, and real runs of Snakemake on it."""
 
+import copy
 import csv
 import os
 import re
@@ -22,6 +23,8 @@ from samfleet import digests
 
 CLONE = Path(__file__).resolve().parents[2]
 _JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
+NOT_DETECTED = {"gone.png", "huge.png", "truncated.png"}
+"""Those images of `first_run` that cannot be."""
 _STAGES = ("plan", "fetch_weights", "detect", "summary", "verify")
 
 
@@ -186,9 +189,82 @@ class Workspace:
             return {row["image"]: row for row in csv.DictReader(file)}
 
 
+def table_bytes(workspace: Workspace) -> dict[str, bytes]:
+    """The tables that must not depend on how the work was done."""
+    names = ("summary.csv", "objects.parquet", "filtering.csv")
+    return {name: (workspace.results / name).read_bytes() for name in names}
+
+
+def detect_processes(snakemake: psutil.Process) -> list[psutil.Process]:
+    """The running detection jobs, without their workers."""
+    jobs = []
+    for process in offspring(snakemake):
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if len(command) == 2 and command[1].endswith("detect.py"):
+            jobs.append(process)
+    return jobs
+
+
+def offspring(process: psutil.Process) -> list[psutil.Process]:
+    """The running processes that a process started, and those that they did; none if it ended."""
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
     """An empty working directory; no process outlives the test."""
     workspace = Workspace(tmp_path / "work")
     yield workspace
     workspace.stop()
+
+
+@dataclass(frozen=True)
+class FirstRun:
+    """A working directory after its first run, and what was said.
+
+    Attributes:
+        dry: the dry run before it.
+        dry_wrote: whether that one made a folder of results.
+        run: the run.
+    """
+
+    workspace: Workspace
+    dry: Run
+    dry_wrote: bool
+    run: Run
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
+    """Images that are detected and images that cannot be; to be looked at and not to be changed."""
+    workspace = Workspace(tmp_path_factory.mktemp("first run") / "work")
+    whole = workspace.add_image("a.png", 1)
+    workspace.add_image("wells/b.png", 2)
+    (workspace.images / "truncated.png").write_bytes(whole.read_bytes()[:-40])
+    (workspace.images / "gone.png").symlink_to("nowhere")
+    (workspace.images / "notes.txt").write_text("not an image")
+    cv2.imwrite(str(workspace.images / "huge.png"), np.zeros((100, 200), np.uint8))
+    labels = workspace.folder / "labels"
+    labels.mkdir()
+    cv2.imwrite(str(labels / "a.png"), np.zeros((48, 64), np.uint8))
+    workspace.config["image"] = {"max_pixels": 64 * 48}
+    workspace.config["devices"] = ["gpu0", "gpu1"]
+    workspace.config["evaluation"] = {"labels": "labels"}
+    dry = workspace.run("-n")
+    dry_wrote = (workspace.results / "manifest.tsv").exists()
+    return FirstRun(workspace, dry, dry_wrote, workspace.run())
+
+
+@pytest.fixture
+def detected(first_run: FirstRun, workspace: Workspace) -> Workspace:
+    """A copy of what `first_run` left, without the evaluation, that a test may change."""
+    shutil.copytree(first_run.workspace.folder, workspace.folder, symlinks=True, dirs_exist_ok=True)
+    workspace.config = copy.deepcopy(first_run.workspace.config)
+    del workspace.config["evaluation"]
+    return workspace

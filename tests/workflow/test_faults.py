@@ -9,11 +9,16 @@ from collections import Counter
 
 import psutil
 import pytest
-from test_leases import detect_processes
+
+from samfleet.store.segments import stored_images
+from tests.workflow.conftest import detect_processes
+
+pytestmark = pytest.mark.slow
 
 IMAGES = 6
 PATIENCE = 1800
 """Seconds after which something hangs, also on a busy machine."""
+_LEFT = re.compile(rf"{IMAGES} images, (\d+) to detect")
 
 
 @pytest.fixture
@@ -26,11 +31,31 @@ def busy(workspace):
     return workspace
 
 
-def wait_for_first_result(workspace, snakemake: psutil.Popen) -> None:
-    """Wait until the job has written the first image."""
-    while not workspace.ledger():
+def wait_for_another_result(workspace, snakemake: psutil.Popen) -> None:
+    """Wait until a job has written one more image."""
+    before = len(workspace.ledger())
+    while len(workspace.ledger()) <= before:
         assert snakemake.poll() is None, workspace.output.read_text()
-        time.sleep(0.05)
+        time.sleep(0.02)
+
+
+def wait_for_end(processes: list[psutil.Process]) -> None:
+    """Wait until processes have ended."""
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
+    assert not alive
+
+
+def assert_lost(workspace, at_most: int) -> None:
+    """No more recorded images than that will be detected again."""
+    (store,) = workspace.results.glob("store/*")
+    assert (
+        len({row["image_id"] for row in workspace.ledger()} - set(stored_images(store))) <= at_most
+    )
+
+
+def logs(workspace) -> list[str]:
+    """The logs of the detection's attempts; that of the last one has no number and comes last."""
+    return [path.read_text() for path in sorted(workspace.results.glob("logs/detect/*.log"))]
 
 
 def assert_complete(workspace, at_most_twice: int) -> None:
@@ -43,87 +68,76 @@ def assert_complete(workspace, at_most_twice: int) -> None:
     assert workspace.run().idle
 
 
-def test_sigterm_to_a_job_ends_it_in_seconds_and_the_retry_goes_on(busy):
+def test_a_job_that_is_stopped_and_then_killed_goes_on_within_its_shard(busy):
     snakemake = busy.start()
-    wait_for_first_result(busy, snakemake)
-    (job,) = detect_processes(snakemake)
-    job.terminate()
-    job.wait(timeout=PATIENCE)
-    assert snakemake.wait(timeout=PATIENCE) == 0
-    output = busy.output.read_text()
-    assert "stopped by SIGTERM; what is finished is kept" in output
-    assert_complete(busy, at_most_twice=0)
-
-
-@pytest.mark.parametrize(
-    "signals", [[signal.SIGKILL], [signal.SIGTERM, signal.SIGKILL]], ids=["killed", "walltime"]
-)
-def test_a_job_that_is_killed_in_mid_shard_goes_on_within_it(busy, signals):
-    snakemake = busy.start()
-    wait_for_first_result(busy, snakemake)
-    (job,) = detect_processes(snakemake)
-    workers = job.children(recursive=True)
-    for number in signals:
-        job.send_signal(number)
-    _, alive = psutil.wait_procs([job, *workers], timeout=PATIENCE)
-    assert not alive
-    assert snakemake.wait(timeout=PATIENCE) == 0, busy.output.read_text()
-    assert_complete(busy, at_most_twice=1)
-    (first,) = busy.results.glob("logs/detect/*.failed-1.log")
-    (log,) = set(busy.results.glob("logs/detect/*.log")) - {first}
-    assert f"{IMAGES} images, {IMAGES} to detect" in first.read_text()
-    (left,) = re.findall(rf"{IMAGES} images, (\d+) to detect", log.read_text())
-    assert 0 < int(left) < IMAGES
-
-
-def test_ctrl_c_stops_everything_and_the_next_run_goes_on(busy):
-    snakemake = busy.start()
-    wait_for_first_result(busy, snakemake)
-    children = snakemake.children(recursive=True)
-    os.killpg(snakemake.pid, signal.SIGINT)
-    assert snakemake.wait(timeout=PATIENCE) != 0
-    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
-    assert not alive
-    busy.run()  # no --unlock is needed
-    assert_complete(busy, at_most_twice=1)
-
-
-def test_sigterm_to_snakemake_lets_running_jobs_finish(busy):
-    snakemake = busy.start()
-    wait_for_first_result(busy, snakemake)
-    snakemake.terminate()
-    snakemake.wait(timeout=PATIENCE)
-    assert len({row["image_id"] for row in busy.ledger()}) == IMAGES
-    busy.run()
-    assert_complete(busy, at_most_twice=0)
-
-
-def test_a_second_run_on_the_same_results_is_refused(busy):
-    snakemake = busy.start()
-    wait_for_first_result(busy, snakemake)
+    wait_for_another_result(busy, snakemake)
     (job,) = detect_processes(snakemake)
     job.suspend()  # so that it cannot end before the second run has begun
     second = busy.run(fails=True)
-    job.resume()
     assert "lock" in second.output.lower()
-    assert second.detections <= IMAGES
-    assert snakemake.wait(timeout=PATIENCE) == 0
+    assert second.detections == 0
+    job.terminate()
+    job.resume()
+    wait_for_end([job])
+    assert_lost(busy, at_most=0)
+
+    wait_for_another_result(busy, snakemake)
+    (job,) = detect_processes(snakemake)
+    workers = job.children(recursive=True)
+    job.kill()
+    wait_for_end([job, *workers])
+    assert_lost(busy, at_most=1)
+
+    assert snakemake.wait(timeout=PATIENCE) == 0, busy.output.read_text()
+    output = busy.output.read_text()
+    assert output.count("stopped by SIGTERM; what is finished is kept") == 1
+    left = [int(number) for log in logs(busy) for number in _LEFT.findall(log)]
+    assert IMAGES == left[0] > left[1] > left[2] > 0
     assert busy.run().detections == 0  # the refused run may have asked for another plan
-    assert_complete(busy, at_most_twice=0)
+    assert_complete(busy, at_most_twice=1)
 
 
-def test_damaged_and_foreign_segments_are_set_aside_and_their_images_detected_again(busy):
-    busy.config["sam"]["points_per_side"] = 2  # nothing interferes with its jobs
+def test_walltime_then_ctrl_c_then_sigterm_to_snakemake_lose_nothing_that_is_finished(busy):
+    snakemake = busy.start()
+    wait_for_another_result(busy, snakemake)
+    (job,) = detect_processes(snakemake)
+    workers = job.children(recursive=True)
+    job.terminate()
+    job.kill()
+    wait_for_end([job, *workers])
+    assert_lost(busy, at_most=1)
+
+    wait_for_another_result(busy, snakemake)
+    children = snakemake.children(recursive=True)
+    os.killpg(snakemake.pid, signal.SIGINT)
+    assert snakemake.wait(timeout=PATIENCE) != 0
+    wait_for_end(children)
+    assert_lost(busy, at_most=1)
+    left = [int(number) for log in logs(busy)[:2] for number in _LEFT.findall(log)]
+    assert IMAGES == left[0] > left[1] > 0
+
+    snakemake = busy.start()  # no --unlock is needed
+    wait_for_another_result(busy, snakemake)
+    snakemake.terminate()
+    snakemake.wait(timeout=PATIENCE)
+    assert len({row["image_id"] for row in busy.ledger()}) == IMAGES  # running jobs finish
     busy.run()
-    (segment,) = busy.results.glob("store/*/*.parquet")
+    assert_complete(busy, at_most_twice=2)
+
+
+def test_damaged_and_foreign_segments_are_set_aside_and_their_images_detected_again(detected):
+    (segment,) = detected.results.glob("store/*/*.parquet")
+    images = len(detected.ledger())
     data = segment.read_bytes()
     segment.write_bytes(data[: len(data) // 2])
     (segment.parent / "foreign.parquet").write_text("not a segment")
-    again = busy.run()
+    before = detected.summary()
+    again = detected.run()
     assert again.output.count("set aside") == 2
-    assert again.detections == IMAGES
+    assert again.detections == images
     assert len(list(segment.parent.glob("*.damaged"))) == 2
-    assert_complete(busy, at_most_twice=IMAGES)
+    assert detected.summary() == before
+    assert detected.run().idle
 
 
 @pytest.fixture
@@ -145,9 +159,9 @@ def remount(folder, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
 
 
-def test_a_full_disk_is_named_and_loses_nothing_that_is_finished(small_disk):
+def test_a_full_and_a_read_only_disk_are_named_and_lose_nothing_that_is_finished(small_disk):
     snakemake = small_disk.start("--retries", "0")
-    wait_for_first_result(small_disk, snakemake)
+    wait_for_another_result(small_disk, snakemake)
     filler = small_disk.results / "filler"
     with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
         while True:
@@ -159,15 +173,10 @@ def test_a_full_disk_is_named_and_loses_nothing_that_is_finished(small_disk):
     small_disk.run()
     assert_complete(small_disk, at_most_twice=2)
 
-
-def test_results_that_cannot_be_written_are_named(small_disk):
-    small_disk.config["sam"]["points_per_side"] = 2  # nothing interferes with its jobs
-    remount(small_disk.results, "size=20m")
-    small_disk.run()
     small_disk.add_image("0.png", 100)
     remount(small_disk.results, "ro")
     refused = small_disk.run(fails=True)
     assert "Read-only file system" in refused.output
     remount(small_disk.results, "rw")
-    small_disk.run()
+    assert small_disk.run().detections == 1
     assert len(small_disk.summary()) == IMAGES

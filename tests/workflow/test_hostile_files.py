@@ -24,6 +24,8 @@ from tests.unit.images.formats.test_given import (
     needs_data,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def summary_rows(workspace) -> dict[str, dict]:
     """The rows of summary.csv by file name; no file has two, and they are in the order of bytes."""

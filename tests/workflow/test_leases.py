@@ -1,4 +1,4 @@
-"""One device, one job: many shards on pretended devices, jobs killed in the middle."""
+"""One device, one job: shards on eight pretended devices, jobs and a whole run killed in the middle."""
 
 import datetime
 import itertools
@@ -8,28 +8,14 @@ import time
 import psutil
 import pytest
 
+from tests.workflow.conftest import Workspace, detect_processes, offspring, table_bytes
+
+pytestmark = pytest.mark.slow
+
+GPUS = 8
+PATIENCE = 1800
+"""Seconds after which something hangs, also on a busy machine."""
 _LEASE = re.compile(r"^(\S+ \S+) INFO (leased|released) device (\w+)$", re.MULTILINE)
-
-
-def detect_processes(snakemake: psutil.Process) -> list[psutil.Process]:
-    """The running detection jobs, without their workers."""
-    jobs = []
-    for process in offspring(snakemake):
-        try:
-            command = process.cmdline()
-        except psutil.Error:
-            continue
-        if len(command) == 2 and command[1].endswith("detect.py"):
-            jobs.append(process)
-    return jobs
-
-
-def offspring(process: psutil.Process) -> list[psutil.Process]:
-    """The running processes that a process started, and those that they did; none if it ended."""
-    try:
-        return process.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 def leases(output: str) -> dict[str, list[tuple[float, float]]]:
@@ -51,72 +37,85 @@ def _seconds(when: str) -> float:
     return datetime.datetime.strptime(when, "%Y-%m-%d %H:%M:%S,%f").timestamp()
 
 
-def most_at_a_time(intervals: list[tuple[float, float]]) -> int:
-    """The largest number of intervals that share an instant."""
-    return max(sum(a <= start < b for a, b in intervals) for start, _ in intervals)
+def has_worker(job: psutil.Process) -> bool:
+    """Whether a worker is ready: its second thread waits for the end of the job."""
+    try:
+        return any(process.num_threads() > 1 for process in offspring(job))
+    except psutil.Error:
+        return False
 
 
-@pytest.fixture
-def shards_of_one(workspace):
-    """Six images, each in a shard of its own."""
-    for number in range(6):
+def freeze_holders(snakemake: psutil.Popen, count: int, known: list[psutil.Process]) -> None:
+    """Stop every job that has a device and then a worker, until so many are in `known`."""
+    end = time.monotonic() + PATIENCE
+    while len(known) < count:
+        assert snakemake.poll() is None and time.monotonic() < end
+        for job in detect_processes(snakemake):
+            if job not in known and has_worker(job):
+                job.suspend()
+                known.append(job)
+        time.sleep(0.05)
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill processes and wait until they are gone."""
+    for process in processes:
+        process.kill()
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
+    assert not alive
+
+
+def test_every_gpu_is_held_by_one_job_and_whatever_is_killed_leaves_it_to_another(
+    workspace, tmp_path
+):
+    for number in range(GPUS):
         workspace.add_image(f"{number}.png", number)
-    workspace.config["shard"] = {"min_seconds": 0}
-    return workspace
+    workspace.config["shard"] = {"min_seconds": 0, "flush_seconds": 0}
+    workspace.config["devices"] = [f"gpu{number}" for number in range(GPUS)]
 
-
-def test_no_device_is_held_twice_and_a_killed_job_loses_its_lease(shards_of_one):
-    workspace = shards_of_one
-    workspace.config["devices"] = ["gpu0", "gpu1", "gpu2", "gpu3"]
-    killed: dict[int, float] = {}
-    snakemake = workspace.start("--resources", "gpu=4", cores=4)
-    while snakemake.poll() is None:
-        working = [job for job in detect_processes(snakemake) if offspring(job)]
-        if len(killed) < 2 and len(working) > 1:
-            job = next((job for job in working if job.pid not in killed), None)
-            if job is not None:
-                workers = offspring(job)
-                job.kill()
-                killed[job.pid] = time.time()
-                gone, alive = psutil.wait_procs(workers, timeout=300)
-                assert gone and not alive, "workers must end with the job that started them"
-        time.sleep(0.2)
-    assert snakemake.returncode == 0, workspace.output.read_text()
-    assert len(killed) == 2
-
-    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
-    assert len(workspace.summary()) == 6
+    snakemake = workspace.start("--resources", f"gpu={GPUS}", cores=GPUS)
+    jobs: list[psutil.Process] = []
+    freeze_holders(snakemake, GPUS, jobs)
     held = leases(workspace.output.read_text())
-    assert set(held) == {"gpu0", "gpu1", "gpu2", "gpu3"}
-    open_ends = 0
-    for device, intervals in held.items():
+    assert {device: len(intervals) for device, intervals in held.items()} == dict.fromkeys(
+        workspace.config["devices"], 1
+    )
+
+    killed = []
+    for job in jobs[:2]:
+        workers = offspring(job)
+        kill([job])
+        killed.append(time.time())
+        gone, alive = psutil.wait_procs(workers, timeout=PATIENCE)
+        assert gone and not alive, "workers must end with the job that started them"
+    freeze_holders(snakemake, GPUS + 2, jobs)  # the others still hold theirs
+    for job in jobs[GPUS:]:
+        job.resume()
+    while len(workspace.ledger()) < 2:
+        assert snakemake.poll() is None, workspace.output.read_text()
+        time.sleep(0.05)
+    taken_again = 0
+    for device, intervals in leases(workspace.output.read_text()).items():
         for (_, stop), (start, _) in itertools.pairwise(intervals):
-            died = stop == float("inf") and any(when <= start for when in killed.values())
+            died = stop == float("inf") and any(when <= start for when in killed)
             assert stop <= start or died, (device, intervals)
-        open_ends += sum(stop == float("inf") for _, stop in intervals)
-    assert open_ends == 2  # of the jobs that were killed
+            taken_again += died
+    assert taken_again == 2
 
+    kill([*snakemake.children(recursive=True), snakemake])
+    assert len(workspace.ledger()) == 2
+    workspace.run("--unlock")
+    resumed = workspace.run("--resources", "gpu=3", cores=3)
+    assert resumed.detections == GPUS - 2
+    assert {row["status"] for row in workspace.summary().values()} == {"ok"}
+    assert len(workspace.summary()) == GPUS
+    held = leases(resumed.output)
+    assert set(held) == {"gpu0", "gpu1", "gpu2"}
+    assert all(a[1] <= b[0] for uses in held.values() for a, b in itertools.pairwise(uses))
+    assert {row["device"] for row in workspace.ledger()[2:]} == {"gpu0", "gpu1", "gpu2"}
 
-def test_eight_gpus_work_at_one_time(shards_of_one):
-    workspace = shards_of_one
-    workspace.config["devices"] = [f"gpu{number}" for number in range(8)]
-    for number in range(6, 10):
-        workspace.add_image(f"{number}.png", number)
-    run = workspace.run("--resources", "gpu=8", cores=8)
-    assert run.detections == 10
-    held = leases(run.output)
-    assert len(held) == 8
-    assert most_at_a_time([interval for each in held.values() for interval in each]) == 8
-    assert all(most_at_a_time(each) == 1 for each in held.values())
-
-
-def test_too_few_cores_for_the_gpus_are_told(shards_of_one):
-    shards_of_one.config["devices"] = ["gpu0", "gpu1", "gpu2"]
-    run = shards_of_one.run("--resources", "gpu=3", "--until", "plan", cores=1)
-    assert "3 GPUs but only 1 core:" in run.output
-
-
-def test_without_a_flag_the_visible_devices_are_the_limit(shards_of_one):
-    shards_of_one.config["devices"] = ["gpu0", "gpu1"]
-    run = shards_of_one.run("--until", "plan", cores=2)
-    assert 'gpu=Resource("gpu", 2)' in run.output
+    alone = Workspace(tmp_path / "alone")
+    alone.images.rmdir()
+    workspace.images.rename(alone.images)
+    alone.run()
+    assert table_bytes(alone) == table_bytes(workspace)

@@ -8,6 +8,8 @@ import pytest
 
 from tests.workflow.conftest import CLONE, copy_tracked
 
+pytestmark = pytest.mark.slow
+
 OUTER = """
 module left:
     snakefile: "{clone}/workflow/Snakefile"

@@ -18,7 +18,9 @@ from tests.builders import schema_leaves
 
 CONFIG = ROOT / "config"
 FUZZ = settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=3 * settings.default.max_examples,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
 KEYS = sorted(schema_leaves())
 SECTIONS = sorted({key.split(".")[0] for key in KEYS})
@@ -136,7 +138,7 @@ ODDITIES = [
     b"<<: 3",
     b"0x" + b"f" * 5000,
     b"9" * 5000,
-    b"[" * 3000,
+    b"[" * 600,
     b"1:30",
     b"---\n",
     b"\t",

@@ -93,6 +93,7 @@ def test_the_error_of_a_call_is_that_of_its_result(workers):
         workers.result(workers.submit(fail))
 
 
+@pytest.mark.slow
 def test_a_crash_costs_the_call_that_crashed_and_no_other(workers):
     tasks = [workers.submit(double, 1), workers.submit(crash), workers.submit(double, 2)]
     assert workers.result(tasks[0]) == 2

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
@@ -14,6 +14,7 @@ from samfleet.evaluation.evaluation import evaluate
 from samfleet.evaluation.labels import LabelError, find_label_image, read_label_image
 from samfleet.evaluation.matching import THRESHOLDS, Counts, Matches, match_objects, score
 from samfleet.results import EVALUATION_COLUMNS
+from tests.examples import examples
 
 MAPS = arrays(np.uint8, (6, 7), elements=st.integers(0, 5))
 
@@ -89,7 +90,7 @@ def test_many_labels_take_the_other_way_round_with_the_same_result():
         assert np.array_equal(getattr(fast, field), getattr(slow, field)), field
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(MAPS, st.lists(arrays(bool, (6, 7)), max_size=5))
 def test_overlaps_are_those_of_plain_counting(truth, masks):
     matches = match_objects(truth, masks)
@@ -100,14 +101,14 @@ def test_overlaps_are_those_of_plain_counting(truth, masks):
     assert matches.truth_areas.tolist() == [int(o.sum()) for o in objects]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(MAPS)
 def test_a_map_scores_1_against_itself(truth):
     scores = score(match_objects(truth, truth))
     assert scores["f1_75"] == scores["average_precision"] == scores["mean_best_iou"] == 1
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(MAPS, st.lists(arrays(bool, (6, 7)), max_size=4), st.permutations(range(6)))
 def test_order_and_ids_do_not_matter(truth, masks, ids):
     renamed = np.array([0, *(10 + np.array(ids[:5]))])[truth]
@@ -116,7 +117,7 @@ def test_order_and_ids_do_not_matter(truth, masks, ids):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(MAPS, st.lists(arrays(bool, (6, 7)), max_size=6))
 def test_stricter_thresholds_find_no_more(truth, masks):
     counts = Counts.of(match_objects(truth, masks))

@@ -40,6 +40,7 @@ def test_tiny_is_a_sam_of_about_a_million_parameters():
     assert 0.5e6 < sum(p.numel() for p in sam.parameters()) < 3e6
 
 
+@pytest.mark.slow
 def test_embedded_weights_load_and_are_small():
     assert TINY_WEIGHTS.stat().st_size < 10_000_000
     sam = load_model("tiny")

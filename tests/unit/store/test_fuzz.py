@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from samfleet.files import TableError, read_stamp
@@ -22,10 +22,9 @@ from samfleet.store.index import read_index, read_stored_images
 from samfleet.store.ledger import append_rows, collect_ledger
 from samfleet.store.segments import SegmentError, read_segment, rebuild_index, stored_images
 from tests.builders import stored_rows, write_segment
+from tests.examples import examples
 
-FUZZ = settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+FUZZ = examples(300, derandomize=True, suppress_health_check=list(HealthCheck))
 ODDITIES = [b"", b"\t", b"\n", b"\0", b"\xff", b"-", b"9" * 400, b'"', b",", b"[" * 3000, b"null"]
 CHANGES = st.lists(
     st.tuples(

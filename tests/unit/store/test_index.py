@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from samfleet.store.index import (
@@ -17,6 +17,7 @@ from samfleet.store.index import (
 )
 from samfleet.store.segments import best_results, read_segment, rebuild_index, stored_images
 from tests.builders import stored_rows, write_segment
+from tests.examples import examples
 
 OUTCOMES = {
     "ok": False,
@@ -44,7 +45,7 @@ def index_from_scratch(folder: Path, copy: Path) -> tuple:
     return rebuild_index(copy), read_stored_images(copy)
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(segments=st.lists(SEGMENT, max_size=6))
 def test_an_index_that_grew_is_one_made_from_scratch(segments, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store") / "key"

@@ -5,10 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from samfleet.resources import DEMO_FOLDER
+from tests.examples import examples
 from training.fields import (
     MULTI_HUE_MAPS,
     Field,
@@ -71,7 +72,7 @@ def test_same_seed_same_field_other_seed_other_field():
     assert not np.array_equal(_draw(5).labels, _draw(6).labels)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(0, 10_000), st.integers(24, 96), st.integers(24, 96))
 def test_any_random_field_is_valid(seed, height, width):
     rng = np.random.default_rng(seed)
@@ -122,16 +123,26 @@ def test_look_up_tables_want_8_bit_grey(wrong):
         multi_hue(wrong, "hot")
 
 
-def test_demo_is_made_byte_for_byte(tmp_path):
-    first, second = make_demo(tmp_path / "a"), make_demo(tmp_path / "b")
+@pytest.fixture(scope="module")
+def made_demo(tmp_path_factory) -> tuple[Path, list[Path]]:
+    """The folder of a demo that was made now, and its images."""
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, make_demo(folder)
+
+
+@pytest.mark.slow
+def test_demo_is_made_byte_for_byte(made_demo, tmp_path):
+    first, second = made_demo[1], make_demo(tmp_path)
     assert len(first) == 24
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_committed_demo_is_what_the_command_makes(tmp_path):
-    for made in make_demo(tmp_path):
-        name = made.relative_to(tmp_path / "images")
+@pytest.mark.slow
+def test_committed_demo_is_what_the_command_makes(made_demo):
+    folder, images = made_demo
+    for made in images:
+        name = made.relative_to(folder / "images")
         kept = DEMO / "images" / name
         if name.stem == "damaged":
             assert kept.is_file()
@@ -140,7 +151,7 @@ def test_committed_demo_is_what_the_command_makes(tmp_path):
         # Another processor may round a few pixels' photons differently.
         assert a.shape == b.shape and np.mean(np.abs(a - b) > 0.02 * b.max()) < 0.01, name
         labels = (DEMO / "labels" / name).with_suffix(".png")
-        made_labels = (tmp_path / "labels" / name).with_suffix(".png")
+        made_labels = (folder / "labels" / name).with_suffix(".png")
         assert np.mean(_read(labels) != _read(made_labels)) < 0.001, name
 
 

@@ -49,7 +49,7 @@ def model() -> Trainee:
 def test_examples_are_whole_and_repeatable(patches, synthetic):
     settings = TrainingSettings(synthetic=synthetic, prompts=10)
     prompts = 20 if patches == GRID else 10
-    for seed in range(6):
+    for seed in range(3):
         one = make_example([_disc_image()], settings, patches, np.random.default_rng(seed))
         two = make_example([_disc_image()], settings, patches, np.random.default_rng(seed))
         side = patches * TINY_PATCH_SIZE
@@ -127,6 +127,7 @@ def test_pack_is_split_and_checked(tmp_path):
 # --- the model ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_batched_passes_are_those_of_sam(model):
     """The training's own decoder and encoder give what SAM's modules give."""
     sam = model.sam
@@ -301,6 +302,7 @@ def test_crops_grow_within_every_round():
     assert sizes == 2 * [(4, GRID // 4), (4, GRID // 4), (2, GRID // 2), (1, GRID)]
 
 
+@pytest.mark.slow
 def test_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     images = [_disc_image()]
     whole = train(images, images, SHORT, tmp_path / "whole.pth", progress=False)

@@ -3,11 +3,12 @@
 import imagecodecs
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from samfleet.images.formats.decoding import decode_image
 from samfleet.images.formats.image import Image, ImageError
+from tests.examples import examples
 from tests.images import GREY8, GREY16, HYPERSTACK, JPEGS, RGB8, SMOOTH8, TIFFS, opencv, tiff
 
 SAMPLES = {
@@ -24,9 +25,7 @@ SAMPLES = {
     "tiff palette": tiff(GREY8, photometric="palette", colormap=np.arange(768, dtype=np.uint16).reshape(3, 256)),
 }  # fmt: skip
 WHOLE = {kind: decode_image(data) for kind, data in SAMPLES.items()}
-FUZZ = settings(
-    max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+FUZZ = examples(250, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @FUZZ

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from segment_anything.utils.amg import build_point_grid
 
 from samfleet.sam.generator.foreground import Foreground
+from tests.examples import examples
 from training.fields import MULTI_HUE_MAPS, draw_field, multi_hue, random_settings, single_hue
 
 SIDE = 16  # of the prompt grid
@@ -30,7 +31,7 @@ def grey(values: np.ndarray) -> np.ndarray:
 
 @given(seed=st.integers(0, 10**6), table=st.sampled_from([None, (0, 1, 0), *MULTI_HUE_MAPS]))
 @example(seed=44636, table="turbo")  # half of it objects: a fifth of it is no background
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_no_object_of_a_field_is_left_out(seed, table):
     rng = np.random.default_rng(seed)
     field = draw_field(random_settings(rng, 256, 320, diameter=rng.uniform(12, 60)), rng)

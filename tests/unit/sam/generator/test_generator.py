@@ -176,7 +176,10 @@ def test_exact_gives_the_library_s_records(spotted, height, width, min_area):
 
 
 @pytest.mark.parametrize("min_area", [0, 100])
-@pytest.mark.parametrize(("height", "width", "layers"), [(220, 200, 1), (260, 321, 2)])
+@pytest.mark.parametrize(
+    ("height", "width", "layers"),
+    [(220, 200, 1), pytest.param(260, 321, 2, marks=pytest.mark.slow)],
+)
 def test_exact_holds_with_crops(spotted_in_the_middle, height, width, layers, min_area):
     rgb = image(height, width)
     parameters = ALL | {
@@ -211,6 +214,7 @@ def test_exact_holds_at_any_batch(spotted, points_per_batch):
     assert generator.generate(rgb, points_per_batch=points_per_batch) == theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [2, 4])
 def test_exact_holds_with_several_threads(spotted, threads):
     torch.set_num_threads(threads)
@@ -309,6 +313,7 @@ def test_a_blank_image_is_done_without_the_model(sam, layers, monkeypatch):
     assert generator.generate(np.full((70, 90, 3), 30, np.uint8)) == []
 
 
+@pytest.mark.slow
 def test_fast_differs_by_rounding_only(sam):
     rgb = image(110, 83)
     parameters = ALL | {"points_per_side": 10, "stability_score_thresh": 1e-3}

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from segment_anything.utils import amg
 from torch.nn import functional
@@ -15,6 +15,7 @@ from samfleet.sam.generator.packing import Packer, bits_of
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.regions import remove_small_regions
 from samfleet.sam.masks.rle import encode, run_lengths
+from tests.examples import examples
 
 THRESHOLDS = {"mask_threshold": 0.0, "stability_score_offset": 1.0}
 CPU = torch.device("cpu")
@@ -52,7 +53,7 @@ def put(region: np.ndarray, corner: tuple[int, int], shape: tuple[int, int]) -> 
     return frame
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(frames_with_a_region())
 def test_run_lengths(case):
     frame, region, corner = case
@@ -62,7 +63,7 @@ def test_run_lengths(case):
     assert encode(counts, frame.shape) == amg.coco_encode_rle(theirs)
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(frames_with_a_region(), st.integers(1, 200))
 def test_small_regions(case, min_area):
     frame, region, corner = case
@@ -141,7 +142,7 @@ def unpacked(upsampler: Upsampler, masks, number: int) -> np.ndarray:
     return put(*packed.unpack(), upsampler.geometry.image)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(
     geometries(),
     st.sampled_from(["noise", "flat", "discs"]),

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torchvision.ops import batched_nms
@@ -14,6 +14,7 @@ from torchvision.ops import batched_nms
 from samfleet.sam.masks.records import make_records
 from samfleet.sam.masks.suppression import suppress
 from tests.builders import disc, found_masks
+from tests.examples import examples
 
 
 def library_suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
@@ -29,7 +30,7 @@ def random_boxes(seed: int, count: int, side: int) -> np.ndarray:
     return np.concatenate([corners, corners + random.integers(0, 6, (count, 2))], axis=1)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.integers(0, 10**6),
     st.integers(0, 80),
@@ -62,7 +63,7 @@ def square_with_hole(left: int, hole: int) -> np.ndarray:
     return mask
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 30), st.floats(0, 1))
 def test_records_hold_the_masks_that_were_packed(seed, height, width, level):
     mask = cv2.blur(np.random.default_rng(seed).random((height, width)), (3, 3)) > level
