@@ -120,6 +120,13 @@ def test_summary_writes_the_tables_of_the_plans_model(workdir):
     assert "2 images (2 ok), 2 objects" in log("summary")
 
 
+def test_a_summary_names_the_plan_that_it_cannot_read(workdir):
+    planned()
+    plan_file("results").write_text("{")
+    with pytest.raises(FileNotFoundError, match=r"plan\.json: .*run snakemake again"):
+        summarize()
+
+
 def test_verify_writes_its_word_only_when_nothing_failed(workdir):
     plan = planned()
     carry_out(Path("results"), plan, {"b.tif": {"status": "error", "reason": "why"}})
