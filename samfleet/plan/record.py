@@ -72,7 +72,7 @@ def present_plan(path: str | Path) -> Plan:
     """
     plan = read_plan(path)
     if plan is None:
-        raise FileNotFoundError(f"{path}: this plan has been removed; run the workflow again")
+        raise FileNotFoundError(f"{path}: the plan is gone or damaged; run the workflow again")
     return plan
 
 

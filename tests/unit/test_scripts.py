@@ -26,19 +26,10 @@ KEY = "0123456789abcdef"
 
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
-    """An empty working directory with images, and Python's logging as it was afterwards."""
+    """An empty working directory with images."""
     write_files(tmp_path, {"images/a.tif": b"a", "images/b.tif": b"b"})
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield tmp_path
-    for handler in root.handlers:
-        if handler not in handlers:
-            handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+    return tmp_path
 
 
 def run_script(name: str, config: dict | None = None, **job) -> None:
@@ -118,6 +109,13 @@ def test_summary_writes_the_tables_of_the_plans_model(workdir):
     summarize()
     assert Path("results/summary.csv").read_text().count(",ok,") == 2
     assert "2 images (2 ok), 2 objects" in log("summary")
+
+
+def test_a_summary_names_the_plan_that_it_cannot_read(workdir):
+    planned()
+    plan_file("results").write_text("{")
+    with pytest.raises(FileNotFoundError, match=r"plan\.json: the plan is gone or damaged"):
+        summarize()
 
 
 def test_verify_writes_its_word_only_when_nothing_failed(workdir):
