@@ -7,6 +7,9 @@ import sys
 from samfleet.cli.arguments import add_config, existing_config
 from samfleet.resources import ROOT
 
+_ELSEWHERE = {"--executor", "-e", "--profile", "--workflow-profile"}
+"""Options of Snakemake after which jobs may run elsewhere, where the cores of this machine mean nothing."""
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
@@ -51,13 +54,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 def snakemake_command(arguments: argparse.Namespace) -> list[str]:
     """The command line of Snakemake, in the interpreter that runs this."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--configfile", str(arguments.config.absolute())]
+    options = arguments.snakemake_options
+    command = [sys.executable, "-m", "snakemake", f"--snakefile={ROOT / 'Snakefile'}"]
+    # with an equals sign, since these would take targets that follow as further values
+    command += [f"--configfile={arguments.config.absolute()}"]
     if arguments.gpus:
-        command += ["--resources", f"gpu={arguments.gpus}"]
+        command += [f"--resources=gpu={arguments.gpus}"]
     if arguments.directory:
-        command += ["--directory", arguments.directory]
+        command += [f"--directory={arguments.directory}"]
     if arguments.dry_run:
         command += ["--dry-run"]
-    # --cores comes last: --configfile and --resources would take targets that follow as their values
-    return [*command, "--cores", str(arguments.cores or "all"), *arguments.snakemake_options]
+    if arguments.cores or not any(option.split("=")[0] in _ELSEWHERE for option in options):
+        command += [f"--cores={arguments.cores or 'all'}"]
+    return [*command, *options]

@@ -176,8 +176,8 @@ def test_run_becomes_snakemake_on_the_packages_workflow(started, workdir):
     assert cli.main(["run", "my.yaml"]) == 0
     (command,) = started
     assert command == [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-        *("--configfile", str(workdir / "my.yaml"), "--cores", "all"),
+        *(sys.executable, "-m", "snakemake", f"--snakefile={ROOT / 'Snakefile'}"),
+        *(f"--configfile={workdir / 'my.yaml'}", "--cores=all"),
     ]
     assert (ROOT / "Snakefile").is_file()
 
@@ -186,9 +186,19 @@ def test_run_hands_on_what_is_asked_of_snakemake(started, workdir):
     options = ["--gpus", "2", "--cores", "8", "--directory", "there", "-n"]
     cli.main(["run", *options, "my.yaml", "--", "results/summary.csv", "--quiet"])
     (command,) = started
-    assert command[command.index("--configfile") :] == [
-        *("--configfile", str(workdir / "my.yaml"), "--resources", "gpu=2"),
-        *("--directory", "there", "--dry-run", "--cores", "8", "results/summary.csv", "--quiet"),
+    assert command[command.index("snakemake") + 2 :] == [
+        *(f"--configfile={workdir / 'my.yaml'}", "--resources=gpu=2"),
+        *("--directory=there", "--dry-run", "--cores=8", "results/summary.csv", "--quiet"),
+    ]
+
+
+@pytest.mark.parametrize("option", ["--workflow-profile=slurm", "--profile", "--executor", "-e"])
+def test_cores_of_this_machine_do_not_limit_jobs_elsewhere(started, workdir, option):
+    cli.main(["run", "my.yaml", "--", option, "x"])
+    cli.main(["run", "my.yaml", "--cores", "3", "--", option, "x"])
+    assert [[part for part in command if part.startswith("--cores")] for command in started] == [
+        [],
+        ["--cores=3"],
     ]
 
 
