@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import torch
 from segment_anything import SamAutomaticMaskGenerator
 
@@ -22,6 +21,7 @@ from benchmarks.common import (
     generator_parser,
     report,
 )
+from benchmarks.gpu.common import device_name, profiled, synchronise
 from benchmarks.synthetic import SyntheticOutputs, synthetic_decoder
 from samfleet.sam.generator import PRECISIONS, MaskGenerator
 from samfleet.sam.model import build_model
@@ -65,8 +65,7 @@ def main() -> None:
     rgb = fluorescence(arguments.height, arguments.width)
 
     def clock() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronise(device)
         return time.perf_counter()
 
     compared = compare_generators(
@@ -79,12 +78,10 @@ def main() -> None:
     flop = None
     if arguments.model in ENCODER_FLOP:
         flop = ENCODER_FLOP[arguments.model] + len(synthetic.points) * DECODER_FLOP
-    known = device.type == "cuda" and any(
-        name in torch.cuda.get_device_name(device) for name in ("H100", "H200")
-    )
+    known = device.type == "cuda" and any(name in device_name(device) for name in ("H100", "H200"))
     report(
         claim="whole generator on a GPU",
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        device=device_name(device),
         model=arguments.model,
         outputs="synthetic",
         image_size=[arguments.height, arguments.width],
@@ -115,28 +112,8 @@ def device_use(
     if device.type == "cpu":
         return None, None
     torch.cuda.reset_peak_memory_stats(device)
-    torch.cuda.synchronize(device)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-        start = time.perf_counter()
-        run()
-        torch.cuda.synchronize(device)
-        seconds = time.perf_counter() - start
-    spans = [
-        (event.time_range.start, event.time_range.end)
-        for event in profiler.events()
-        if event.device_type.name == "CUDA"  # not the launches on the CPU
-    ]
-    return covered(spans) / 1e6 / seconds, torch.cuda.max_memory_allocated(device) / 2**20
-
-
-def covered(spans: list[tuple[float, float]]) -> float:
-    """Length of the union of intervals, which may overlap."""
-    if not spans:
-        return 0.0
-    start, end = np.array(sorted(spans), dtype=float).T
-    reached = np.maximum.accumulate(end)
-    before = np.concatenate([[-np.inf], reached[:-1]])
-    return float(np.maximum(0, end - np.maximum(start, before)).sum())
+    _, busy = profiled(run, device)
+    return busy, torch.cuda.max_memory_allocated(device) / 2**20
 
 
 if __name__ == "__main__":
