@@ -24,7 +24,9 @@ def existing_config(path: Path) -> Path:
     Raises:
         UserError: the file does not exist.
     """
-    if not path.is_file():
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; name a configuration file in it")
+    if not path.exists():
         raise UserError(f"{path}: no such file; `samfleet init FOLDER` writes a configuration")
     return path
 

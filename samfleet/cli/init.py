@@ -38,6 +38,8 @@ def write_configuration(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{output}: already exists; name another file with --output, or move it away"
         )
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"{output}: its folder does not exist; make it first")
     image = settings_of(complete_config({"images": arguments.images})).image
     collection = scan_collection(arguments.images, image.suffixes, "results")
     text = suggest(arguments.images, look_at(collection, image.max_pixels))

@@ -5,6 +5,7 @@ import os
 import sys
 
 from samfleet.cli.arguments import add_config, existing_config
+from samfleet.config.schema import read_yaml
 from samfleet.resources import ROOT
 
 _ELSEWHERE = {"--executor", "-e", "--profile", "--workflow-profile"}
@@ -44,9 +45,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Replace this process by Snakemake, so that signals and the exit status are Snakemake's.
 
     Raises:
-        UserError: the configuration does not exist.
+        UserError: the configuration does not exist, or it is not YAML.
     """
-    existing_config(arguments.config)
+    read_yaml(existing_config(arguments.config))  # Snakemake's own error would not name the file
     command = snakemake_command(arguments)
     sys.stdout.flush()
     os.execv(command[0], command)

@@ -4,7 +4,6 @@ import argparse
 
 from samfleet.cli.arguments import add_results
 from samfleet.errors import UserError
-from samfleet.store.listing import list_store
 from samfleet.wording import counted
 
 
@@ -22,11 +21,13 @@ def show(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: there is no store.
     """
+    from samfleet.store.listing import list_store
+
     held = list_store(arguments.results)
     if not held:
         raise UserError(f"{arguments.results}: nothing is stored there yet")
     for entry in held:
         images = counted(entry.images, "image")
-        print(f"{entry.model_key}: {images}, {entry.failed} failed, {entry.size}")
+        print(f"{entry.model_key}: {images} detected, {entry.failed} failed, {entry.size}")
         for name, value in entry.settings.items():
             print(f"  {name}: {value}")

@@ -190,11 +190,11 @@ def _contradictions(config: dict) -> list[str]:
     return errors
 
 
-def read_config(path: str | Path) -> dict:
-    """Read and complete a YAML file.
+def read_yaml(path: str | Path) -> dict:
+    """Read a YAML file of keys and values.
 
     Raises:
-        ConfigError: it is not YAML, or its content is not valid; the message names the file.
+        ConfigError: it is something else; the message names the file.
     """
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -202,6 +202,16 @@ def read_config(path: str | Path) -> dict:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: must hold keys and values, such as `images: demo`")
+    return config
+
+
+def read_config(path: str | Path) -> dict:
+    """Read and complete a YAML file.
+
+    Raises:
+        ConfigError: it is not YAML, or its content is not valid; the message names the file.
+    """
+    config = read_yaml(path)
     try:
         return complete_config(config)
     except ConfigError as error:

@@ -59,7 +59,10 @@ def write_overlays(settings: Settings, results: Path, folder: Path, images: list
     for name, rows in groups.items():
         read = read_image(path_of(root, unescape_name(name)), settings.image, settings.display)
         if isinstance(read, Failure):
-            raise UserError(f"{name}: {read.reason}")
+            raise UserError(
+                f"{name}: {read.reason}; it was looked for in {root}, which is what "
+                f"`images: {settings.images}` means here"
+            )
         masks = [
             coco.decode({"size": [row.height, row.width], "counts": row.rle})
             for row in rows.itertuples()

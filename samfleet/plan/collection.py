@@ -77,14 +77,17 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
     source = _source(images)
     if os.path.isdir(source):  # unlike Path.is_dir, it never raises
         collection = _scan_folder(source, tuple(s.lower() for s in suffixes), Path(results))
+    elif os.path.isfile(source) and source.name.lower().endswith(tuple(suffixes)):
+        raise ManifestError(f"images: {images} is an image; name its folder, or a table of images")
     elif os.path.isfile(source):
         collection = _read_table(source)
     else:
         raise ManifestError(f"images: {images} is neither a folder nor a table; check the path")
     if not collection.files:
+        others = sum(collection.ignored.values())
         raise ManifestError(
-            f"images: no image in {images} (image.suffixes: {' '.join(suffixes)}), but "
-            f"{counted(sum(collection.ignored.values()), 'other file')}"
+            f"images: no image in {images} (image.suffixes: {' '.join(suffixes)})"
+            + (f", but {counted(others, 'other file')}" if others else "")
         )
     collection.files.sort(key=lambda file: os.fsencode(file.path))
     return collection

@@ -1,4 +1,4 @@
-"""What a store holds, read from its indexes and settings; standard library only."""
+"""What a store holds, and what each of its model keys stands for."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from samfleet.results import store_root, store_settings_file
 from samfleet.statuses import Status
-from samfleet.store.index import read_stored_images, segments_on_disk
+from samfleet.store.index import read_index, read_stored_images, segments_on_disk
+from samfleet.store.segments import stored_images
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,17 @@ def list_store(results: Path) -> list[Held]:
 
 
 def _held(folder: Path) -> Held:
-    statuses = [image.status for image in read_stored_images(folder).values()]
-    detected = sum(status == Status.OK for status in statuses)
-    size = sum(segments_on_disk(folder).values())
+    index, segments = read_index(folder), segments_on_disk(folder)
+    known = index is not None and index.segments == segments
+    # an interrupted run leaves segments that no index knows yet
+    images = read_stored_images(folder) if known else stored_images(folder)
+    detected = sum(image.status == Status.OK for image in images.values())
     try:
         settings = dict(_flat(json.loads(store_settings_file(folder).read_text())))
     except (OSError, ValueError, AttributeError, RecursionError):
         settings = {}
-    return Held(folder.name, detected, len(statuses) - detected, size, settings)
+    size = sum(segments.values())
+    return Held(folder.name, detected, len(images) - detected, size, settings)
 
 
 def _flat(values: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -214,7 +214,7 @@ def test_cores_of_this_machine_do_not_limit_jobs_elsewhere(started, workdir, opt
         (["init", "images"], "no image in images"),
         (
             ["init", "demo", "--output", "no/where.yaml"],
-            "no/where.yaml: cannot be written: No such",
+            "no/where.yaml: its folder does not exist",
         ),
     ],
 )
@@ -254,3 +254,16 @@ def test_the_command_imports_no_heavy_library_before_it_is_needed():
         check=True,
     )
     assert printed.stdout.strip() == "[]"
+
+
+def test_run_names_a_configuration_that_is_not_yaml(started, workdir, capsys):
+    Path("my.yaml").write_text("images: [")
+    assert cli.main(["run", "my.yaml"]) == 2
+    assert "my.yaml: cannot be read as YAML" in capsys.readouterr().err
+    assert started == []
+
+
+def test_an_image_in_place_of_a_folder_is_told_from_a_table(workdir, capsys):
+    Path("a.png").write_bytes(b"")
+    assert cli.main(["init", "a.png"]) == 2
+    assert "a.png is an image; name its folder" in capsys.readouterr().err

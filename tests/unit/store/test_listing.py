@@ -17,7 +17,6 @@ def test_a_store_lists_images_failures_and_what_its_key_stands_for(tmp_path, cap
         json.dumps({"model": "tiny", "sam": {"precision": "fast"}})
     )
     write_segment(store_folder(tmp_path, "k2"), "s", stored_rows("A"))
-    rebuild_index(store_folder(tmp_path, "k2"))
     first, second = list_store(tmp_path)
     assert (first.model_key, first.images, first.failed) == ("k1", 1, 1)
     assert first.bytes == (store / "s-00000.parquet").stat().st_size
@@ -25,7 +24,7 @@ def test_a_store_lists_images_failures_and_what_its_key_stands_for(tmp_path, cap
     assert (second.model_key, second.images, second.settings) == ("k2", 1, {})
     assert main(["store", "--results", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "k1: 1 image, 1 failed, 0.0 MB\n  model: tiny\n  sam.precision: fast\n" in printed
+    assert "k1: 1 image detected, 1 failed, 0.0 MB\n  model: tiny\n  sam.precision: fast\n" in printed
 
 
 def test_without_a_store_the_command_says_so(tmp_path, capsys):
