@@ -24,7 +24,9 @@ def test_a_store_lists_images_failures_and_what_its_key_stands_for(tmp_path, cap
     assert (second.model_key, second.images, second.settings) == ("k2", 1, {})
     assert main(["store", "--results", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "k1: 1 image detected, 1 failed, 0.0 MB\n  model: tiny\n  sam.precision: fast\n" in printed
+    assert (
+        "k1: 1 image detected, 1 failed, 0.0 MB\n  model: tiny\n  sam.precision: fast\n" in printed
+    )
 
 
 def test_without_a_store_the_command_says_so(tmp_path, capsys):
