@@ -3,7 +3,7 @@ PYTHON ?= python3
 
 RESOLVE = --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
-PYTEST = .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup
+PYTEST = .venv/bin/python -m pytest --numprocesses 2 --maxschedchunk 1
 
 .PHONY: demo env lint lock test test-cluster test-fast
 

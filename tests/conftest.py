@@ -13,10 +13,11 @@ settings.register_profile("fast", deadline=None, max_examples=15)
 settings.load_profile("full")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests come first, so that workers end together; those that share a run go to one worker."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for item in items:
-        if "first_run" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("first run"))
+    """Put what takes long first, so that workers end together."""
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("slow") is None
+            and "first_run" not in getattr(item, "fixturenames", ())
+        )
+    )

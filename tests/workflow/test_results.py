@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 from tests.workflow.conftest import NOT_DETECTED
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_what_would_be_detected(first_run):
     assert "5 images found: 5 new, 0 changed, 0 moved, 0 removed; up to 5 to detect" in (
         first_run.dry.output
@@ -19,6 +20,7 @@ def test_a_dry_run_tells_what_would_be_detected(first_run):
     assert not first_run.dry_wrote
 
 
+@pytest.mark.slow
 def test_every_image_has_a_status_and_if_something_is_wrong_with_it_a_reason(first_run):
     assert "ignored 1 other file: 1 .txt" in first_run.run.output
     rows = first_run.workspace.summary()
@@ -32,6 +34,7 @@ def test_every_image_has_a_status_and_if_something_is_wrong_with_it_a_reason(fir
     assert {name for name, row in rows.items() if row["reason"]} == NOT_DETECTED
 
 
+@pytest.mark.slow
 def test_the_visible_devices_are_the_limit_and_too_few_cores_for_them_are_told(first_run):
     assert 'gpu=Resource("gpu", 2)' in first_run.run.output
     assert "2 GPUs but only 1 core:" in first_run.run.output
@@ -82,6 +85,7 @@ def test_objects_agree_with_their_masks_and_pixels(first_run):
     assert sum(filtering.values()) == candidates - len(objects)
 
 
+@pytest.mark.slow
 def test_a_shards_record_names_its_host_and_device(first_run):
     (done,) = first_run.workspace.results.glob("plan/*/0001.done")
     record = json.loads(done.read_text())
