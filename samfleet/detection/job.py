@@ -19,7 +19,7 @@ from samfleet.detection.pipeline import (
     measure_images,
     read_images,
 )
-from samfleet.detection.recording import Recorder
+from samfleet.detection.recording import Recorder, note_unlisted
 from samfleet.detection.stopping import Stopped, StopSignals
 from samfleet.detection.workers import Workers
 from samfleet.devices.job_device import (
@@ -100,6 +100,7 @@ def detect_shard(
         raise TableError(shard_list, f"{len(images)} of {planned.get(shard)} images")
     store = store_folder(results, plan.model_key)
     known = stored_images(store, f"{plan.id}-{shard}-")
+    note_unlisted(results, store, plan.id, shard, known)
     pending = [
         image
         for image in images

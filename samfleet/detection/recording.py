@@ -5,6 +5,7 @@ import logging
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from samfleet.detection.pipeline import Detection
@@ -15,7 +16,8 @@ from samfleet.files import escape_name
 from samfleet.images.reading import Failure
 from samfleet.results import job_ledger_file
 from samfleet.statuses import Status
-from samfleet.store.ledger import append_rows
+from samfleet.store.index import StoredImage
+from samfleet.store.ledger import append_rows, job_rows
 from samfleet.store.segments import SegmentWriter, reason_text
 
 logger = logging.getLogger(__name__)
@@ -135,3 +137,27 @@ def _rows(detection: Detection, identity: str) -> list[dict]:
         **columns,
     )
     return image_rows(image, candidates)
+
+
+def note_unlisted(
+    results: Path, store: Path, plan: str, shard: str, stored: Mapping[str, StoredImage]
+) -> None:
+    """Give the ledger a row for every image that lacks one.
+
+    A segment reaches the disk before its images' rows of the ledger do. A job that is killed in
+    between leaves results without a row, which the next job of the shard adds: what, not how long.
+
+    Args:
+        stored: what earlier jobs of the shard stored, by image id.
+    """
+    name = f"{plan}-{shard}-"
+    listed = {row["image_id"] for row in job_rows(results, name)}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    common = {"when": now, "model_key": store.name, "plan": plan, "shard": shard}
+    rows = [
+        common | {"image_id": identity, "status": image.status}
+        for identity, image in stored.items()
+        if identity not in listed
+    ]
+    if rows:
+        append_rows(job_ledger_file(results, name + secrets.token_hex(4)), rows)

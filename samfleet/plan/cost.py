@@ -59,7 +59,7 @@ def expected_cost(results: Path, model: str, model_key: str, rows: list[Manifest
         with ledger_file(results).open(newline="") as file:
             for row in csv.DictReader(file):
                 detected = row["status"] == Status.OK and row["model_key"] == model_key
-                if detected and row["image_id"] in sizes:
+                if detected and row["seconds_encoding"] and row["image_id"] in sizes:
                     fixed = float(row["seconds_encoding"]) + float(row["seconds_decoding"])
                     growing = float(row["seconds_postprocessing"])
                     measured.append((fixed, growing, sizes[row["image_id"]]))

@@ -28,20 +28,28 @@ def _is_whole(row: dict) -> bool:
     return None not in row and None not in row.values() and row.keys() >= {"when", "image_id"}
 
 
-def collect_ledger(results: Path) -> int:
-    """Write results/ledger.csv from the ledgers of all jobs, sorted by time.
-
-    Returns:
-        The number of detections.
-    """
+def job_rows(results: Path, prefix: str = "") -> list[dict]:
+    """The rows of the ledgers of all jobs whose names begin with `prefix`."""
     rows: list[dict] = []
     for path in sorted((results / "ledger").glob("*.csv")):
+        if not path.name.startswith(prefix):
+            continue
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             try:
                 # the last line is incomplete if the job was killed while it wrote
                 rows.extend(row for row in csv.DictReader(file) if _is_whole(row))
             except csv.Error as error:
                 logger.warning("%s: %s; the rest of this file is ignored", path, error)
+    return rows
+
+
+def collect_ledger(results: Path) -> int:
+    """Write results/ledger.csv from the ledgers of all jobs, sorted by time.
+
+    Returns:
+        The number of detections.
+    """
+    rows = job_rows(results)
     rows.sort(key=lambda row: (row["when"], row["image_id"]))
     with (
         atomic_path(ledger_file(results)) as temporary,
