@@ -39,11 +39,7 @@ class MaskBits:
     def select(self, index: torch.Tensor) -> MaskBits:
         """The masks at (n,) int64 numbers, in their order."""
         cells = self.cells[index]
-        first = (self.cells.cumsum(0) - self.cells)[index]
-        # The cells of a mask are adjacent, here and in the result.
-        shift = first - (cells.cumsum(0) - cells)
-        place = torch.repeat_interleave(shift, cells)
-        place += torch.arange(len(place), device=place.device)
+        place = _places((self.cells.cumsum(0) - self.cells)[index], cells)
         return MaskBits(
             self.whole[index], cells, self.row[place], self.column[place], self.pixels[place]
         )
@@ -53,19 +49,26 @@ def bits_of(masks: CellMasks, chosen: torch.Tensor) -> MaskBits:
     """Packs some of a batch's masks on their device.
 
     Args:
-        chosen: (n,) int64, numbers of masks, ascending.
+        chosen: (n,) int64, numbers of masks.
     """
     outline = masks.outline
-    counts = torch.zeros(len(masks.whole), dtype=torch.int64, device=chosen.device)
-    counts.index_add_(0, outline.mask, torch.ones_like(outline.mask))
-    bits = MaskBits(
-        whole=_pack(masks.whole.flatten(1)),
-        cells=counts,
-        row=outline.row.to(torch.int16),
-        column=outline.column.to(torch.int16),
-        pixels=_pack(masks.pixels.flatten(0, 1).T),
+    first = torch.searchsorted(outline.mask, chosen)
+    cells = torch.searchsorted(outline.mask, chosen, right=True) - first
+    place = _places(first, cells)
+    return MaskBits(
+        whole=_pack(masks.whole[chosen].flatten(1)),
+        cells=cells,
+        row=outline.row[place].to(torch.int16),
+        column=outline.column[place].to(torch.int16),
+        pixels=_pack_planes(masks.pixels.flatten(0, 1))[place],
     )
-    return bits.select(chosen)
+
+
+def _places(first: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Where the cells of masks lie, of which each has so many, from its first one on."""
+    shift = first - (counts.cumsum(0) - counts)
+    places = torch.repeat_interleave(shift, counts)
+    return places + torch.arange(len(places), device=places.device)
 
 
 def _pack(flags: torch.Tensor) -> torch.Tensor:
@@ -75,6 +78,16 @@ def _pack(flags: torch.Tensor) -> torch.Tensor:
     flags = torch.nn.functional.pad(flags, (0, -flags.shape[1] % 8)).unflatten(1, (-1, 8))
     weights = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=flags.device)
     return (flags * weights).sum(2, dtype=torch.uint8)
+
+
+def _pack_planes(flags: torch.Tensor) -> torch.Tensor:
+    """(flags, n) bool as (n, bytes) uint8, as `_pack` of the transposed."""
+    if flags.device.type != "cpu":
+        return _pack(flags.T)
+    packed = np.zeros((-(-len(flags) // 8), flags.shape[1]), np.uint8)
+    for number, plane in enumerate(flags.numpy().view(np.uint8)):
+        packed[number // 8] |= plane << (7 - number % 8)
+    return torch.from_numpy(packed).T
 
 
 class Packer:
