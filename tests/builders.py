@@ -1,5 +1,6 @@
 """What many tests are made of: configurations, images' files, masks and stores by hand."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,15 @@ def write_segment(folder: Path, name: str, *images: list[dict], flush_every: int
         if flush_every and number % flush_every == 0:
             writer.flush()
     writer.finish()
+
+
+def job_ledgers(results: Path) -> list[dict]:
+    """The rows of all jobs' ledgers, also of jobs that did not end."""
+    rows = []
+    for path in sorted((results / "ledger").glob("*.csv")):
+        with path.open(newline="") as file:
+            rows.extend(csv.DictReader(file))
+    return rows
 
 
 def shard_images(results: Path, plan: Plan) -> list[ShardImage]:

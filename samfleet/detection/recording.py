@@ -57,14 +57,13 @@ class Recorder:
 
     def add(self, rows: list[dict], ledger: dict) -> None:
         """Record an image: its rows for the store, and the columns of the ledger that vary."""
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         status = rows[0]["status"]
         self.detected += status == Status.OK
         self.failed += status != Status.OK
         self._segments.add([{**row, "plan": self._common["plan"]} for row in rows])
         self._ledger_rows.append(
             self._common
-            | {"when": now, "status": status, "image_id": rows[0]["image_id"]}
+            | {"when": _now(), "status": status, "image_id": rows[0]["image_id"]}
             | {"host": socket.gethostname()}
             | ledger
         )
@@ -139,6 +138,11 @@ def _rows(detection: Detection, identity: str) -> list[dict]:
     return image_rows(image, candidates)
 
 
+def _now() -> str:
+    """The time as the ledger writes it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
 def note_unlisted(
     results: Path, store: Path, plan: str, shard: str, stored: Mapping[str, StoredImage]
 ) -> None:
@@ -152,8 +156,7 @@ def note_unlisted(
     """
     name = f"{plan}-{shard}-"
     listed = {row["image_id"] for row in job_rows(results, name)}
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    common = {"when": now, "model_key": store.name, "plan": plan, "shard": shard}
+    common = {"when": _now(), "model_key": store.name, "plan": plan, "shard": shard}
     rows = [
         common | {"image_id": identity, "status": image.status}
         for identity, image in stored.items()

@@ -31,9 +31,7 @@ def _is_whole(row: dict) -> bool:
 def job_rows(results: Path, prefix: str = "") -> list[dict]:
     """The rows of the ledgers of all jobs whose names begin with `prefix`."""
     rows: list[dict] = []
-    for path in sorted((results / "ledger").glob("*.csv")):
-        if not path.name.startswith(prefix):
-            continue
+    for path in sorted((results / "ledger").glob(f"{prefix}*.csv")):
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             try:
                 # the last line is incomplete if the job was killed while it wrote

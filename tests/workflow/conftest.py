@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from samfleet import digests
+from tests.builders import job_ledgers
 
 CLONE = Path(__file__).resolve().parents[2]
 _JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
@@ -177,11 +178,7 @@ class Workspace:
 
     def ledger(self) -> list[dict]:
         """The rows of all jobs' ledgers, also of jobs whose run did not end."""
-        rows = []
-        for path in sorted((self.results / "ledger").glob("*.csv")):
-            with path.open(newline="") as file:
-                rows.extend(csv.DictReader(file))
-        return rows
+        return job_ledgers(self.results)
 
     def summary(self) -> dict[str, dict]:
         """The rows of summary.csv by image."""

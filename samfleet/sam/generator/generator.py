@@ -38,14 +38,12 @@ class Candidates:
         boxes: (n, 4) int64, x0 y0 x1 y1, both ends inside.
         predicted_iou, stability: (n,) float32.
         points: (n, 2) float64, x and y of the prompts.
-        crops: (n, 4) int64, x0 y0 x1 y1 of the crops that the masks were found in.
     """
 
     boxes: torch.Tensor
     predicted_iou: torch.Tensor
     stability: torch.Tensor
     points: torch.Tensor
-    crops: torch.Tensor
 
     @classmethod
     def none(cls, device: torch.device) -> Candidates:
@@ -55,7 +53,6 @@ class Candidates:
             predicted_iou=torch.zeros(0, device=device),
             stability=torch.zeros(0, device=device),
             points=torch.zeros(0, 2, dtype=torch.float64, device=device),
-            crops=torch.zeros(0, 4, dtype=torch.int64, device=device),
         )
 
     @classmethod
@@ -212,19 +209,20 @@ class MaskGenerator:
         )
         points_per_batch = points_per_batch or self.points_per_batch
         prompts = self._prompts(rgb, crop_boxes, layers)
-        parts, masks = [], []
+        parts, masks, crops = [], [], []
         for crop_box, points in zip(crop_boxes, prompts, strict=True):
             candidates, packed = self._crop_candidates(rgb, crop_box, points, points_per_batch)
             parts.append(candidates)
             masks += packed
+            crops += [crop_box] * len(packed)
         with self._stage("postprocessing"):
             candidates = Candidates.concatenate(parts)
             if len(crop_boxes) > 1:
                 # Masks from smaller crops come first.
-                scores = 1 / box_area(candidates.crops)
-                kept = _suppress(candidates.boxes, scores, self.crop_nms_thresh)
+                scores = 1 / box_area(torch.tensor(crops).view(-1, 4))
+                kept = _suppress(candidates.boxes, scores.to(self.sam.device), self.crop_nms_thresh)
                 candidates = candidates.select(kept)
-                masks = [masks[number] for number in kept.tolist()]
+                masks, crops = ([each[i] for i in kept.tolist()] for each in (masks, crops))
         self._finish_stages()
         return FoundMasks(
             size=size,
@@ -232,7 +230,7 @@ class MaskGenerator:
             predicted_iou=candidates.predicted_iou.cpu().numpy(),
             stability=candidates.stability.cpu().numpy(),
             points=candidates.points.cpu().numpy(),
-            crops=candidates.crops.cpu().numpy(),
+            crops=np.array(crops, np.int64).reshape(-1, 4),
             masks=masks,
             min_mask_region_area=self.min_mask_region_area,
             nms_thresh=max(self.box_nms_thresh, self.crop_nms_thresh),
@@ -347,13 +345,11 @@ class MaskGenerator:
         if self.stability_score_thresh > 0:
             kept &= masks.stability >= self.stability_score_thresh
         index = kept.nonzero()[:, 0]
-        crop = torch.tensor([crop_box], device=points.device)
         candidates = Candidates(
             boxes=masks.boxes[index],
             predicted_iou=decoded.predicted_iou[index],
             stability=masks.stability[index],
             points=points[decoded.index[index] // self._decoder.masks_per_prompt],
-            crops=crop.expand(len(index), -1),
         )
         return candidates, bits_of(masks, index)
 

@@ -1,6 +1,5 @@
 """A shard on one device: what is stored of each image, whatever happens on the way."""
 
-import csv
 import json
 import logging
 import os
@@ -32,7 +31,7 @@ from samfleet.sam.masks.records import FoundMasks
 from samfleet.sam.model_key import configured_model_key
 from samfleet.store.index import read_stored_images
 from samfleet.store.segments import read_segment, rebuild_index
-from tests.builders import disc, found_masks, make_settings
+from tests.builders import disc, found_masks, job_ledgers, make_settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MASK = disc(40, 50, 20, 25, 10)
@@ -145,11 +144,7 @@ class Job:
         return [r for path in segments for group in read_segment(path) for r in group.to_pylist()]
 
     def ledger(self) -> list[dict]:
-        rows = []
-        for path in sorted((self.results / "ledger").glob("*.csv")):
-            with path.open(newline="") as file:
-                rows.extend(csv.DictReader(file))
-        return rows
+        return job_ledgers(self.results)
 
 
 @pytest.fixture
