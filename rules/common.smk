@@ -1,23 +1,24 @@
 # Needs the configuration and the images. Leaves the defaults in `config`, the number of GPUs, and the
-# stamps that tell Snakemake what is out of date. The package does all the work.
+# numbers of the stamps that each stage needs. The package does all the work.
 import sys
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from samfleet.config.schema import complete_config
 from samfleet.config.settings import settings_of
 from samfleet.devices.visible import visible_devices
 from samfleet.errors import UserError
-from samfleet.evaluation.stamp import refresh_evaluation_stamp
-from samfleet.plan.collection import scan_collection
+from samfleet.evaluation.stamp import evaluation_stamp
+from samfleet.plan.collection import columns_digest, scan_collection
 from samfleet.plan.outlook import outlook
 from samfleet.plan.record import plan_of_shard, present_plan
-from samfleet.plan.stamp import refresh_plan_stamp
+from samfleet.plan.stamp import plan_stamp
 from samfleet.results import plan_file, shard_file
 from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
-from samfleet.summary.stamp import refresh_summary_stamp
+from samfleet.stamps import latest_stamp
+from samfleet.summary.stamp import summary_stamp
 from samfleet.wording import counted
 from snakemake.logging import logger
 
@@ -43,6 +44,8 @@ with plain_errors():
 wildcard_constraints:
     plan=r"[\w-]+",
     shard=r"\d+",
+    stage="plan|summary|evaluation",
+    number=r"\d+",
 
 
 def final_results():
@@ -74,39 +77,54 @@ if workflow.is_main_process and workflow.global_resources.get("gpu").value is No
     workflow.register_resource("gpu", gpu_count())
 
 
+def stamp(stage, number):
+    """The stamp that a stage needs. A job of its own has it made already; age does not matter."""
+    if not workflow.is_main_process:
+        return ancient(f"results/plan/{stage}.{latest_stamp(RESULTS, stage)}.stamp")
+    with plain_errors():
+        return ancient(f"results/plan/{stage}.{number()}.stamp")
+
+
 @cache
-def plan_stamp():
-    """The stamp of the plan: newer than the plan if images, model or store require another one."""
-    if workflow.is_main_process:
-        with plain_errors():
-            collection = scanned_collection()
-            key = configured_model_key(SETTINGS, RESULTS)
-            reasons = refresh_plan_stamp(SETTINGS, RESULTS, collection, key, gpu_count())
-            if reasons:
-                logger.info(f"samfleet: {outlook(collection, RESULTS, key, SETTINGS.retry_failed)}")
-                logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
-    return "results/plan/plan.stamp"
+def number_of_plan_stamp():
+    """The number of the stamp that the plan needs; says why, if it is a new one."""
+    collection = scanned_collection()
+    key = configured_model_key(SETTINGS, RESULTS)
+    number, reasons = plan_stamp(SETTINGS, RESULTS, collection, key)
+    if reasons:
+        logger.info(f"samfleet: {outlook(collection, RESULTS, key, SETTINGS.retry_failed)}")
+        logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
+    return number
+
+
+@cache
+def number_of_summary_stamp(plan):
+    """The number of the stamp that the summary of a plan needs."""
+    collection = scanned_collection()
+    columns = columns_digest(collection.columns, collection.values)
+    return summary_stamp(SETTINGS, RESULTS, plan, columns)
+
+
+@cache
+def number_of_evaluation_stamp():
+    """The number of the stamp that the evaluation needs."""
+    return evaluation_stamp(SETTINGS.evaluation, RESULTS)
 
 
 def summary_input(wildcards):
     """The summary's stamp and the record of every shard of the plan."""
     checkpoints.plan.get()
-    if workflow.is_main_process:
-        refresh_summary_stamp(SETTINGS.fluorescence, RESULTS, scanned_collection())
     plan = present_plan(plan_file(RESULTS))
     return {
-        "stamp": "results/plan/summary.stamp",
+        "stamp": stamp("summary", partial(number_of_summary_stamp, plan)),
         "done": [f"results/plan/{plan.id}/{shard.name}.done" for shard in plan.shards],
     }
 
 
-@cache
-def evaluation_stamp():
-    """The stamp of the evaluation: newer than its tables if label images have changed."""
-    if workflow.is_main_process:
-        with plain_errors():
-            refresh_evaluation_stamp(SETTINGS.evaluation, RESULTS)
-    return "results/plan/evaluation.stamp"
+def evaluation_input(wildcards):
+    """The evaluation's stamp, made only after the plan: what is made before does not force a job."""
+    checkpoints.plan.get()
+    return stamp("evaluation", number_of_evaluation_stamp)
 
 
 def detect_input(wildcards):

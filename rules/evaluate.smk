@@ -2,7 +2,7 @@
 # Leaves the scores of each image and of all images together.
 rule evaluate:
     input:
-        stamp=lambda wildcards: evaluation_stamp(),
+        stamp=evaluation_input,
         summary="results/summary.csv",
         objects="results/objects.parquet",
     output:

@@ -1,8 +1,20 @@
+# A stage whose outputs were not made from what they should be made from asks for a stamp that does not
+# exist. It holds the number of GPUs, a resource so that another number is no reason to make it again.
+rule stamp:
+    output:
+        "results/plan/{stage}.{number}.stamp",
+    localrule: True
+    resources:
+        gpus_to_plan_for=gpu_count(),
+    shell:
+        "echo {resources.gpus_to_plan_for} > {output:q}"
+
+
 # Needs the images. Leaves results/manifest.tsv and, in results/plan/, lists of the images that the
-# store does not hold yet, the shards. The stamp says when all this is out of date.
+# store does not hold yet, the shards.
 checkpoint plan:
     input:
-        stamp=lambda wildcards: plan_stamp(),
+        stamp=lambda wildcards: stamp("plan", number_of_plan_stamp),
     output:
         plan="results/plan/plan.json",
     log:

@@ -1,8 +1,8 @@
-"""Atomic writing, stamps, tab-separated tables and reversible file names; standard library only."""
+"""Atomic writing, tab-separated tables and reversible file names; standard library only."""
 
 import contextlib
+import fcntl
 import itertools
-import json
 import os
 import re
 import tempfile
@@ -14,10 +14,15 @@ from samfleet.errors import UserError
 
 
 class TableError(UserError):
-    """One of samfleet's own tables is damaged; the message names it and says what to do."""
+    """One of samfleet's own tables is damaged; the message names it and says what to do.
+
+    Attributes:
+        reason: the message without what to do.
+    """
 
     def __init__(self, path: str | Path, reason: str):
-        super().__init__(f"{path}: {reason}; delete it and run again")
+        self.reason = f"{path}: {reason}"
+        super().__init__(f"{self.reason}; delete it and run again")
 
 
 _UNSAFE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -77,6 +82,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def exclusive(path: str | Path) -> Iterator[None]:
+    """Wait for, and hold, the lock of a file, where the file system has locks."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def remove_leftovers(folder: str | Path, older_than: float) -> None:
     """Remove temporary files that a killed process left in a folder.
 
@@ -130,18 +145,3 @@ def read_rows(
                     raise TableError(path, f"line {number} is damaged")
         except UnicodeDecodeError as error:
             raise TableError(path, f"damaged, {error.reason}") from error
-
-
-def read_stamp(path: str | Path) -> dict:
-    """The content of a stamp; empty if it does not exist or cannot be read."""
-    try:
-        content = json.loads(Path(path).read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_stamp(path: Path, content: dict) -> None:
-    """Write a stamp, unless it has this content already: then its modification time must not change."""
-    if read_stamp(path) != content:
-        write_atomic(path, json.dumps(content, indent=1) + "\n")

@@ -8,6 +8,9 @@ from pathlib import Path
 TABLES_VERSION = 2
 """Raise this when a change of the code changes the summary's tables; a golden table notices it."""
 
+EVALUATION_VERSION = 1
+"""Raise this when a change of the code changes the scores of an evaluation."""
+
 MANIFEST_COLUMNS = ("path", "image_id", "bytes", "mtime_ns", "problem")
 """Columns of manifest.tsv; `image_id` is empty where `problem` says why."""
 
@@ -199,19 +202,41 @@ def store_folder(results: str | Path, model_key: str) -> Path:
     return store_root(results) / model_key
 
 
-def plan_stamp_file(results: str | Path) -> Path:
-    """The stamp of the plan."""
-    return Path(results) / "plan" / "plan.stamp"
+def stamp_file(results: str | Path, stage: str, number: int) -> Path:
+    """A stamp of a stage: its newest one was there when the stage last ran."""
+    return Path(results) / "plan" / f"{stage}.{number}.stamp"
 
 
-def summary_stamp_file(results: str | Path) -> Path:
-    """The stamp of the summary."""
-    return Path(results) / "plan" / "summary.stamp"
+def summary_record_file(results: str | Path) -> Path:
+    """The record of what the tables of the summary were made from."""
+    return Path(results) / "plan" / "summary.json"
 
 
-def evaluation_stamp_file(results: str | Path) -> Path:
-    """The stamp of the evaluation."""
-    return Path(results) / "plan" / "evaluation.stamp"
+def summary_lock_file(results: str | Path) -> Path:
+    """The file that whoever writes the tables of the summary has locked."""
+    return Path(results) / "plan" / "summary.lock"
+
+
+def evaluation_record_file(results: str | Path) -> Path:
+    """The record of what the tables of the evaluation were made from."""
+    return Path(results) / "plan" / "evaluation.json"
+
+
+def verified_file(results: str | Path) -> Path:
+    """The word that no image failed, with `on_error: fail`."""
+    return Path(results) / "logs" / "verified.txt"
+
+
+def summary_tables(results: str | Path) -> tuple[Path, ...]:
+    """All tables of the summary."""
+    return tuple(
+        table(results) for table in (summary_file, objects_file, filtering_file, ledger_file)
+    )
+
+
+def evaluation_tables(results: str | Path) -> tuple[Path, ...]:
+    """All tables of the evaluation."""
+    return evaluation_file(results), evaluation_total_file(results)
 
 
 def job_ledger_file(results: str | Path, name: str) -> Path:

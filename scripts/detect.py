@@ -5,11 +5,13 @@ from samfleet.config.settings import settings_of
 from samfleet.detection.job import detect_shard
 from samfleet.detection.stopping import Stopped
 from samfleet.logs import configure_logging, kept_if_it_fails
+from samfleet.stamps import not_ahead_of_the_clock
 
 if __name__ == "__main__":
     # workers would import this script as their main module, but one from an address is not a file
     del __file__
     configure_logging(snakemake.log[0])
+    not_ahead_of_the_clock(snakemake.input)
     done = Path(snakemake.output.done)
     try:
         with kept_if_it_fails(snakemake.log[0]):

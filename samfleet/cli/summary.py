@@ -5,7 +5,7 @@ import argparse
 from samfleet.cli.arguments import add_config, add_results, read_settings
 from samfleet.errors import UserError
 from samfleet.plan.record import is_complete, read_plan
-from samfleet.results import last_plan_file, store_folder
+from samfleet.results import last_plan_file
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -28,7 +28,7 @@ def summarize(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: there is no plan, or it is not finished and `--partial` is not given.
     """
-    from samfleet.summary.tables import write_summary
+    from samfleet.summary.job import summarize_plan
 
     settings, results = read_settings(arguments.config), arguments.results
     plan = read_plan(last_plan_file(results))
@@ -39,4 +39,4 @@ def summarize(arguments: argparse.Namespace) -> None:
             f"{results}: the last plan is not finished; `samfleet run {arguments.config}` goes on "
             "with it, or use --partial to write the tables of what there is"
         )
-    write_summary(settings, results, store_folder(results, plan.model_key))
+    summarize_plan(settings, results, plan)

@@ -1,14 +1,21 @@
-"""The evaluation's stamp. Standard library only, since the Snakefile imports this."""
+"""What the evaluation depends on. Standard library only, since the Snakefile imports this."""
 
 import os
 from pathlib import Path
 
 from samfleet.config.settings import EvaluationSettings
-from samfleet.digests import digest_of_rows
+from samfleet.digests import digest_of, digest_of_rows
 from samfleet.errors import UserError
-from samfleet.files import escape_name, write_stamp
+from samfleet.files import escape_name
 from samfleet.resources import DEMO_FOLDER
-from samfleet.results import evaluation_stamp_file
+from samfleet.results import (
+    EVALUATION_VERSION,
+    evaluation_record_file,
+    evaluation_tables,
+    summary_record_file,
+    summary_tables,
+)
+from samfleet.stamps import latest_stamp, read_record
 
 
 def labels_folder(labels: str) -> Path:
@@ -16,8 +23,8 @@ def labels_folder(labels: str) -> Path:
     return DEMO_FOLDER / "labels" if labels == "demo" else Path(os.path.expanduser(labels))
 
 
-def refresh_evaluation_stamp(evaluation: EvaluationSettings, results: Path) -> None:
-    """Rewrite the evaluation's stamp if a label image or `evaluation.sparse` changed.
+def evaluation_origin(evaluation: EvaluationSettings, results: Path) -> str:
+    """A digest of everything that the scores are made from.
 
     Raises:
         UserError: `evaluation.labels` is not a folder.
@@ -30,5 +37,26 @@ def refresh_evaluation_stamp(evaluation: EvaluationSettings, results: Path) -> N
         (escape_name(str(path.relative_to(folder))), stat.st_size, stat.st_mtime_ns)
         for path, stat in files
     ]
-    content = {"labels": digest_of_rows(labels), "sparse": evaluation.sparse}
-    write_stamp(evaluation_stamp_file(results), content)
+    summary = read_record(summary_record_file(results), summary_tables(results))
+    return digest_of(
+        {
+            "version": EVALUATION_VERSION,
+            "summary": summary.made_from if summary else "",
+            "folder": str(folder),
+            "labels": digest_of_rows(labels),
+            "sparse": evaluation.sparse,
+        }
+    )
+
+
+def evaluation_stamp(evaluation: EvaluationSettings, results: Path) -> int:
+    """The number of the stamp that the evaluation needs: the one that it has, or the next one.
+
+    Raises:
+        UserError: `evaluation.labels` is not a folder.
+    """
+    origin = evaluation_origin(evaluation, results)
+    record = read_record(evaluation_record_file(results), evaluation_tables(results))
+    if record and record.made_from == origin:
+        return record.stamp
+    return latest_stamp(results, "evaluation") + 1

@@ -57,11 +57,6 @@ class Collection:
             (escape_name(f.path), f.size, f.mtime_ns, f.mode & 0o777) for f in self.files
         )
 
-    def columns_digest(self) -> str:
-        """A digest of the user's own columns."""
-        rows = sorted((escape_name(path), values) for path, values in self.values.items())
-        return digest_of([self.columns, rows])
-
 
 def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -> Collection:
     """List the image files of a folder (recursively) or of a CSV or TSV table.
@@ -109,6 +104,11 @@ def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
         return [], {}
     table = _read_table(_source(images), must_exist=False)
     return table.columns, table.values
+
+
+def columns_digest(columns: list[str], values: dict[str, list[str]]) -> str:
+    """A digest of the user's further columns, as `collection_columns` returns them."""
+    return digest_of([columns, sorted((escape_name(path), own) for path, own in values.items())])
 
 
 def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collection:

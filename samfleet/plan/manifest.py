@@ -4,6 +4,7 @@ Standard library only, since the Snakefile imports this.
 """
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from samfleet.digests import image_id_of_file
+from samfleet.digests import digest_of_rows, image_id_of_file
 from samfleet.files import TableError, escape_name, read_rows, unescape_name, write_rows
 from samfleet.plan.collection import Collection, ScannedFile
 from samfleet.results import MANIFEST_COLUMNS
@@ -50,6 +51,11 @@ def read_manifest(path: str | Path, journal: bool = False) -> Iterator[ManifestR
 def write_manifest(path: str | Path, rows: Iterable[ManifestRow]) -> None:
     """Write a manifest atomically."""
     write_rows(path, MANIFEST_COLUMNS, (_fields(row) for row in rows))
+
+
+def manifest_digest(rows: Iterable[ManifestRow]) -> str:
+    """The digest of the file that `write_manifest` makes of these rows."""
+    return digest_of_rows(itertools.chain([MANIFEST_COLUMNS], map(_fields, rows)))
 
 
 def _fields(row: ManifestRow) -> tuple:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from samfleet.plan.collection import Collection
 from samfleet.plan.manifest import read_manifest
-from samfleet.results import manifest_file, store_folder
+from samfleet.plan.record import has_manifest, read_plan
+from samfleet.results import last_plan_file, manifest_file, store_folder
 from samfleet.store.index import read_stored_images
 from samfleet.wording import counted
 
@@ -37,7 +38,9 @@ class Outlook:
 
 def outlook(collection: Collection, results: Path, model_key: str, retry_failed: bool) -> Outlook:
     """Compare the scan with the last manifest and the store's index."""
-    known = {row.path: row for row in read_manifest(manifest_file(results))}
+    plan = read_plan(last_plan_file(results))
+    whole = plan is not None and has_manifest(results, plan)
+    known = {row.path: row for row in read_manifest(manifest_file(results))} if whole else {}
     stored = read_stored_images(store_folder(results, model_key))
     scanned = {file.path: (file.size, file.mtime_ns) for file in collection.files}
     vanished = Counter(

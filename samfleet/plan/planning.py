@@ -2,20 +2,28 @@
 
 import json
 import logging
+import os
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from samfleet.config.settings import Settings
 from samfleet.digests import digest_of, digest_of_rows
-from samfleet.files import escape_name, remove_leftovers, write_atomic
+from samfleet.files import TableError, escape_name, remove_leftovers, write_atomic
 from samfleet.plan.collection import Collection, scan_collection
 from samfleet.plan.cost import MODEL_LOAD_SECONDS, expected_cost
-from samfleet.plan.manifest import ManifestRow, identify, read_manifest, write_manifest
-from samfleet.plan.record import Plan, PlannedShard, is_complete, read_plan
+from samfleet.plan.manifest import (
+    ManifestRow,
+    identify,
+    manifest_digest,
+    read_manifest,
+    write_manifest,
+)
+from samfleet.plan.record import Plan, PlannedShard, has_manifest, is_complete, read_plan
 from samfleet.plan.shards import MODEL_LOADS_PER_SHARD, ShardImage, pack_shards, write_shard
 from samfleet.results import (
     done_file,
@@ -28,6 +36,7 @@ from samfleet.results import (
     shard_file,
     store_folder,
 )
+from samfleet.stamps import remove_older_stamps
 from samfleet.statuses import Status
 from samfleet.store.index import StoredImage, read_stored_images
 from samfleet.store.segments import rebuild_index
@@ -39,17 +48,18 @@ _ABANDONED_SECONDS = 30 * 86400
 _LEFTOVER_SECONDS = 86400
 
 
-def make_plan(settings: Settings, results: Path, model_key: str, gpus: int) -> Plan:
+def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stamp: int = 0) -> Plan:
     """Scan, hash, subtract what is stored, pack the rest, and write manifest and plan.
 
-    If nothing is pending and all paths and contents are those of the last plan, that plan is written
-    back byte for byte, which tells Snakemake that nothing downstream needs to run.
+    If nothing is pending and all paths and contents are those of the last plan, that plan keeps its id,
+    and nothing downstream needs to run.
 
     Args:
         settings: the configuration.
         results: the folder of the results.
         model_key: the key under which results are looked up and stored.
         gpus: number of GPUs to pack for.
+        stamp: number of the stamp that the plan is made for.
     """
     collection = scan_collection(settings.images, settings.image.suffixes, results)
     folder = store_folder(results, model_key)
@@ -62,6 +72,14 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int) -> P
     retry_large = last is not None and (not complete or last.max_pixels < settings.image.max_pixels)
     pending = list(_pending(rows, stored, settings.retry_failed, retry_large))
     content = digest_of_rows((escape_name(r.path), r.image_id, r.problem) for r in rows)
+    present: dict[str, Any] = {
+        "stamp": stamp,
+        "source": settings.images,
+        "files": collection.fingerprint(),
+        "manifest": manifest_digest(rows),
+        "model_key": model_key,
+        "content": content,
+    }
     if (
         last
         and complete
@@ -69,13 +87,16 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int) -> P
         and not retry_large
         and (last.source, last.content, last.model_key) == (settings.images, content, model_key)
     ):
-        plan = last
+        plan = replace(last, **present)
     else:
-        plan = _new_plan(settings, results, model_key, gpus, rows, pending, content)
+        plan = _new_plan(settings, results, gpus, rows, pending, present)
+    # the copy comes before the manifest, so that whatever happens in between, a plan knows the manifest
+    write_atomic(kept_plan_file(results, plan.id), plan.to_json())
     write_manifest(manifest_file(results), rows)
-    _journal(settings, results).unlink(missing_ok=True)
     write_atomic(last_plan_file(results), plan.to_json())
     write_atomic(plan_file(results), plan.to_json())
+    _journal(settings, results).unlink(missing_ok=True)
+    remove_older_stamps(results, "plan", stamp)
     _remove_old_plans(results, plan)
     remove_leftovers(folder, _LEFTOVER_SECONDS)
     _report(collection, rows, pending, plan)
@@ -99,15 +120,31 @@ def _identify(
     if settings.rehash:
         journal.unlink(missing_ok=True)
     else:
-        same_source = last is not None and last.source == settings.images
-        manifest = [manifest_file(results)] if same_source else []
-        for table in [*manifest, journal]:
-            for row in read_manifest(table, journal=table == journal):
-                image = stored.get(row.image_id)
-                # if a file's content once differed from what its stat promised, hash it again
-                if row.image_id and not (image and image.status == Status.CHANGED):
-                    known[row.path, row.size, row.mtime_ns] = row.image_id
+        for row in [*_known_rows(settings, results, last), *_journal_rows(journal)]:
+            image = stored.get(row.image_id)
+            # if a file's content once differed from what its stat promised, hash it again
+            if row.image_id and not (image and image.status == Status.CHANGED):
+                known[row.path, row.size, row.mtime_ns] = row.image_id
     return identify(collection, known, journal)
+
+
+def _known_rows(settings: Settings, results: Path, last: Plan | None) -> list[ManifestRow]:
+    """The last manifest, if it is of the same collection and as a plan knows it."""
+    kept = (read_plan(path) for path in (results / "plan").glob("*/plan.json"))
+    plans = [plan for plan in (last, *kept) if plan and plan.source == settings.images]
+    if not any(has_manifest(results, plan) for plan in plans):
+        return []
+    return list(read_manifest(manifest_file(results)))
+
+
+def _journal_rows(journal: Path) -> list[ManifestRow]:
+    """The hashes of an interrupted plan; a journal that is damaged is set aside."""
+    try:
+        return list(read_manifest(journal, journal=True))
+    except TableError as error:
+        logger.warning("%s; set aside: its images will be hashed again", error.reason)
+        os.replace(journal, journal.with_name(f"{journal.name}.damaged"))
+        return []
 
 
 def _pending(
@@ -131,15 +168,14 @@ def _pending(
 def _new_plan(
     settings: Settings,
     results: Path,
-    model_key: str,
     gpus: int,
     rows: list[ManifestRow],
     pending: list[ShardImage],
-    content: str,
+    present: dict[str, Any],
 ) -> Plan:
     plan_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     model = settings.sam.model
-    cost = expected_cost(results, model, model_key, rows)
+    cost = expected_cost(results, model, present["model_key"], rows)
     minimum = settings.shard.min_seconds
     if minimum is None:
         minimum = MODEL_LOADS_PER_SHARD * MODEL_LOAD_SECONDS[model]
@@ -149,20 +185,16 @@ def _new_plan(
         write_shard(shard_file(results, plan_id, name), images)
         seconds = sum(cost.seconds(image.size) for image in images)
         planned.append(PlannedShard(name, len(images), round(seconds, 1)))
-    plan = Plan(
+    configuration = json.dumps(asdict(settings), indent=1)
+    write_atomic(plan_config_file(results, plan_id), configuration + "\n")
+    return Plan(
         id=plan_id,
-        source=settings.images,
-        model_key=model_key,
-        content=content,
         max_pixels=settings.image.max_pixels,
         images=len(rows),
         pending=len(pending),
         shards=tuple(planned),
+        **present,
     )
-    write_atomic(kept_plan_file(results, plan_id), plan.to_json())
-    configuration = json.dumps(asdict(settings), indent=1)
-    write_atomic(plan_config_file(results, plan_id), configuration + "\n")
-    return plan
 
 
 def _remove_old_plans(results: Path, current: Plan) -> None:

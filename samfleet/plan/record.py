@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from samfleet.results import done_file, shard_file
+from samfleet.digests import digest_of, image_id_of_file
+from samfleet.results import done_file, manifest_file, shard_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,14 @@ class PlannedShard:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be detected. It contains neither modification times nor the number of GPUs.
+    """What is to be detected, and what that was made from.
 
     Attributes:
         id: unique; a plan that changes nothing keeps the id of the last one.
+        stamp: number of the stamp that it was made for.
         source: the configuration's `images`.
+        files: digest of the paths, sizes, times and modes of all files.
+        manifest: digest of manifest.tsv.
         model_key: the key under which its results are stored.
         content: digest of all paths with their image ids.
         max_pixels: the configuration's `image.max_pixels` when it was made.
@@ -41,7 +45,10 @@ class Plan:
     """
 
     id: str
+    stamp: int
     source: str
+    files: str
+    manifest: str
     model_key: str
     content: str
     max_pixels: int
@@ -50,17 +57,20 @@ class Plan:
     shards: tuple[PlannedShard, ...]
 
     def to_json(self) -> str:
-        """The text of plan.json."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        """The text of plan.json, which ends with a digest of the rest."""
+        record = asdict(self)
+        return json.dumps(record | {"digest": digest_of(record)}, indent=1) + "\n"
 
 
 def read_plan(path: str | Path) -> Plan | None:
     """The plan in a file, or None if there is none or it cannot be read."""
     try:
         record = json.loads(Path(path).read_text())
+        if record.pop("digest") != digest_of(record):
+            return None
         record["shards"] = tuple(PlannedShard(**shard) for shard in record["shards"])
         return Plan(**record)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -79,6 +89,14 @@ def present_plan(path: str | Path) -> Plan:
 def plan_of_shard(shard_list: str | Path) -> Plan:
     """The plan that a shard list belongs to; raises FileNotFoundError if it has been removed."""
     return present_plan(Path(shard_list).parent / "plan.json")
+
+
+def has_manifest(results: str | Path, plan: Plan) -> bool:
+    """Whether manifest.tsv is the one that was written with the plan."""
+    try:
+        return image_id_of_file(manifest_file(results))[0] == plan.manifest
+    except OSError:
+        return False
 
 
 def is_complete(results: str | Path, plan: Plan) -> bool:

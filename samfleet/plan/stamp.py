@@ -1,72 +1,64 @@
-"""The plan's stamp, the input that tells Snakemake whether the plan is out of date.
+"""Whether the plan is out of date, and why. Standard library only, since the Snakefile imports this."""
 
-A stamp is a small JSON file that is rewritten only if what it describes has changed. So all of
-Snakemake's rerun triggers, even modification times alone, come to the same conclusion.
-Standard library only, since the Snakefile imports this.
-"""
-
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from samfleet.config.settings import Settings
-from samfleet.digests import digest_of
-from samfleet.files import read_stamp, write_stamp
 from samfleet.plan.collection import Collection
 from samfleet.plan.manifest import read_manifest
-from samfleet.plan.record import Plan, is_complete, read_plan
-from samfleet.results import last_plan_file, manifest_file, plan_stamp_file, store_folder
+from samfleet.plan.record import Plan, has_manifest, is_complete, read_plan
+from samfleet.results import last_plan_file, manifest_file, plan_file, store_folder
+from samfleet.stamps import latest_stamp
 from samfleet.store.index import read_index, read_stored_images, segments_on_disk
 
 
-def refresh_plan_stamp(
-    settings: Settings, results: Path, collection: Collection, model_key: str, gpus: int
-) -> list[str]:
-    """Rewrite the plan's stamp if the plan is out of date.
+def plan_stamp(
+    settings: Settings, results: Path, collection: Collection, model_key: str
+) -> tuple[int, list[str]]:
+    """The number of the stamp that the plan needs, and why it is out of date, in words.
 
-    Returns:
-        Why the plan is out of date, in words; empty if it is up to date.
+    It is the stamp that the plan was made for, or, if there are reasons, one that does not exist yet.
     """
-    path = plan_stamp_file(results)
-    wanted = {"images": collection.fingerprint(), "model_key": model_key}
-    before = read_stamp(path)
     plan = read_plan(last_plan_file(results))
-    reasons = _reasons(settings, results, plan, model_key)
-    if before and any(before.get(key) != value for key, value in wanted.items()):
-        changed = "the images changed" if before.get("images") != wanted["images"] else ""
-        reasons.append(changed or "the model or its settings changed")
-    if not reasons:
-        return []
-    content = wanted | {"gpus": gpus, "because": reasons, "after": plan.id if plan else ""}
-    content["store"] = digest_of(segments_on_disk(store_folder(results, model_key)))
-    if settings.rehash:
-        content["asked"] = time.time_ns()
-    write_stamp(path, content)
-    return reasons
+    reasons = _reasons(settings, results, plan, collection, model_key)
+    if plan is None:
+        return latest_stamp(results, "plan") + 1, reasons
+    if reasons:
+        return max(plan.stamp, latest_stamp(results, "plan")) + 1, reasons
+    return plan.stamp, []
 
 
-def _reasons(settings: Settings, results: Path, plan: Plan | None, model_key: str) -> list[str]:
-    reasons = []
-    if plan is None or not plan_stamp_file(results).exists():
+def _reasons(
+    settings: Settings, results: Path, plan: Plan | None, collection: Collection, model_key: str
+) -> list[str]:
+    if plan is None:
         return ["there is no plan yet"]
+    if read_plan(plan_file(results)) != plan:
+        return ["the plan is missing or damaged"]
+    reasons = []
+    if not has_manifest(results, plan):
+        reasons.append("manifest.tsv is not the one of the plan")
     if not is_complete(results, plan):
         reasons.append("the last plan was not finished")
     if plan.max_pixels < settings.image.max_pixels:
         reasons.append("image.max_pixels was raised")
     if settings.rehash:
         reasons.append("rehash is set")
+    if (plan.source, plan.files) != (settings.images, collection.fingerprint()):
+        reasons.append("the images changed")
+    if plan.model_key != model_key:
+        return [*reasons, "the model or its settings changed"]
     folder = store_folder(results, model_key)
     index = read_index(folder)
     if index is None or index.segments != segments_on_disk(folder):
         reasons.append("the store differs from its index")
-    elif (index.retryable or (settings.retry_failed and index.failed)) and any(
-        _pending_again(results, folder, settings.retry_failed)
-    ):
-        reasons.append("failed images are to be tried again")
+    failures = index is not None and (index.failed if settings.retry_failed else index.retryable)
+    if not reasons and failures and any(_again(results, folder, settings.retry_failed)):
+        return ["failed images are to be tried again"]
     return reasons
 
 
-def _pending_again(results: Path, folder: Path, retry_failed: bool) -> Iterator[bool]:
+def _again(results: Path, folder: Path, retry_failed: bool) -> Iterator[bool]:
     """For every image of the collection, whether it failed and should be tried again."""
     stored = read_stored_images(folder)
     for row in read_manifest(manifest_file(results)):

@@ -1,23 +1,36 @@
-"""The summary's stamp. Standard library only, since the Snakefile imports this."""
+"""What the summary's tables depend on. Standard library only, since the Snakefile imports this."""
 
 from dataclasses import asdict
 from pathlib import Path
 
-from samfleet.config.settings import FluorescenceSettings
+from samfleet.config.settings import Settings
 from samfleet.digests import digest_of
-from samfleet.files import write_stamp
-from samfleet.plan.collection import Collection
-from samfleet.results import TABLES_VERSION, plan_file, summary_stamp_file
+from samfleet.plan.record import Plan
+from samfleet.results import TABLES_VERSION, store_folder, summary_record_file, summary_tables
+from samfleet.stamps import latest_stamp, read_record
+from samfleet.store.index import segments_on_disk
 
 
-def refresh_summary_stamp(
-    fluorescence: FluorescenceSettings, results: Path, collection: Collection
-) -> None:
-    """Rewrite the summary's stamp if its filters, its columns or the plan's content changed."""
-    content = {
-        "version": TABLES_VERSION,
-        "plan": digest_of(plan_file(results).read_text()),
-        "fluorescence": asdict(fluorescence),
-        "columns": collection.columns_digest(),
-    }
-    write_stamp(summary_stamp_file(results), content)
+def summary_origin(settings: Settings, results: Path, plan: Plan, columns: str) -> str:
+    """A digest of everything that the tables are made from.
+
+    Args:
+        columns: digest of the user's further columns.
+    """
+    return digest_of(
+        {
+            "version": TABLES_VERSION,
+            "plan": [plan.id, plan.source, plan.content, plan.model_key],
+            "store": segments_on_disk(store_folder(results, plan.model_key)),
+            "fluorescence": asdict(settings.fluorescence),
+            "columns": columns,
+        }
+    )
+
+
+def summary_stamp(settings: Settings, results: Path, plan: Plan, columns: str) -> int:
+    """The number of the stamp that the summary needs: the one that it has, or the next one."""
+    record = read_record(summary_record_file(results), summary_tables(results))
+    if record and record.made_from == summary_origin(settings, results, plan, columns):
+        return record.stamp
+    return latest_stamp(results, "summary") + 1

@@ -1,9 +1,10 @@
 """Scripts take Snakemake's job apart and make one call; everything goes to the rule's log."""
 
-import json
 import logging
+import os
 import runpy
 import sys
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,9 @@ import pytest
 from samfleet.config.schema import complete_config
 from samfleet.detection.stopping import Stopped
 from samfleet.errors import UserError
-from samfleet.files import read_stamp
 from samfleet.logs import configure_logging
 from samfleet.plan.record import read_plan
-from samfleet.results import plan_file, shard_file
+from samfleet.results import plan_file, shard_file, stamp_file
 from samfleet.summary.verification import FailedImages
 from tests.builders import carry_out, write_files
 
@@ -32,12 +32,19 @@ def workdir(tmp_path, monkeypatch):
     return tmp_path
 
 
+class Inputs(SimpleNamespace):
+    """Named files that can be iterated over, as Snakemake's."""
+
+    def __iter__(self):
+        return iter(vars(self).values())
+
+
 def run_script(name: str, config: dict | None = None, **job) -> None:
     """Run a script as Snakemake does, with a stand-in for its object."""
     stand_in = SimpleNamespace(
         config=complete_config({"images": "images", **(config or {})}),
         log=[f"logs/{name}.log"],
-        input=SimpleNamespace(**job.pop("input", {})),
+        input=Inputs(**job.pop("input", {})),
         output=SimpleNamespace(**job.pop("output", {})),
         **job,
     )
@@ -49,9 +56,10 @@ def log(name: str) -> str:
 
 
 def planned():
-    Path("plan.stamp").write_text(json.dumps({"model_key": KEY, "gpus": 2}))
+    stamp = stamp_file("results", "plan", 7)
+    write_files(Path(), {str(stamp): b"2\n"})
     output = {"plan": "results/plan/plan.json"}
-    run_script("plan", input={"stamp": "plan.stamp"}, output=output)
+    run_script("plan", input={"stamp": str(stamp)}, output=output)
     return read_plan(plan_file("results"))
 
 
@@ -66,11 +74,23 @@ def test_a_script_does_nothing_when_a_worker_imports_it(path, workdir):
     assert sorted(workdir.rglob("*")) == before
 
 
-def test_plan_takes_model_key_and_gpus_from_the_stamp(workdir):
+def test_plan_takes_its_number_and_the_gpus_from_the_stamp(workdir, monkeypatch):
+    calls = []
+    with monkeypatch.context() as patch:
+        patch.setattr("samfleet.plan.planning.make_plan", lambda *a, **named: calls.append(named))
+        planned()
+    assert calls == [{"gpus": 2, "stamp": 7}]
     plan = planned()
-    assert (plan.model_key, plan.images) == (KEY, 2)
+    assert (plan.stamp, plan.images) == (7, 2)
     assert "2 images, 2 to detect in 1 shard" in log("plan")
-    assert read_stamp("plan.stamp")["gpus"] == 2
+
+
+def test_inputs_that_are_dated_in_the_future_are_set_to_now(workdir):
+    stamp = stamp_file("results", "plan", 7)
+    write_files(Path(), {str(stamp): b"2\n"})
+    os.utime(stamp, (2e9, 2e9))
+    planned()
+    assert stamp.stat().st_mtime <= time.time()
 
 
 def test_detect_carries_out_a_shard_of_its_plan(workdir, monkeypatch):

@@ -1,26 +1,36 @@
-"""Stamps: rewritten when, and only when, the plan or the summary is out of date."""
+"""Stamps: a new one is asked for when, and only when, the plan or the tables are out of date."""
 
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from samfleet.files import read_stamp
-from samfleet.plan.collection import scan_collection
+from samfleet.config.settings import Settings
+from samfleet.evaluation.job import evaluate_tables
+from samfleet.evaluation.stamp import evaluation_stamp
+from samfleet.plan.collection import collection_columns, columns_digest, scan_collection
 from samfleet.plan.outlook import outlook
 from samfleet.plan.planning import make_plan
-from samfleet.plan.stamp import refresh_plan_stamp
+from samfleet.plan.record import read_plan
+from samfleet.plan.stamp import plan_stamp
 from samfleet.results import (
     done_file,
+    evaluation_tables,
     last_plan_file,
+    manifest_file,
     plan_file,
-    plan_stamp_file,
     shard_file,
+    stamp_file,
     store_folder,
-    summary_stamp_file,
+    summary_record_file,
+    summary_tables,
 )
+from samfleet.stamps import latest_stamp
 from samfleet.store.segments import rebuild_index
-from samfleet.summary.stamp import refresh_summary_stamp
+from samfleet.summary.job import ManifestMismatch, summarize_plan
+from samfleet.summary.stamp import summary_stamp
 from tests.builders import carry_out, make_settings, write_files
 
 KEY = "0123456789abcdef"
@@ -38,17 +48,25 @@ class Workflow:
     def collection(self):
         return scan_collection(str(self.images), [".tif"], self.results)
 
-    def stamp(self) -> bytes:
-        return plan_stamp_file(self.results).read_bytes()
-
-    def reasons(self, key=KEY, gpus=2, **sections) -> list[str]:
+    def stamp(self, key=KEY, **sections) -> tuple[int, list[str]]:
+        """The stamp that the plan needs, and why."""
         settings = make_settings(self.images, **sections)
-        return refresh_plan_stamp(settings, self.results, self.collection(), key, gpus)
+        return plan_stamp(settings, self.results, self.collection(), key)
+
+    def reasons(self, **options) -> list[str]:
+        return self.stamp(**options)[1]
 
     def plan(self, key=KEY, **sections):
-        """The rule `plan`."""
-        self.reasons(key, **sections)
-        self.last = make_plan(make_settings(self.images, **sections), self.results, key, 2)
+        """The rules `stamp` and `plan`."""
+        settings = make_settings(self.images, **sections)
+        stamp = self.make_stamp("plan", self.stamp(key, **sections)[0])
+        self.last = make_plan(settings, self.results, key, 2, stamp)
+
+    def make_stamp(self, stage: str, number: int) -> int:
+        """The rule `stamp`."""
+        stamp_file(self.results, stage, number).parent.mkdir(parents=True, exist_ok=True)
+        stamp_file(self.results, stage, number).write_text("2")
+        return number
 
     def run(self, outcomes=None, key=KEY, **sections):
         """The rules `plan`, `detect` and what the summary does to the index."""
@@ -58,10 +76,24 @@ class Workflow:
         rebuild_index(store_folder(self.results, key))
 
     def is_stale(self, **options) -> bool:
-        """Whether the stamp is rewritten."""
-        before = self.stamp()
-        self.reasons(**options)
-        return self.stamp() != before
+        """Whether the plan needs a stamp that does not exist."""
+        return not stamp_file(self.results, "plan", self.stamp(**options)[0]).exists()
+
+    def settings(self, **sections) -> Settings:
+        return make_settings(self.images, **sections)
+
+    def summary_is_stale(self, **sections) -> bool:
+        """Whether the summary needs a stamp that does not exist."""
+        settings, plan = self.settings(**sections), read_plan(plan_file(self.results))
+        columns = columns_digest(*collection_columns(settings.images))
+        self.number = summary_stamp(settings, self.results, plan, columns)
+        return not stamp_file(self.results, "summary", self.number).exists()
+
+    def summarize(self, **sections):
+        """The rules `stamp` and `summary`."""
+        if self.summary_is_stale(**sections):
+            self.make_stamp("summary", self.number)
+        summarize_plan(self.settings(**sections), self.results, read_plan(plan_file(self.results)))
 
     def outlook(self, **sections) -> str:
         retry_failed = make_settings(self.images, **sections).retry_failed
@@ -80,25 +112,22 @@ def finished(workflow):
 
 
 def test_a_first_run_has_no_plan_yet(workflow):
-    assert workflow.reasons() == ["there is no plan yet"]
-    stamp = read_stamp(plan_stamp_file(workflow.results))
-    assert (stamp["model_key"], stamp["gpus"]) == (KEY, 2)
+    assert workflow.stamp() == (1, ["there is no plan yet"])
 
 
-def test_looking_twice_writes_once(workflow):
+def test_looking_writes_nothing(workflow):
     workflow.reasons()
-    before = plan_stamp_file(workflow.results).stat()
-    assert workflow.reasons()
-    assert plan_stamp_file(workflow.results).stat().st_ino == before.st_ino
+    assert not workflow.results.exists()
+    workflow.run()
+    before = sorted(workflow.results.rglob("*"))
+    assert workflow.reasons(key="f" * 16)
+    assert workflow.summary_is_stale()
+    assert sorted(workflow.results.rglob("*")) == before
 
 
 def test_nothing_is_to_be_done_after_a_run(finished):
     assert finished.reasons() == []
     assert not finished.is_stale()
-
-
-def test_the_number_of_gpus_is_no_reason_to_plan(finished):
-    assert not finished.is_stale(gpus=7)
 
 
 @pytest.mark.parametrize(
@@ -133,18 +162,49 @@ def test_a_plan_that_was_not_carried_out_is_stale(workflow):
     assert not workflow.is_stale()
 
 
-@pytest.mark.parametrize("lost", ["shard list", "done record", "last plan", "stamp"])
+LOST = {
+    "shard list": lambda run: shard_file(run.results, run.last.id, "0001"),
+    "done record": lambda run: done_file(run.results, run.last.id, "0001"),
+    "last plan": lambda run: last_plan_file(run.results),
+    "plan": lambda run: plan_file(run.results),
+    "manifest": lambda run: manifest_file(run.results),
+    "stamp": lambda run: stamp_file(run.results, "plan", run.last.stamp),
+}
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
 def test_lost_files_of_the_plan_make_it_stale(finished, lost):
-    results, plan = finished.results, finished.last
-    {
-        "shard list": shard_file(results, plan.id, "0001"),
-        "done record": done_file(results, plan.id, "0001"),
-        "last plan": last_plan_file(results),
-        "stamp": plan_stamp_file(results),
-    }[lost].unlink()
-    assert finished.reasons()
+    lost(finished).unlink()
+    assert finished.is_stale()
     finished.run()
     assert not finished.is_stale()
+
+
+@pytest.mark.parametrize("damage", ["", "null", "[]", "{}", '{"shards": null}', "\0\xff"])
+@pytest.mark.parametrize("file", [plan_file, last_plan_file])
+def test_a_damaged_plan_is_made_anew(finished, file, damage):
+    file(finished.results).write_bytes(damage.encode("latin-1"))
+    assert finished.is_stale()
+    finished.run()
+    assert not finished.is_stale()
+
+
+def test_a_plan_with_another_value_of_the_right_kind_counts_as_damaged(finished):
+    text = plan_file(finished.results).read_text()
+    plan_file(finished.results).write_text(text.replace('"images": 2', '"images": 3'))
+    assert finished.reasons() == ["the plan is missing or damaged"]
+
+
+def test_a_manifest_that_lost_lines_is_made_anew_and_not_summarized(finished):
+    whole = manifest_file(finished.results).read_text()
+    manifest_file(finished.results).write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    assert finished.reasons() == ["manifest.tsv is not the one of the plan"]
+    with pytest.raises(ManifestMismatch, match=r"manifest\.tsv is not the one of the last plan"):
+        finished.summarize()
+    assert not any(table.exists() for table in summary_tables(finished.results))
+    finished.run()
+    assert manifest_file(finished.results).read_text() == whole
+    finished.summarize()
 
 
 def test_a_store_that_is_not_as_its_index_says_makes_the_plan_stale_each_time(finished):
@@ -180,7 +240,7 @@ def test_failures_of_images_that_are_gone_are_no_reason(workflow, outcome):
     workflow.run({"b.tif": outcome})
     (workflow.images / "b.tif").unlink()
     workflow.run()
-    assert workflow.reasons(gpus=7) == []
+    assert workflow.reasons() == []
     assert workflow.reasons(retry_failed=True) == []
 
 
@@ -196,51 +256,128 @@ def test_rehash_makes_the_plan_stale_every_time(finished):
     assert finished.is_stale(rehash=True)
 
 
-def test_a_damaged_stamp_is_written_again(finished):
-    plan_stamp_file(finished.results).write_text("{")
-    assert read_stamp(plan_stamp_file(finished.results)) == {}
-    assert finished.is_stale(key="f" * 16)
-
-
-# the summary's stamp
-
-
-def summary_stamp(workflow, **sections) -> bytes:
-    settings = make_settings(workflow.images, **sections)
-    refresh_summary_stamp(settings.fluorescence, workflow.results, workflow.collection())
-    return summary_stamp_file(workflow.results).read_bytes()
-
-
-def test_filters_columns_plan_and_version_make_the_summary_stale(finished, monkeypatch):
-    stamps = [summary_stamp(finished)]
-    stamps.append(summary_stamp(finished, fluorescence={"max_overlap": 0.4}))
+def test_a_plan_that_failed_asks_for_a_stamp_that_does_not_exist(finished):
     write_files(finished.images, {"c.tif": b"c"})
+    for _ in range(2):
+        assert finished.is_stale()
+        finished.make_stamp("plan", finished.stamp()[0])
     finished.run()
-    stamps.append(summary_stamp(finished))
-    monkeypatch.setattr("samfleet.summary.stamp.TABLES_VERSION", 1000)
-    stamps.append(summary_stamp(finished))
-    assert len(set(stamps)) == 4
+    assert not finished.is_stale()
+    assert latest_stamp(finished.results, "plan") == finished.last.stamp == 4
+    assert len(list((finished.results / "plan").glob("plan.*.stamp"))) == 1
 
 
-def test_columns_of_the_users_table_make_the_summary_stale(finished):
-    table = finished.images / "images.csv"
-    stamps = set()
+# the summary
+
+
+@pytest.fixture
+def summarized(finished):
+    finished.summarize()
+    return finished
+
+
+def test_tables_that_are_there_are_up_to_date_whatever_their_age(summarized):
+    for table in summary_tables(summarized.results):
+        os.utime(table, ns=(1, 1))
+    assert not summarized.summary_is_stale()
+
+
+def test_filters_make_the_summary_stale_also_behind_its_back(summarized):
+    other = {"fluorescence": {"max_overlap": 0.4}}
+    assert summarized.summary_is_stale(**other)
+    plan = read_plan(plan_file(summarized.results))
+    summarize_plan(summarized.settings(**other), summarized.results, plan)  # the command
+    assert not summarized.summary_is_stale(**other)
+    assert summarized.summary_is_stale()
+    summarized.summarize()
+    assert not summarized.summary_is_stale()
+
+
+def test_a_new_plan_and_a_new_version_make_the_summary_stale(summarized, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("samfleet.summary.stamp.TABLES_VERSION", 1000)
+        assert summarized.summary_is_stale()
+    assert not summarized.summary_is_stale()
+    write_files(summarized.images, {"c.tif": b"c"})
+    summarized.run()
+    assert summarized.summary_is_stale()
+
+
+def test_results_that_came_later_make_the_summary_stale(summarized):
+    folder = store_folder(summarized.results, KEY)
+    (segment,) = folder.glob("*.parquet")
+    (folder / "late.parquet").write_bytes(segment.read_bytes())
+    assert summarized.summary_is_stale()
+
+
+def test_columns_of_the_users_table_make_the_summary_stale(summarized):
+    table = summarized.images / "images.csv"
+    summarized.images = table
     for text in ("image,well\na.tif,1\n", "image,well\na.tif,2\n", "image,spot\na.tif,2\n"):
         table.write_text(text)
-        collection = scan_collection(str(table), [], finished.results)
-        refresh_summary_stamp(make_settings(table).fluorescence, finished.results, collection)
-        stamps.add(summary_stamp_file(finished.results).read_bytes())
-    assert len(stamps) == 3
+        assert summarized.summary_is_stale()
+        summarized.run()
+        summarized.summarize()
+        assert not summarized.summary_is_stale()
 
 
-def test_what_the_tables_do_not_depend_on_leaves_the_summary_alone(finished):
-    before = summary_stamp(finished)
-    inode = summary_stamp_file(finished.results).stat().st_ino
-    os.utime(finished.images / "a.tif", ns=(1, 1))
-    finished.run()
-    assert summary_stamp(finished, shard={"threads": 7}, on_error="fail") == before
-    assert summary_stamp_file(finished.results).stat().st_ino == inode
-    assert plan_file(finished.results).exists()
+@pytest.mark.parametrize("number", range(4))
+def test_a_table_that_was_cut_or_deleted_makes_the_summary_stale(summarized, number):
+    table = summary_tables(summarized.results)[number]
+    table.write_bytes(table.read_bytes()[:-1])
+    assert summarized.summary_is_stale()
+    summarized.summarize()
+    table.unlink()
+    assert summarized.summary_is_stale()
+
+
+def test_a_damaged_record_makes_the_summary_stale(summarized):
+    record = summary_record_file(summarized.results)
+    record.write_text(record.read_text().replace('"made_from": "', '"made_from": "0'))
+    assert summarized.summary_is_stale()
+
+
+def test_what_the_tables_do_not_depend_on_leaves_the_summary_alone(summarized):
+    os.utime(summarized.images / "a.tif", ns=(1, 1))
+    summarized.run()
+    assert not summarized.summary_is_stale(shard={"threads": 7}, on_error="fail")
+
+
+# the evaluation
+
+
+def test_labels_tables_and_version_make_the_evaluation_stale(summarized, tmp_path, monkeypatch):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    label = np.zeros((300, 400), np.uint8)
+    label[10:50, 10:60] = 1
+    cv2.imwrite(str(labels / "a.png"), label)
+
+    def stale(sparse: bool = False) -> bool:
+        evaluation = make_settings("demo", evaluation={"labels": str(labels), "sparse": sparse})
+        number = evaluation_stamp(evaluation.evaluation, summarized.results)
+        return not stamp_file(summarized.results, "evaluation", number).exists()
+
+    def evaluate() -> None:
+        number = latest_stamp(summarized.results, "evaluation") + 1
+        summarized.make_stamp("evaluation", number)
+        settings = make_settings("demo", evaluation={"labels": str(labels)})
+        evaluate_tables(settings.evaluation, summarized.results)
+
+    assert stale()
+    evaluate()
+    assert not stale()
+    assert stale(sparse=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("samfleet.evaluation.stamp.EVALUATION_VERSION", 1000)
+        assert stale()
+    (labels / "b.png").write_bytes((labels / "a.png").read_bytes())
+    assert stale()
+    evaluate()
+    assert not stale()
+    summarized.summarize(fluorescence={"max_overlap": 0.4})
+    assert stale()
+    assert not any(table.exists() for table in evaluation_tables(summarized.results))
 
 
 # the outlook

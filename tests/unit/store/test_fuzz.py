@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
-from samfleet.files import TableError, read_stamp
+from samfleet.files import TableError
 from samfleet.plan.collection import ManifestError, scan_collection
 from samfleet.plan.manifest import ManifestRow, read_manifest, write_manifest
 from samfleet.plan.record import Plan, PlannedShard, read_plan
 from samfleet.plan.shards import ShardImage, read_shard, write_shard
 from samfleet.results import LEDGER_COLUMNS
 from samfleet.sam.model_key import weights_digest
+from samfleet.stamps import read_record, write_record
 from samfleet.store.index import read_index, read_stored_images
 from samfleet.store.ledger import append_rows, collect_ledger
 from samfleet.store.segments import SegmentError, read_segment, rebuild_index, stored_images
@@ -55,21 +56,33 @@ def tables(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
         manifest, [ManifestRow("a\tb.png", "12ab", 30, 10**18), ManifestRow("c", "", 0, 0, "gone")]
     )
     write_shard(shard, [ShardImage("12ab", 30, "a\tb.png"), ShardImage("34cd", 40, "\udcff.tif")])
-    plan = Plan("p", "demo", "key", "content", 10, 2, 2, (PlannedShard("0001", 2, 3.5),))
+    plan = Plan(
+        id="p",
+        stamp=1,
+        source="demo",
+        files="files",
+        manifest="manifest",
+        model_key="key",
+        content="content",
+        max_pixels=10,
+        images=2,
+        pending=2,
+        shards=(PlannedShard("0001", 2, 3.5),),
+    )
     (folder / "plan.json").write_text(plan.to_json())
-    (folder / "stamp").write_text('{"images": "1", "because": ["a"], "gpus": 2}')
+    write_record(folder / "summary.json", "digest", 3, [manifest])
     return {
         "manifest": (manifest, lambda path: list(read_manifest(path))),
         "journal": (manifest, lambda path: list(read_manifest(path, journal=True))),
         "shard": (shard, lambda path: list(read_shard(path))),
         "plan": (folder / "plan.json", read_plan),
-        "stamp": (folder / "stamp", lambda path: read_stamp(path).get("images")),
+        "record": (folder / "summary.json", lambda path: read_record(path, [manifest])),
     }  # fmt: skip
 
 
 @FUZZ
-@given(st.sampled_from(["manifest", "journal", "shard", "plan", "stamp"]), CHANGES)
-@example("stamp", [(0, 99, b"[1]")])
+@given(st.sampled_from(["manifest", "journal", "shard", "plan", "record"]), CHANGES)
+@example("record", [(0, 999, b"[1]")])
 @example("manifest", [(0, 999, b"")])
 @example("plan", [(0, 999, b"[" * 3000)])
 def test_a_table_is_read_or_refused_by_its_name(folder, kind, changes):
