@@ -14,7 +14,7 @@ from samfleet.plan.collection import columns_digest, scan_collection
 from samfleet.plan.outlook import outlook
 from samfleet.plan.record import plan_of_shard, present_plan
 from samfleet.plan.stamp import plan_stamp
-from samfleet.results import plan_file, shard_file
+from samfleet.results import plan_file, shard_file, stamp_file
 from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
 from samfleet.stamps import latest_stamp
@@ -82,7 +82,11 @@ def stamp(stage, number):
     if not workflow.is_main_process:
         return ancient(f"results/plan/{stage}.{latest_stamp(RESULTS, stage)}.stamp")
     with plain_errors():
-        return ancient(f"results/plan/{stage}.{number()}.stamp")
+        file = stamp_file(RESULTS, stage, number())
+    if not file.exists():
+        # without its metadata, Snakemake takes a missing input for one that is no longer needed
+        workflow.dag.forcefiles.add(str(file))
+    return ancient(f"results/plan/{file.name}")
 
 
 @cache
