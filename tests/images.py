@@ -131,7 +131,14 @@ def hand_made_tiff(tags: dict[int, tuple[int, int, bytes | int]], data: bytes) -
     return head + entries + bytes(4) + values + data
 
 
-def check(data: bytes, expected: np.ndarray, is_color: bool = False, plane: str = "", **options):
+def check(
+    data: bytes,
+    expected: np.ndarray,
+    is_color: bool = False,
+    plane: str = "",
+    warning: str = "",
+    **options,
+):
     image = decode_image(data, **options)
     if expected.ndim == 2:
         expected = expected[:, :, np.newaxis]
@@ -142,6 +149,8 @@ def check(data: bytes, expected: np.ndarray, is_color: bool = False, plane: str 
     np.testing.assert_array_equal(image.pixels, expected)
     assert image.is_color is is_color
     assert image.plane == plane
+    assert warning in image.warning
+    assert bool(image.warning) == bool(warning), image.warning
 
 
 def refused(data: bytes, status: str, words: str = "", **options) -> None:

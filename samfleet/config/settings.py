@@ -27,6 +27,7 @@ class ImageSettings:
 
     suffixes: tuple[str, ...] = field(metadata=NEUTRAL)
     page: int
+    lookup_table: str = field(metadata=introduced_with("auto"))
     max_pixels: int = field(metadata=NEUTRAL)
 
 

@@ -25,6 +25,7 @@ class ReadImage:
         rgb: (height, width, 3) uint8, what SAM sees.
         is_color: whether the channels are red, green and blue.
         plane: which of several pages or planes was read, in words.
+        warning: what is doubtful about what was read, in words.
         seconds: how long reading and decoding took.
     """
 
@@ -33,6 +34,7 @@ class ReadImage:
     rgb: np.ndarray
     is_color: bool
     plane: str
+    warning: str
     seconds: float
 
 
@@ -68,7 +70,13 @@ def read_image(path: Path, image: ImageSettings, display: DisplaySettings) -> Re
     try:
         data = path.read_bytes()
         identity = image_id(data)
-        decoded = decode_image(data, page=image.page, max_pixels=image.max_pixels)
+        decoded = decode_image(
+            data,
+            page=image.page,
+            max_pixels=image.max_pixels,
+            lookup_table=image.lookup_table,
+            name=path.name,
+        )
         rgb = to_rgb(
             decoded,
             colormap=display.colormap,
@@ -84,7 +92,15 @@ def read_image(path: Path, image: ImageSettings, display: DisplaySettings) -> Re
             seconds=seconds,
         )
     seconds = time.perf_counter() - start
-    return ReadImage(identity, decoded.pixels, rgb, decoded.is_color, decoded.plane, seconds)
+    return ReadImage(
+        identity,
+        decoded.pixels,
+        rgb,
+        decoded.is_color,
+        decoded.plane,
+        decoded.warning,
+        seconds,
+    )
 
 
 def failure_of(

@@ -13,7 +13,7 @@ from samfleet.files import write_atomic
 from samfleet.results import weights_digest_file
 from samfleet.sam.weights import OFFICIAL_WEIGHTS, CheckpointError, configured_weights
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 """Raise this when a change of the code changes what is stored for an image; golden masks notice it."""
 
 

@@ -29,6 +29,7 @@ class Look:
         problem: why it cannot be read; then nothing else is known about it.
         width, height, channels, dtype, is_color: of its pixels.
         plane: which plane was read, in words, if the file has several pages; else "".
+        warning: what is doubtful about what was read, in words.
         brightest: the largest value of its pixels.
     """
 
@@ -40,6 +41,7 @@ class Look:
     dtype: str = ""
     is_color: bool = False
     plane: str = ""
+    warning: str = ""
     brightest: float = 0.0
 
     @property
@@ -123,10 +125,12 @@ def _sample(files: list[ScannedFile], suffixes: Iterable[str]) -> list[ScannedFi
 def _look(root: Path, file: ScannedFile, max_pixels: int) -> Look:
     name = escape_name(file.path)
     try:
-        image = decode_image((root / file.path).read_bytes(), max_pixels=max_pixels)
+        path = root / file.path
+        image = decode_image(path.read_bytes(), max_pixels=max_pixels, name=path.name)
     except (OSError, ImageError) as error:
         return Look(name, problem=str(getattr(error, "strerror", None) or error))
     height, width, channels = image.pixels.shape
+    known = image.pixels[np.isfinite(image.pixels)]
     return Look(
         path=name,
         width=width,
@@ -135,5 +139,6 @@ def _look(root: Path, file: ScannedFile, max_pixels: int) -> Look:
         dtype=str(image.pixels.dtype),
         is_color=image.is_color,
         plane=image.plane,
-        brightest=float(np.nanmax(image.pixels)),
+        warning=image.warning,
+        brightest=float(known.max()) if known.size else 0.0,
     )

@@ -11,6 +11,7 @@ from samfleet.config.schema import complete_config
 from samfleet.config.settings import settings_of
 from samfleet.devices.visible import visible_devices
 from samfleet.survey.sample import Survey
+from samfleet.wording import counted
 
 _MEGAPIXEL = 2**20
 """The size of image that the schema's default areas are meant for."""
@@ -48,6 +49,9 @@ def warnings(survey: Survey) -> Iterator[str]:
         yield f"{look.path} cannot be read: {look.problem}"
     if len(unreadable) > _NAMED_AT_MOST:
         yield f"{len(unreadable) - _NAMED_AT_MOST} more of the files looked at cannot be read"
+    for warning, number in survey.kinds(lambda look: look.warning).items():
+        if warning:
+            yield f"{counted(number, 'file')} of those looked at: {warning}"
     for what, counts in (
         ("pixels' types", survey.kinds(lambda look: look.dtype)),
         ("channels", survey.kinds(lambda look: look.colors)),

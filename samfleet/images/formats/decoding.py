@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from samfleet.images.formats.image import MAX_PIXELS, Image, ImageError, Limits, unreadable
+from samfleet.images.formats.image import MAX_PIXELS, Image, ImageError, Limits, Wanted, unreadable
 from samfleet.images.formats.signatures import find_reader
 
 _decoding: ContextVar[bool] = ContextVar("_decoding", default=False)
@@ -21,20 +21,31 @@ _decoding: ContextVar[bool] = ContextVar("_decoding", default=False)
 logging.getLogger("tifffile").addFilter(lambda record: not _decoding.get())
 
 
-def decode_image(data: bytes, *, page: int = 0, max_pixels: int = MAX_PIXELS) -> Image:
+def decode_image(
+    data: bytes,
+    *,
+    page: int = 0,
+    max_pixels: int = MAX_PIXELS,
+    lookup_table: str = "auto",
+    name: str = "",
+) -> Image:
     """Decode an image from the bytes of its file.
 
     Args:
         data: the whole file.
         page: the page, frame or plane (Z, T, ...) to read, counted from 0.
         max_pixels: the largest height x width; memory is limited to 8 bytes for each such pixel.
+        lookup_table: "auto", "applied" or "ignored", the setting `image.lookup_table`.
+        name: of the file, by which an OME-TIFF of a set may call itself.
 
     Raises:
         ImageError: the image cannot be read. Nothing else is raised, whatever the bytes are.
     """
     token = _decoding.set(True)
     try:
-        image = find_reader(data)(data, page, Limits(max_pixels))
+        image = find_reader(data)(data, Wanted(page, lookup_table, name), Limits(max_pixels))
+        image = replace(image, pixels=_normalised(image.pixels))
+        return _with_warning(image, _about_invalid(image.pixels))
     except ImageError:
         raise
     except MemoryError as error:
@@ -43,7 +54,21 @@ def decode_image(data: bytes, *, page: int = 0, max_pixels: int = MAX_PIXELS) ->
         raise unreadable(f"the data are damaged ({type(error).__name__}: {error})"[:300]) from error
     finally:
         _decoding.reset(token)
-    return replace(image, pixels=_normalised(image.pixels))
+
+
+def _with_warning(image: Image, warning: str) -> Image:
+    return replace(image, warning="; ".join(filter(None, [image.warning, warning])))
+
+
+def _about_invalid(pixels: np.ndarray) -> str:
+    """A warning if the image or one of its channels has no value at all."""
+    if pixels.dtype.kind != "f":
+        return ""
+    channels = np.flatnonzero(~np.isfinite(pixels).any(axis=(0, 1))).tolist()
+    if len(channels) == pixels.shape[2]:
+        return "all pixels are NaN or infinite"
+    listed = ", ".join(map(str, channels))
+    return f"all pixels of channel {listed} are NaN or infinite" if channels else ""
 
 
 def _normalised(pixels: np.ndarray) -> np.ndarray:

@@ -37,11 +37,13 @@ class Image:
             and the dtype of the file (docs/images.md lists the few exceptions).
         is_color: whether the channels are red, green and blue, in this order.
         plane: which of several pages or planes was read, in words; empty if there is only one.
+        warning: what is doubtful about what was read, in words.
     """
 
     pixels: np.ndarray
     is_color: bool
     plane: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,21 @@ class Limits:
                 f"{width} x {height} pixels of {channels} channels need {needed} bytes, more than "
                 f"{_BYTES_PER_PIXEL} times image.max_pixels ({self.max_pixels})",
             )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is read of a file.
+
+    Attributes:
+        page: the page, frame or plane (Z, T, ...), counted from 0.
+        lookup_table: "auto", "applied" or "ignored", the setting `image.lookup_table`.
+        name: of the file, by which one that belongs to a set may call itself; empty if it is not known.
+    """
+
+    page: int = 0
+    lookup_table: str = "auto"
+    name: str = ""
 
 
 def unreadable(reason: str) -> ImageError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import imagecodecs
 import numpy as np
 
-from samfleet.images.formats.image import Image, Limits, check_page, unreadable, unsupported
+from samfleet.images.formats.image import Image, Limits, Wanted, check_page, unreadable, unsupported
 from samfleet.images.formats.orientation import exif_orientation, upright
 
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
@@ -37,9 +37,9 @@ class Jpeg:
     complete: bool
 
 
-def read_jpeg(data: bytes, page: int, limits: Limits) -> Image:
+def read_jpeg(data: bytes, wanted: Wanted, limits: Limits) -> Image:
     jpeg = parse_jpeg(data, limits)
-    check_page(page)
+    check_page(wanted.page)
     if not jpeg.complete:
         raise unreadable("the JPEG is truncated")
     if jpeg.components == 4:

@@ -4,12 +4,12 @@ import struct
 
 import imagecodecs
 
-from samfleet.images.formats.image import Image, Limits, check_page, unreadable, unsupported
+from samfleet.images.formats.image import Image, Limits, Wanted, check_page, unreadable, unsupported
 
 
-def read_jpeg2000(data: bytes, page: int, limits: Limits) -> Image:
+def read_jpeg2000(data: bytes, wanted: Wanted, limits: Limits) -> Image:
     start, components = parse_jpeg2000(data, limits)
-    check_page(page)
+    check_page(wanted.page)
     has_alpha = b"cdef" in data[:start]
     if components not in ((2, 4) if has_alpha else (1, 3)):
         raise unsupported(f"a JPEG 2000 of {components} components is not supported")

@@ -3,17 +3,21 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
-from samfleet.images.formats.image import Image, Limits, check_page, unreadable
+import numpy as np
+
+from samfleet.images.formats.image import Image, Limits, Wanted, check_page, unreadable
 from samfleet.images.formats.opencv import decode_with_opencv, rgb_from_bgr
 from samfleet.images.formats.orientation import exif_orientation, upright
+from samfleet.images.formats.palette import with_palette
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # fmt: skip
 
 
-def read_png(data: bytes, page: int, limits: Limits) -> Image:
+def read_png(data: bytes, wanted: Wanted, limits: Limits) -> Image:
     chunks = _chunks(data)
     kind, header, whole = next(chunks)
     if kind != b"IHDR" or len(header) != 13:
@@ -22,12 +26,14 @@ def read_png(data: bytes, page: int, limits: Limits) -> Image:
     if depth not in _DEPTHS.get(color, ()) or compression or filtering or interlace > 1:
         raise unreadable("the header of the PNG is invalid")
     limits.check(height, width, 4, max(1, depth // 8))
-    check_page(page)
+    check_page(wanted.page)
     # The decoder must not see transparency, gamma, profiles or animation and apply them.
     kept: list[bytes | memoryview] = [data[:8], whole]
     idat, palette, orientation, frames = [], b"", 1, 0
     for kind, body, whole in chunks:
-        if kind in (b"PLTE", b"IDAT", b"IEND"):
+        if kind == b"PLTE" and color == 3:
+            kept.append(_palette_of_numbers(depth))
+        elif kind in (b"PLTE", b"IDAT", b"IEND"):
             kept.append(whole)
         if kind == b"IDAT":
             idat.append(body)
@@ -39,11 +45,23 @@ def read_png(data: bytes, page: int, limits: Limits) -> Image:
             frames = int.from_bytes(body[:4], "big")
     _check_data(idat, _data_size(width, height, depth * _SAMPLES[color], interlace))
     pixels = decode_with_opencv(b"".join(kept), height, width)
-    grey_palette = color == 3 and palette[0::3] == palette[1::3] == palette[2::3]
-    is_color = color in (2, 3, 6) and not grey_palette
-    pixels = rgb_from_bgr(pixels) if is_color else pixels.reshape(height, width, -1)[:, :, :1]
+    if color == 3:
+        colors = np.frombuffer(palette, np.uint8).reshape(-1, 3)
+        index = pixels.reshape(height, width, -1)[:, :, 0]
+        image = with_palette(index, colors, depth, measured=False, lookup_table=wanted.lookup_table)
+    elif color in (2, 6):
+        image = Image(rgb_from_bgr(pixels), True)
+    else:
+        image = Image(pixels.reshape(height, width, -1)[:, :, :1], False)
     plane = f"the still image of an animation of {frames} frames" if frames else ""
-    return Image(upright(pixels, orientation), is_color, plane)
+    return replace(image, pixels=upright(image.pixels, orientation), plane=plane)
+
+
+def _palette_of_numbers(depth: int) -> bytes:
+    """A palette chunk with which the decoder gives the numbers themselves."""
+    body = bytes(number for number in range(2**depth) for _ in range(3))
+    checksum = zlib.crc32(b"PLTE" + body)
+    return struct.pack(">I", len(body)) + b"PLTE" + body + struct.pack(">I", checksum)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, memoryview]]:

@@ -7,7 +7,7 @@ format to docs/images.md and to the tests of damage in tests/unit/images/formats
 from typing import Protocol
 
 from samfleet.images.formats.bmp import read_bmp
-from samfleet.images.formats.image import Image, Limits, unreadable, unsupported
+from samfleet.images.formats.image import Image, Limits, Wanted, unreadable, unsupported
 from samfleet.images.formats.jpeg import read_jpeg
 from samfleet.images.formats.jpeg2000 import read_jpeg2000
 from samfleet.images.formats.png import read_png
@@ -18,7 +18,7 @@ from samfleet.images.formats.webp import read_webp
 class Reader(Protocol):
     """A function that reads one format."""
 
-    def __call__(self, data: bytes, page: int, limits: Limits) -> Image:
+    def __call__(self, data: bytes, wanted: Wanted, limits: Limits) -> Image:
         """Decode an image whose signature has been recognised.
 
         A reader must call `limits.check` before it decodes, and must raise an ImageError rather
@@ -26,7 +26,7 @@ class Reader(Protocol):
 
         Args:
             data: the whole file.
-            page: the page to read; `check_page` raises if the file does not have it.
+            wanted: what to read; `check_page` raises if the file does not have that page.
             limits: how large the image may be.
 
         Returns:

@@ -4,11 +4,11 @@ import struct
 
 import imagecodecs
 
-from samfleet.images.formats.image import Image, Limits, check_page, unreadable
+from samfleet.images.formats.image import Image, Limits, Wanted, check_page, unreadable
 from samfleet.images.formats.orientation import exif_orientation, upright
 
 
-def read_webp(data: bytes, page: int, limits: Limits) -> Image:
+def read_webp(data: bytes, wanted: Wanted, limits: Limits) -> Image:
     (size,) = struct.unpack_from("<I", data, 4)
     if size + 8 > len(data):
         raise unreadable("the WebP is truncated")
@@ -24,7 +24,7 @@ def read_webp(data: bytes, page: int, limits: Limits) -> Image:
         elif kind == b"EXIF":
             orientation = exif_orientation(body)
         position += 8 + length + length % 2
-    check_page(page)
+    check_page(wanted.page)
     pixels = imagecodecs.webp_decode(data, index=0)
     plane = f"frame 0 of an animation of {frames}" if frames else ""
     return Image(upright(pixels[:, :, :3], orientation), True, plane)

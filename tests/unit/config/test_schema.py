@@ -27,6 +27,7 @@ WRONG = [
     ("image.suffixes", ["tif"]),
     ("image.page", -1),
     ("image.page", "first"),
+    ("image.lookup_table", "on"),
     ("image.max_pixels", 0),
     ("display.channel", -1),
     ("display.channel", "red"),

@@ -109,3 +109,51 @@ def test_no_memory_is_a_transient_failure(png, monkeypatch):
 def test_paths_are_relative_to_the_root_or_absolute(tmp_path):
     assert path_of(tmp_path, "sub/a.tif") == tmp_path / "sub" / "a.tif"
     assert str(path_of(tmp_path, "/data/a.tif")) == "/data/a.tif"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_without_a_finite_pixel_is_black_and_this_is_said(tmp_path, value):
+    path = tmp_path / "blank.tif"
+    tifffile.imwrite(path, np.full((8, 9), value, np.float32))
+    found = read(path)
+    assert found.warning == "all pixels are NaN or infinite"
+    assert not found.rgb.any()
+
+
+def test_a_channel_without_a_finite_pixel_is_said(tmp_path):
+    pixels = np.ones((3, 8, 9), np.float32)
+    pixels[1] = np.nan
+    path = tmp_path / "channels.tif"
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "CYX"})
+    found = read(path)
+    assert found.pixels.shape == (8, 9, 3)
+    assert found.warning == "all pixels of channel 1 are NaN or infinite"
+
+
+def test_pixels_that_are_not_finite_do_not_change_how_the_others_are_shown(tmp_path):
+    pixels = np.arange(80, dtype=np.float32).reshape(8, 10)
+    tifffile.imwrite(tmp_path / "whole.tif", pixels)
+    pixels[0, :2], pixels[7, 9] = (np.nan, -np.inf), np.inf
+    tifffile.imwrite(tmp_path / "holes.tif", pixels)
+    display = {"percentiles": [0, 100]}
+    whole, holes = (
+        read(tmp_path / name, display=display).rgb for name in ("whole.tif", "holes.tif")
+    )
+    assert (
+        np.abs(whole.astype(int) - holes).max() <= 8
+    )  # the limits are 2 and 78 instead of 0 and 79
+
+
+def test_a_look_up_table_is_applied_or_ignored_as_configured(tmp_path):
+    index = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    fire = cv2.applyColorMap(index.reshape(-1, 1), cv2.COLORMAP_HOT)[:, 0, ::-1]
+    path = tmp_path / "hot.tif"
+    tifffile.imwrite(path, index, photometric="palette", colormap=fire.T.astype(np.uint16) * 257)
+    for choice in ("auto", "ignored"):
+        found = read(path, image={"lookup_table": choice})
+        assert found.pixels[:, :, 0].tolist() == index.tolist()
+        assert bool(found.warning) == (choice == "auto")
+    found = read(path, image={"lookup_table": "applied"})
+    assert found.is_color
+    assert found.pixels.reshape(-1, 3).tolist() == fire.tolist()
+    assert not found.warning

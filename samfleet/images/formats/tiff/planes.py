@@ -1,49 +1,50 @@
-"""Find the plane of a TIFF that `page` selects, with all of its channels."""
+"""Find the plane of a TIFF that `page` selects, with all of its channels that the file has.
+
+Metadata say which pages are channels of one plane, and they may name pages that the file does not have. The first
+channels of a plane are read with a warning if the others are nowhere; channels are never taken for planes.
+"""
 
 import io
-import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import tifffile
 
-from samfleet.images.formats.image import Limits, check_page, unreadable, unsupported
-from samfleet.images.formats.tiff.pages import check_header, read_contiguous, read_page
+from samfleet.images.formats.image import Limits, Wanted, check_page, unsupported
+from samfleet.images.formats.tiff.ome import OmeMetadata, ome_metadata
+from samfleet.images.formats.tiff.pages import check_header, read_page
+from samfleet.images.formats.tiff.stacks import Plane, Stack, listed, unknown_channels
+from samfleet.wording import counted
 
+_MOST_PLANES = 1_000_000
 _COPY_OR_MASK = 1 | 4  # bits of NewSubfileType: reduced resolution, transparency mask
 
 
-@dataclass(frozen=True)
-class Plane:
-    """One plane of a TIFF.
-
-    Attributes:
-        keyframe: the page that states the layout and the colour model.
-        parts: functions that each read an array; the arrays are joined along the channels.
-        axes: of each part: Y, X and channels.
-        words: which plane this is, for `Image.plane`.
-        samples: whether the channels are the samples of one page, so that its colour model applies.
-    """
-
-    keyframe: tifffile.TiffPage
-    parts: Sequence[Callable[[], np.ndarray]]
-    axes: str
-    words: str
-    samples: bool
-
-
-def find_plane(tiff: tifffile.TiffFile, data: bytes, page: int, limits: Limits) -> Plane:
-    """Find plane `page` among the planes that the metadata describe, or else among the pages."""
-    series = _described_series(tiff)
-    if not series:
+def find_plane(tiff: tifffile.TiffFile, data: bytes, wanted: Wanted, limits: Limits) -> Plane:
+    """Find plane `wanted.page` among the planes that the metadata describe, or else among the pages."""
+    ome = ome_metadata(tiff, wanted.name)
+    if ome is not None:
+        tiff = tifffile.TiffFile(io.BytesIO(data), omexml=ome.text)
+        tiff.is_ome = True  # tifffile recognises only metadata that end as they should
+    described = _described_series(tiff)
+    names: Sequence[Sequence[str]] = [()] * len(described)
+    if ome is not None and len(ome.names) == len(described):
+        names = ome.names
+    stacks = [Stack(*one) for one in zip(described, names, strict=True)]
+    stacks = [stack for stack in stacks if stack.planes]
+    if not stacks:
+        warning = _why_pages_are_planes(tiff, ome)
         # Open it again: looking for series has left pages with the layout of another page.
-        return _page_plane(tifffile.TiffFile(io.BytesIO(data)), page, limits)
-    counts = [math.prod(_plane_sizes(one)) for one in series]
-    which, index = _locate(page, counts)
-    return _series_plane(series[which], index, page, sum(counts), limits)
+        plane = _page_plane(tifffile.TiffFile(io.BytesIO(data)), wanted.page, limits)
+        return replace(plane, warning=warning)
+    counts = [len(stack.planes) for stack in stacks]
+    which, index = _locate(wanted.page, counts)
+    elsewhere = ome.elsewhere if ome is not None else ()
+    plane = stacks[which].plane(index, wanted.page, sum(counts), elsewhere, limits)
+    doubts = [*_doubts(tiff, ome, stacks), plane.warning]
+    return replace(plane, warning="; ".join(filter(None, doubts)))
 
 
 def _locate(page: int, counts: list[int]) -> tuple[int, int]:
@@ -61,74 +62,106 @@ def _described_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     try:
         series = [one for one in tiff.series if math.prod(one.shape)]
     except Exception:  # the metadata are nonsense, but the pages may be intact
-        return []
+        series = []
     series = [one for one in series if not one.keyframe.is_reduced] or series
+    if tiff.is_imagej and all(one.kind in ("uniform", "generic") for one in series):
+        series = list(_imagej_stack(tiff))
     for one in series:
-        if one.kind in ("uniform", "generic") or any(page is None for page in one.pages):
-            return []
-        if "Y" not in one.axes or "X" not in one.axes:
+        if one.kind in ("uniform", "generic") or not {"Y", "X"} <= set(one.axes):
             return []
     return series
 
 
-def _plane_sizes(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
-    """The lengths of the axes along which `page` counts: all but Y, X and channels."""
-    return tuple(n for a, n in zip(series.axes, series.shape, strict=True) if a not in "YXCS")
-
-
-def _series_plane(
-    series: tifffile.TiffPageSeries, index: int, page: int, pages: int, limits: Limits
-) -> Plane:
-    """Plane `index` of a series, with all of its channels."""
-    axes, shape, keyframe = series.axes, series.shape, series.keyframe
-    channels = math.prod(n for a, n in zip(axes, shape, strict=True) if a in "CS")
-    check_header(keyframe, channels, limits)
-    count = math.prod(shape) // math.prod(keyframe.shape)
-    lead = 0  # the number of leading axes that run over pages; the others lie within a page
-    while math.prod(shape[:lead]) < count:
-        lead += 1
-    if math.prod(shape[:lead]) != count or set(axes[:lead]) & set("YX"):
-        raise unsupported(f"the axes {axes} are not supported: they do not form a stack of pages")
-    place = iter(np.unravel_index(index, _plane_sizes(series) or (1,)))
-    chosen = [None if a in "YXCS" else int(next(place)) for a in axes]
-    numbers = [
-        int(np.ravel_multi_index(at, shape[:lead])) if lead else 0
-        for at in itertools.product(
-            *(range(n) if at is None else [at] for at, n in zip(chosen[:lead], shape, strict=False))
+def _imagej_stack(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPageSeries]:
+    """The series of an ImageJ stack of which the last planes are missing, so that tifffile finds none."""
+    metadata = tiff.imagej_metadata or {}
+    order = str(metadata.get("order", "czt")).lower()
+    sizes = {
+        axis: int(metadata.get(name, 1))
+        for axis, name in (("c", "channels"), ("z", "slices"), ("t", "frames"))
+    }
+    pages = [page.aspage() for page in tiff.pages]
+    if sizes["c"] == pages[0].samplesperpixel:
+        sizes["c"] = 1
+    alike = all(page.hash == pages[0].hash for page in pages)
+    if sorted(order) == ["c", "t", "z"] and alike and len(pages) < math.prod(sizes.values()) <= _MOST_PLANES:  # fmt: skip
+        lead = order[::-1]
+        shape = (*(sizes[axis] for axis in lead), *pages[0].shape)
+        axes = lead.upper() + pages[0].axes
+        yield tifffile.TiffPageSeries(
+            pages, shape, pages[0].dtype, axes, kind="imagej", truncated=True
         )
-    ]
-    inner = tuple(slice(None) if at is None else at for at in chosen[lead:])
-    read = _page_reader(series, count, limits)
-
-    def read_part(number: int) -> np.ndarray:
-        return read(number).reshape(shape[lead:])[inner]
-
-    parts = [partial(read_part, number) for number in numbers]
-    named = [f"{a}={at}" for a, at in zip(axes, chosen, strict=True) if at is not None]
-    words = f"page {page} of {pages} ({', '.join(named)})" if named else f"page {page} of {pages}"
-    rest = "".join(a for a, at in zip(axes[lead:], chosen[lead:], strict=True) if at is None)
-    # LSM files call any three channels RGB.
-    samples = len(parts) == 1 and series.kind != "lsm"
-    return Plane(keyframe, parts, rest, words if pages > 1 else "", samples)
 
 
-def _page_reader(
-    series: tifffile.TiffPageSeries, count: int, limits: Limits
-) -> Callable[[int], np.ndarray]:
-    """A function that reads page `number` of a series, even if all pages share one header."""
-    if len(series.pages) >= count:
-        return lambda number: read_page(series.pages[number], limits)
-    keyframe = series.keyframe
-    offset = series.dataoffset
-    if offset is None or not keyframe.is_contiguous or keyframe.predictor != 1 or keyframe.fillorder != 1:  # fmt: skip
-        raise unreadable(f"the TIFF has {len(series.pages)} of {count} pages")
-    return lambda number: read_contiguous(keyframe, offset + number * keyframe.nbytes)
+def _why_pages_are_planes(tiff: tifffile.TiffFile, ome: OmeMetadata | None) -> str:
+    """A warning if pages are counted as planes although there are metadata that cannot be followed.
+
+    Raises:
+        ImageError: pages may be channels of one plane.
+    """
+    pages, samples = len(tiff.pages), tiff.pages.first.samplesperpixel
+    if ome is None:
+        metadata = tiff.micromanager_metadata if tiff.is_micromanager else None
+        if pages > 1 and metadata and metadata.get("MajorVersion", 0) >= 2:
+            raise unsupported(
+                f"which of its {pages} pages are channels is written in NDTiff.index, which is not read; "
+                "export the data set as OME-TIFF"
+            )
+        channels = int((tiff.imagej_metadata or {}).get("channels", 1)) if tiff.is_imagej else 1
+        said = "its ImageJ metadata do not fit its pages"
+    elif ome.kept_in:
+        channels, said = 0, f"its OME metadata are in {ome.kept_in}, which is not read"
+    else:
+        channels, said = ome.channels or 0, "its OME metadata are damaged or do not fit its pages"
+    if pages > 1 and (channels == 0 or channels > samples):
+        raise unknown_channels(f"{said}, so which of its {pages} pages are channels is not known")
+    if channels > samples:
+        return f"{said}: they name {channels} channels, and the file has {samples}"
+    return "" if ome is None and channels == 1 else said
+
+
+def _doubts(tiff: tifffile.TiffFile, ome: OmeMetadata | None, stacks: list[Stack]) -> Iterator[str]:
+    """Where metadata and pages disagree, for all planes of a file alike.
+
+    Raises:
+        ImageError: the channels that the file has are not the first ones.
+    """
+    if ome is not None and ome.damaged:
+        yield "its OME metadata are not well-formed and were read as far as they can be"
+    if ome is not None and ome.elsewhere:
+        yield f"planes of its set in other files ({listed(ome.elsewhere)}) are not read"
+    else:
+        if ome is not None and len(ome.names) > len(stacks):
+            yield f"the metadata name {len(ome.names)} images, and the file has {len(stacks)}"
+        named = sum(stack.described for stack in stacks)
+        there = sum(len(stack.planes) for stack in stacks)
+        if there < named:
+            yield f"the metadata name {named} planes, and the file has {there}"
+    kind = stacks[0].kind
+    if any(stack.is_cut for stack in stacks):
+        yield "the file ends before the last plane that its metadata name"
+    elif kind in ("ome", "imagej") and not any(stack.is_contiguous for stack in stacks):
+        more = len(tiff.pages) - sum(stack.pages for stack in stacks)
+        if more > 0 and (more := more - sum(_is_copy(page) for page in tiff.pages)) > 0:
+            yield f"the metadata do not say what {counted(more, 'page')} of the file are"
+    if kind == "mmstack":
+        metadata = tiff.micromanager_metadata or {}
+        planned = int(metadata["Summary"].get("Channels", 1))
+        if planned > stacks[0].channels:
+            if metadata["IndexMap"][:, 0].min() > 0:
+                raise unknown_channels("the file does not have the first channels of its planes")
+            yield f"{planned} channels were planned, and the file has {stacks[0].channels}"
+
+
+def _is_copy(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
+    """Whether a page is a smaller copy of another or its mask."""
+    return bool(page.aspage().subfiletype & _COPY_OR_MASK)
 
 
 def _page_plane(tiff: tifffile.TiffFile, page: int, limits: Limits) -> Plane:
     """Plane `page` of a file without metadata; smaller copies of a page are not counted."""
     everything = [one.aspage() for one in tiff.pages]
-    pages = [one for one in everything if not one.subfiletype & _COPY_OR_MASK] or everything
+    pages = [one for one in everything if not _is_copy(one)] or everything
     depths = [one.imagedepth for one in pages]  # a page may be a volume of several planes
     which, z = _locate(page, depths)
     chosen, count = pages[which], sum(depths)
@@ -139,6 +172,4 @@ def _page_plane(tiff: tifffile.TiffFile, page: int, limits: Limits) -> Plane:
         return pixels.take(z, axis=chosen.axes.index("Z")) if "Z" in chosen.axes else pixels
 
     words = f"page {page} of {count}" if count > 1 else ""
-    if tiff.is_ome and "FileName=" in (tiff.ome_metadata or ""):
-        words = f"page {page} of {count} in this file; its OME metadata name planes in other files"
     return Plane(chosen, [read], chosen.axes.replace("Z", ""), words, samples=True)

@@ -2,11 +2,12 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import tifffile
 
-from samfleet.images.formats.image import Image, Limits, unreadable
+from samfleet.images.formats.image import Image, Limits, Wanted, unreadable
 from samfleet.images.formats.orientation import orientation_tag, upright
 from samfleet.images.formats.tiff.colors import apply_color_model
 from samfleet.images.formats.tiff.planes import find_plane
@@ -18,7 +19,7 @@ _MOST_TAGS = 4096  # tifffile considers more to be damage
 _MOST_PAGES = 1_000_000
 
 
-def read_tiff(data: bytes, page: int, limits: Limits) -> Image:
+def read_tiff(data: bytes, wanted: Wanted, limits: Limits) -> Image:
     data = _with_finite_page_list(data)
     try:
         tiff = tifffile.TiffFile(io.BytesIO(data))
@@ -27,12 +28,17 @@ def read_tiff(data: bytes, page: int, limits: Limits) -> Image:
     with tiff:
         if not len(tiff.pages):
             raise unreadable("the TIFF has no page")
-        plane = find_plane(tiff, data, page, limits)
+        plane = find_plane(tiff, data, wanted, limits)
         keyframe = plane.keyframe
         parts = [_height_width_channels(part(), plane.axes) for part in plane.parts]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        pixels, is_color = apply_color_model(keyframe, pixels, plane.samples)
-        return Image(upright(pixels, orientation_tag(keyframe)), is_color, plane.words)
+        image = apply_color_model(keyframe, pixels, plane.samples, wanted.lookup_table)
+        return replace(
+            image,
+            pixels=upright(image.pixels, orientation_tag(keyframe)),
+            plane=plane.words,
+            warning="; ".join(filter(None, [plane.warning, image.warning])),
+        )
 
 
 def _with_finite_page_list(data: bytes) -> bytes:

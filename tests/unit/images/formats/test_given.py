@@ -32,7 +32,7 @@ NASTY = {
     'int8.tif': ((64, 64, 1), 'int8', -128, 127, 0.75952148, False, ''),
     'junk_jpeg_header.jpg': ((768, 1024, 3), 'uint8', 0, 255, 116.58105, True, ''),
     'miniswhite-1c-1b.tiff': ((151, 157, 1), 'uint8', 0, 255, 127.49462, False, ''),
-    'multifile-Z1.ome.tiff': ((24, 18, 1), 'uint8', 0, 255, 218.99306, False, 'page 0 of 1 in this file; its OME metadata name planes in other files'),
+    'multifile-Z1.ome.tiff': ((24, 18, 1), 'uint8', 0, 255, 218.99306, False, 'page 0 of 1 (Z=0)'),
     'multipage_out_of_order.tiff': ((10, 10, 3), 'uint8', 0, 128, 42.666667, True, 'page 0 of 3'),
     'multipage_single_frame_loop.tiff': ((10, 10, 3), 'uint8', 0, 128, 42.666667, True, ''),
     'orientation_rectangle.jpg': ((2, 1, 3), 'uint8', 0, 254, 84.666667, True, ''),

@@ -85,14 +85,14 @@ def test_tiff_packed(bits):
     samples = GREY16 >> (16 - bits)
     check(tiff(samples, bitspersample=bits), samples)
     white = tiff(samples, bitspersample=bits, photometric="miniswhite")
-    check(white, np.uint16(2**bits - 1) - samples)
+    check(white, np.uint16(2**bits - 1) - samples, warning="inverted")
 
 
 def test_tiff_min_is_white():
-    check(tiff(GREY8, photometric="miniswhite"), 255 - GREY8)
-    check(tiff(GREY16, photometric="miniswhite"), 65535 - GREY16)
+    check(tiff(GREY8, photometric="miniswhite"), 255 - GREY8, warning="inverted")
+    check(tiff(GREY16, photometric="miniswhite"), 65535 - GREY16, warning="inverted")
     signed = GREY16.view(np.int16)
-    check(tiff(signed, photometric="miniswhite"), ~signed)
+    check(tiff(signed, photometric="miniswhite"), ~signed, warning="inverted")
     floats = GREY8.astype(np.float32)
     check(tiff(floats, photometric="miniswhite"), floats)
 
@@ -125,7 +125,8 @@ def test_tiff_palette_of_16_bits_and_of_grey():
     palette = RNG.integers(0, 65536, (3, 256), np.uint16)
     check(tiff(GREY8, photometric="palette", colormap=palette), palette.T[GREY8], is_color=True)
     ramp = np.repeat(np.arange(255, -1, -1, dtype=np.uint16)[None] * 257, 3, axis=0)
-    check(tiff(GREY8, photometric="palette", colormap=ramp), 255 - GREY8)
+    data = tiff(GREY8, photometric="palette", colormap=ramp)
+    check(data, 255 - GREY8, lookup_table="applied")
 
 
 def test_tiff_alpha_is_dropped_and_other_samples_are_kept():

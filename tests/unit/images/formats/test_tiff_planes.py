@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 import struct
 
 import cv2
@@ -114,12 +115,11 @@ def test_ome_that_points_to_other_files_reads_what_is_here(tmp_path, monkeypatch
     planes += planes.replace('FirstZ="0"', 'FirstZ="1"').replace("a.tif", "b.tif").replace("uuid:a", "uuid:b")  # fmt: skip
     start, end = text.index("<TiffData"), text.index("</Pixels>")
     text = (text[:start] + planes + text[end:]).replace('SizeZ="1"', 'SizeZ="2"')
-    text = text.replace("<OME ", '<OME UUID="urn:uuid:a" ', 1)
+    text = re.sub(r'UUID="[^"]*"', 'UUID="urn:uuid:a"', text, count=1)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b.tif").write_bytes(tiff(255 - GREY8))
-    plane = "page 0 of 1 in this file; its OME metadata name planes in other files"
     data = tiff(GREY8, description=text.encode(), metadata=None)
-    check(data, GREY8, plane=plane)
+    check(data, GREY8, plane="page 0 of 1 (Z=0)", warning="other files (b.tif) are not read")
     refused(data, "unsupported", "has 1", page=1)
 
 
@@ -216,10 +216,10 @@ def test_color_model_that_is_not_stated_is_guessed_from_the_samples():
 def test_ome_metadata_that_do_not_fit_the_pages_leave_the_pages():
     stack = RNG.integers(0, 65536, (5, 23, 37), np.uint16)
     data = tiff(stack, photometric="minisblack", ome=True, metadata={"axes": "TYX"})
-    for right, wrong in (
-        (b'SizeT="5"', b'SizeT="9"'),
-        (b"<Pixels", b"<Pixals"),
-        (b"<OME ", b"<EMO "),
+    for right, wrong, plane, warning in (
+        (b'SizeT="5"', b'SizeT="9"', "page 4 of 5 (T=4)", "name 9 planes, and the file has 5"),
+        (b"<Pixels", b"<Pixals", "page 4 of 5", "do not fit its pages"),
+        (b"<OME ", b"<EMO ", "page 4 of 5 (T=4)", "not well-formed"),
     ):
         assert right in data
-        check(data.replace(right, wrong), stack[4], plane="page 4 of 5", page=4)
+        check(data.replace(right, wrong), stack[4], plane=plane, warning=warning, page=4)

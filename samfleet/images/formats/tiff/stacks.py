@@ -1,0 +1,185 @@
+"""A series of planes that metadata describe, of which the file may have only some."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import tifffile
+
+from samfleet.images.formats.image import ImageError, Limits, unreadable, unsupported
+from samfleet.images.formats.tiff.pages import check_header, read_contiguous, read_page
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane of a TIFF.
+
+    Attributes:
+        keyframe: the page that states the layout and the colour model.
+        parts: functions that each read an array; the arrays are joined along the channels.
+        axes: of each part: Y, X and channels.
+        words: which plane this is, for `Image.plane`.
+        samples: whether the channels are the samples of one page, so that its colour model applies.
+        warning: what is doubtful about it, for `Image.warning`.
+    """
+
+    keyframe: tifffile.TiffPage
+    parts: Sequence[Callable[[], np.ndarray]]
+    axes: str
+    words: str
+    samples: bool
+    warning: str = ""
+
+
+class Stack:
+    """A series of planes that the metadata describe, of which the file may have only some.
+
+    Args:
+        series: as tifffile finds it.
+        names: of its channels, or nothing.
+
+    Attributes:
+        kind: of metadata.
+        described: the number of planes that the metadata describe.
+        planes: which of them have a page in the file, by their numbers among those described.
+        channels: of a plane, as described.
+        pages: how many pages of the file belong to it.
+        is_contiguous: whether all planes share one header.
+        is_cut: whether in that case the file ends before the last of them.
+
+    Raises:
+        ImageError: the series is no stack of pages.
+    """
+
+    def __init__(self, series: tifffile.TiffPageSeries, names: Sequence[str]):
+        self._series, self._names, self.kind = series, names, series.kind
+        self._axes, self._shape = series.axes, series.shape
+        sizes = [*zip(self._axes, self._shape, strict=True)]
+        self._sizes = [size for axis, size in sizes if axis not in "YXCS"]
+        self.described = math.prod(self._sizes)
+        self.channels = math.prod(size for axis, size in sizes if axis in "CS")
+        keyframe = series.keyframe
+        count = math.prod(self._shape) // math.prod(keyframe.shape)
+        lead = 0  # the number of leading axes that run over pages; the others lie within a page
+        while math.prod(self._shape[:lead]) < count:
+            lead += 1
+        if math.prod(self._shape[:lead]) != count or set(self._axes[:lead]) & set("YX"):
+            raise unsupported(
+                f"the axes {self._axes} are not supported: they do not form a stack of pages"
+            )
+        self._lead = lead
+        self.is_contiguous = _is_contiguous(series, count)
+        self._offset = series.dataoffset or 0
+        end = self._offset + count * keyframe.nbytes
+        self.is_cut = self.is_contiguous and end > keyframe.parent.filehandle.size
+        # one row for each combination of the leading axes that are not channels
+        order = sorted(range(lead), key=lambda axis: self._axes[axis] in "CS")
+        numbers = np.arange(count).reshape(self._shape[:lead]).transpose(order)
+        channels = math.prod(size for axis, size in sizes[:lead] if axis in "CS")
+        self._numbers = numbers.reshape(-1, channels)
+        there = [self.is_contiguous or _page_of(series, n) is not None for n in range(count)]
+        self._there = np.array(there)[self._numbers]
+        self._within = self.described // len(self._numbers)  # planes that a page holds
+        self.planes = np.flatnonzero(np.repeat(self._there.any(axis=1), self._within)).tolist()
+        self.pages = sum(there)
+
+    def plane(
+        self, index: int, page: int, pages: int, elsewhere: Sequence[str], limits: Limits
+    ) -> Plane:
+        """One plane, with all of its channels that the file has.
+
+        Args:
+            index: among `planes`.
+            page: among the planes of the file.
+            pages: the number of planes of the file.
+            elsewhere: names of other files with planes of the same series.
+            limits: how large the image may be.
+        """
+        keyframe, number = self._series.keyframe, self.planes[index]
+        check_header(keyframe, self.channels, limits)
+        there = self._there[number // self._within]
+        warning = self._missing(there.tolist(), elsewhere)
+        place = iter(np.unravel_index(number, self._sizes or (1,)))
+        chosen = [None if a in "YXCS" else int(next(place)) for a in self._axes]
+        inner = tuple(slice(None) if at is None else at for at in chosen[self._lead :])
+
+        def read_part(part: int) -> np.ndarray:
+            return self._read(part, limits).reshape(self._shape[self._lead :])[inner]
+
+        numbers = self._numbers[number // self._within][there].tolist()
+        parts = [partial(read_part, part) for part in numbers]
+        named = [f"{a}={at}" for a, at in zip(self._axes, chosen, strict=True) if at is not None]
+        words = f"page {page} of {pages}" + (f" ({', '.join(named)})" if named else "")
+        rest = "".join(a for a in self._axes[self._lead :] if a in "YXCS")
+        # LSM files call any three channels RGB.
+        samples = len(there) == 1 and self.kind != "lsm"
+        many = pages > 1 or self.described > 1
+        return Plane(keyframe, parts, rest, words if many else "", samples, warning)
+
+    def _missing(self, there: list[bool], elsewhere: Sequence[str]) -> str:
+        """A warning if the file has only the first channels of a plane.
+
+        Raises:
+            ImageError: it has others than the first ones, or other files have the rest.
+        """
+        if all(there):
+            return ""
+        missing = [_channel(n, self._names) for n, is_there in enumerate(there) if not is_there]
+        words = f"{', '.join(missing)} of {len(there)}"
+        if elsewhere:
+            raise unknown_channels(
+                f"{words} of this plane is in another file ({listed(elsewhere)}), and other files are not read"
+            )
+        if sorted(there, reverse=True) != there:
+            raise unreadable(
+                f"{words} of this plane is not in the file, though the metadata name it, and "
+                "the numbers of the others would be wrong"
+            )
+        return f"{words} is not in the file, though the metadata name it"
+
+    def _read(self, number: int, limits: Limits) -> np.ndarray:
+        """Page `number`, even if all pages share one header."""
+        if self.is_contiguous:
+            keyframe = self._series.keyframe
+            return read_contiguous(keyframe, self._offset + number * keyframe.nbytes)
+        return read_page(_page_of(self._series, number), limits)
+
+
+def _channel(number: int, names: Sequence[str]) -> str:
+    name = names[number] if number < len(names) else ""
+    return f"channel {number} ({name})" if name else f"channel {number}"
+
+
+def _is_contiguous(series: tifffile.TiffPageSeries, count: int) -> bool:
+    """Whether a series has fewer headers than pages because the data lie in one piece after the first."""
+    keyframe = series.keyframe
+    return (
+        len(series) < count
+        and len(series) == 1
+        and keyframe.is_contiguous
+        and keyframe.predictor == 1
+        and keyframe.fillorder == 1
+        and series.dataoffset is not None
+    )
+
+
+def _page_of(
+    series: tifffile.TiffPageSeries, number: int
+) -> tifffile.TiffPage | tifffile.TiffFrame | None:
+    """Page `number` of a series; None if the file does not have it."""
+    try:
+        return series[number] if number < len(series) else None
+    except IndexError:
+        return None
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of some names."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def unknown_channels(reason: str) -> ImageError:
+    """The error that the channels of a plane cannot be told or are not all in the file."""
+    return unsupported(f"{reason}; save it as a single OME-TIFF")
