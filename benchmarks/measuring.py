@@ -130,6 +130,7 @@ def measure_frames(pixels: np.ndarray, is_color: bool, found: FoundMasks) -> tup
             _sam_columns(number, record)
             | _shape_columns(cropped, area, window)
             | {
+                "valid_pixels": [area] * len(values),
                 "intensity_sum": values.sum(axis=1).tolist(),
                 "intensity_mean": values.mean(axis=1).tolist(),
                 "intensity_maximum": values.max(axis=1).tolist(),
@@ -143,6 +144,7 @@ def measure_frames(pixels: np.ndarray, is_color: bool, found: FoundMasks) -> tup
     return {
         "width": width,
         "height": height,
+        "n_invalid_pixels": 0,
         "background": [float(np.median(plane[~covered])) for plane in planes] * repeat,
         "image_maximum": [float(plane.max()) for plane in planes] * repeat,
     }, candidates

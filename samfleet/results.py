@@ -5,7 +5,7 @@ Standard library only.
 
 from pathlib import Path
 
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 """Raise this when a change of the code changes the summary's tables; a golden table notices it."""
 
 EVALUATION_VERSION = 1
@@ -19,8 +19,10 @@ SUMMARY_COLUMNS = (
     "image_id",
     "status",
     "reason",
+    "warning",
     "width",
     "height",
+    "n_invalid_pixels",
     "n_candidates",
     "n_objects",
     "object_area",
@@ -45,6 +47,7 @@ OBJECT_COLUMNS = {
     "centroid_x": "float64",
     "centroid_y": "float64",
     "area": "int64",
+    "n_invalid_pixels": "int64",
     "perimeter": "float64",
     "circularity": "float64",
     "solidity": "float64",

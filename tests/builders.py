@@ -170,6 +170,7 @@ def stored_candidate(number: int, **columns) -> CandidateRow:
         "solidity": 0.99,
         "overlapping": [],
         "shared_pixels": [],
+        "valid_pixels": [area] * len(mean),
         "intensity_sum": [value * area for value in mean],
         "intensity_mean": mean,
         "intensity_maximum": [value + 50 for value in mean],
@@ -186,6 +187,7 @@ def stored_rows(image_id: str, candidates: list[CandidateRow] | int = 1, **image
     if image.get("status", Status.OK) == Status.OK:
         columns |= {"width": 400, "height": 300, "dtype": "uint8", "is_color": False, "plane": ""}
         columns |= {"background": [10.0] * 3, "image_maximum": [200.0] * 3}
+        columns |= {"warning": "", "n_invalid_pixels": 0}
     else:
         candidates = []
     return image_rows(ImageRow(**columns | image), candidates)

@@ -1,7 +1,8 @@
 """Measure candidates on the pixels as read: intensities, background, shape, overlap.
 
 Everything is in raw units. Intensities are lists with one number for each measured plane: the maximum
-of the channels, the luminance (the maximum again if the image is not colour), then every channel.
+of the channels, the luminance (the maximum again if the image is not colour), then every channel. A pixel
+that is NaN or infinite has no part in any of them, and a number of no pixel at all is None.
 """
 
 import functools
@@ -40,13 +41,14 @@ def distinct_planes(pixels: np.ndarray, is_color: bool) -> Iterator[np.ndarray]:
         is_color: whether the channels are red, green and blue.
 
     Yields:
-        (...) in raw units, of the pixels' dtype or float64. Pixels that are not finite count as 0.
+        (...) in raw units, of the pixels' dtype or float64, with NaN for what is not finite: the maximum
+        is that of the channels that are, the luminance needs all three.
     """
     if pixels.dtype.kind == "f":
-        pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
+        pixels = np.where(np.isfinite(pixels), pixels, pixels.dtype.type(np.nan))
     channels = [pixels[..., channel] for channel in range(pixels.shape[-1])]
     if len(channels) > 1:
-        yield functools.reduce(np.maximum, channels)
+        yield functools.reduce(np.fmax, channels)
     if is_color:
         yield pixels @ np.array(LUMINANCE_WEIGHTS)
     yield from channels
@@ -85,8 +87,8 @@ def measure_masks(
 
     Returns:
         The measured columns of the image, and a row for every mask. The background of a plane is
-        the median of its pixels outside all candidates smaller than half the image, or its 5th
-        percentile if these candidates cover everything.
+        the median of its finite pixels outside all candidates smaller than half the image, or the
+        5th percentile of all finite pixels if there are none outside.
     """
     height, width = pixels.shape[:2]
     covered = np.zeros((height, width), bool)
@@ -109,7 +111,19 @@ def measure_masks(
             )
         )
     columns = _plane_columns(pixels, is_color, ~covered)
-    return {"width": width, "height": height, **columns}, candidates
+    return {
+        "width": width,
+        "height": height,
+        "n_invalid_pixels": count_invalid(pixels),
+        **columns,
+    }, candidates
+
+
+def count_invalid(pixels: np.ndarray) -> int:
+    """How many of (height, width, channels) pixels are NaN or infinite in at least one channel."""
+    if pixels.dtype.kind != "f":
+        return 0
+    return int(np.count_nonzero(~np.isfinite(pixels).all(axis=2)))
 
 
 def _plane_columns(pixels: np.ndarray, is_color: bool, free: np.ndarray) -> dict:
@@ -117,7 +131,7 @@ def _plane_columns(pixels: np.ndarray, is_color: bool, free: np.ndarray) -> dict
     background, maximum = [], []
     for plane in distinct_planes(pixels, is_color):
         background.append(_background(plane, free))
-        maximum.append(float(plane.max()))
+        maximum.append(_maximum(plane))
     numbers = plane_numbers(pixels.shape[2], is_color)
     return {
         "background": [background[n] for n in numbers],
@@ -200,7 +214,7 @@ def _hull_area(region: np.ndarray) -> float:
 
 
 def _intensity_columns(pixels: np.ndarray, region: np.ndarray, is_color: bool) -> dict:
-    """Sum, mean, maximum and standard deviation of every plane.
+    """Number of finite pixels, and their sum, mean, maximum and standard deviation, of every plane.
 
     Args:
         pixels: (height, width, channels).
@@ -208,30 +222,53 @@ def _intensity_columns(pixels: np.ndarray, region: np.ndarray, is_color: bool) -
     """
     # numpy selects from one channel many times faster than from all channels together
     under = np.stack([channel[region] for channel in np.moveaxis(pixels, 2, 0)], axis=1)
-    if not len(under):
-        under = np.zeros((1, pixels.shape[2]), pixels.dtype)
     statistics = [_statistics(plane) for plane in distinct_planes(under, is_color)]
     numbers = plane_numbers(pixels.shape[2], is_color)
-    names = ("sum", "mean", "maximum", "std")
     columns = zip(*(statistics[number] for number in numbers), strict=True)
-    return {f"intensity_{n}": list(column) for n, column in zip(names, columns, strict=True)}
+    return {name: list(column) for name, column in zip(_STATISTICS, columns, strict=True)}
 
 
-def _statistics(plane: np.ndarray) -> tuple[float, float, float, float]:
-    """Sum, mean, maximum and standard deviation of (n,) values, as numpy computes them in float64."""
+_STATISTICS = (
+    "valid_pixels",
+    "intensity_sum",
+    "intensity_mean",
+    "intensity_maximum",
+    "intensity_std",
+)
+
+
+def _statistics(plane: np.ndarray) -> tuple[int, *tuple[float | None, ...]]:
+    """The columns _STATISTICS of (n,) values, as numpy computes them in float64."""
+    plane = _known(plane)
+    if not len(plane):
+        return 0, None, None, None, None
     values = plane.astype(np.float64)
     total = values.sum()
     mean = total / len(values)
     values -= mean
     values *= values
     std = np.sqrt(values.sum() / len(values))
-    return float(total), float(mean), float(plane.max()), float(std)
+    return len(values), float(total), float(mean), float(plane.max()), float(std)
 
 
-def _background(plane: np.ndarray, free: np.ndarray) -> float:
-    if free.any():
-        return median(plane[free])
-    return float(np.percentile(plane.astype(np.float64), _FALLBACK_PERCENTILE))
+def _known(values: np.ndarray) -> np.ndarray:
+    """Those of some values that are not NaN, (n,)."""
+    return values[~np.isnan(values)] if values.dtype.kind == "f" else values.ravel()
+
+
+def _maximum(plane: np.ndarray) -> float | None:
+    known = _known(plane)
+    return float(known.max()) if len(known) else None
+
+
+def _background(plane: np.ndarray, free: np.ndarray) -> float | None:
+    outside = _known(plane[free])
+    if len(outside):
+        return median(outside)
+    known = _known(plane)
+    if not len(known):
+        return None
+    return float(np.percentile(known.astype(np.float64), _FALLBACK_PERCENTILE))
 
 
 def median(values: np.ndarray) -> float:

@@ -127,12 +127,15 @@ def _rows(detection: Detection, identity: str) -> list[dict]:
             image_id=identity, status=read.status, reason=reason, transient=read.transient
         )
         return image_rows(failed, [])
+    if read.warning:
+        logger.warning("%s: %s", escape_name(detection.planned.path), read.warning)
     columns, candidates = detection.measured
     image = ImageRow(
         image_id=identity,
         dtype=str(read.pixels.dtype),
         is_color=read.is_color,
         plane=read.plane,
+        warning=read.warning,
         **columns,
     )
     return image_rows(image, candidates)

@@ -26,9 +26,11 @@ class ImageRow:
     dtype: str | None = None
     is_color: bool | None = None
     plane: str | None = None
+    warning: str | None = None
+    n_invalid_pixels: int | None = None
     n_candidates: int = 0
-    background: list[float] | None = None
-    image_maximum: list[float] | None = None
+    background: list[float | None] | None = None
+    image_maximum: list[float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +59,11 @@ class CandidateRow:
     solidity: float
     overlapping: list[int]
     shared_pixels: list[int]
-    intensity_sum: list[float]
-    intensity_mean: list[float]
-    intensity_maximum: list[float]
-    intensity_std: list[float]
+    valid_pixels: list[int]
+    intensity_sum: list[float | None]
+    intensity_mean: list[float | None]
+    intensity_maximum: list[float | None]
+    intensity_std: list[float | None]
 
 
 _CANDIDATE = tuple(field.name for field in fields(CandidateRow))

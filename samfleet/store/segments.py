@@ -40,6 +40,8 @@ IMAGE_FIELDS = (
     ("dtype", pa.string()),
     ("is_color", pa.bool_()),
     ("plane", pa.string()),
+    ("warning", pa.string()),
+    ("n_invalid_pixels", pa.int64()),
     ("n_candidates", pa.int32()),
     ("background", _NUMBERS),
     ("image_maximum", _NUMBERS),
@@ -47,7 +49,8 @@ IMAGE_FIELDS = (
 """Columns of an image, the same in each of its rows.
 
 `background` and `image_maximum` are in raw units, in the order of `samfleet.detection.measurement`: the
-maximum of the channels, the luminance, then every channel.
+maximum of the channels, the luminance, then every channel. `warning` says what is doubtful about what was
+read, and `n_invalid_pixels` how many pixels are NaN or infinite in at least one channel.
 """
 
 CANDIDATE_FIELDS = (
@@ -73,6 +76,7 @@ CANDIDATE_FIELDS = (
     ("solidity", pa.float64()),
     ("overlapping", pa.list_(pa.int32())),
     ("shared_pixels", pa.list_(pa.int64())),
+    ("valid_pixels", pa.list_(pa.int64())),
     ("intensity_sum", _NUMBERS),
     ("intensity_mean", _NUMBERS),
     ("intensity_maximum", _NUMBERS),
@@ -82,6 +86,7 @@ CANDIDATE_FIELDS = (
 
 `rle` is the `counts` of a COCO run-length encoding whose size is (height, width). `overlapping` lists
 the numbers of the candidates that share pixels with this one, and `shared_pixels` how many each shares.
+The intensities are those of its `valid_pixels`, which are finite; without any they are null.
 """
 
 SCHEMA = pa.schema([pa.field(name, kind) for name, kind in IMAGE_FIELDS + CANDIDATE_FIELDS])

@@ -36,15 +36,16 @@ def brightest_by_dtype(store: Path, best: dict[str, tuple[str, str]]) -> dict[st
         group = group.filter(pc.is_valid(group["dtype"]))
         maxima = _plane_values(group["image_maximum"], np.zeros(group.num_rows, np.int64))
         for dtype in group["dtype"].unique().to_pylist():
-            value = float(maxima[pc.equal(group["dtype"], dtype).to_numpy()].max())
+            values = maxima[pc.equal(group["dtype"], dtype).to_numpy()]
+            value = float(np.fmax.reduce(values, initial=0.0))  # NaN: an image without a value
             brightest[dtype] = max(brightest.get(dtype, value), value)
     return brightest
 
 
 def _plane_values(column: pa.ChunkedArray, planes: np.ndarray) -> np.ndarray:
-    """From a column of lists, the number at each row's plane, float64."""
+    """From a column of lists, the number at each row's plane; NaN where it is null."""
     lists = column.combine_chunks()
-    return lists.values.to_numpy()[lists.offsets.to_numpy()[:-1] + planes]
+    return lists.values.to_numpy(zero_copy_only=False)[lists.offsets.to_numpy()[:-1] + planes]
 
 
 def image_starts(group: pa.Table) -> np.ndarray:
@@ -59,6 +60,7 @@ class MeasuredCandidates:
     Attributes:
         factor: for each candidate, the factor from raw values to the scale of 0 to 255.
         raw: arrays in the units of the pixels, by the name of the column that they become.
+        valid_pixels: for each candidate, how many of its pixels are finite.
     """
 
     def __init__(self, group: pa.Table, scale: Scale):
@@ -80,9 +82,10 @@ class MeasuredCandidates:
             "background": "background",
         }
         self.raw = {name: _plane_values(group[source], planes) for name, source in names.items()}
+        self.valid_pixels = _plane_values(group["valid_pixels"], planes)
         # corrected total cell fluorescence; A. Burgess et al., PNAS 107 (2010) 12564
         self.raw["ctcf"] = (
-            self.raw["integrated_intensity"] - group["area"].to_numpy() * self.raw["background"]
+            self.raw["integrated_intensity"] - self.valid_pixels * self.raw["background"]
         )
         self.filtered = Candidates(
             number=group["candidate"].to_numpy(),

@@ -25,7 +25,7 @@ class Candidates:
         number: of the candidate in its image.
         predicted_iou, stability_score: SAM's scores.
         area: in pixels.
-        mean_intensity: on the scale of 0 to 255.
+        mean_intensity: on the scale of 0 to 255, of the pixels that are finite; NaN if none is.
     """
 
     number: np.ndarray
@@ -68,14 +68,14 @@ def first_failed(candidates: Candidates, fluorescence: FluorescenceSettings) -> 
         _below(candidates.stability_score, fluorescence.min_stability_score),
         candidates.area < fluorescence.min_area,
         candidates.area > fluorescence.max_area,
-        candidates.mean_intensity < fluorescence.min_mean_intensity,
+        _below(candidates.mean_intensity, fluorescence.min_mean_intensity),
         np.ones(len(candidates.area), bool),
     ]
     return np.argmax(drops, axis=0).astype(np.int8)
 
 
 def _below(scores: np.ndarray, minimum: float | None) -> np.ndarray:
-    """Whether scores are below a minimum; NaN is, which is SAM's stability score of an empty mask."""
+    """Whether scores are below a minimum; NaN is, which stands for the score of no pixel."""
     return np.zeros(len(scores), bool) if minimum is None else ~(scores >= minimum)
 
 

@@ -52,8 +52,10 @@ class ImageSummary:
 
     status: str
     reason: str = ""
+    warning: str = ""
     width: int | None = None
     height: int | None = None
+    n_invalid_pixels: int | None = None
     n_candidates: int | None = None
     n_objects: int | None = None
     object_area: int | None = None
@@ -139,6 +141,11 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     _write_filtering_csv(results, counts)
     collect_ledger(results)
     scale.warn_if_dark()
+    if doubtful := sum(bool(image.warning) for image in images.values()):
+        logger.warning(
+            "%s: something is doubtful about what was read; see the column `warning` of summary.csv",
+            counted(doubtful, "image"),
+        )
     logger.info("%s", counts)
     return counts
 
@@ -193,8 +200,10 @@ _IMAGE_COLUMNS = [
     "image_id",
     "status",
     "reason",
+    "warning",
     "width",
     "height",
+    "n_invalid_pixels",
     "dtype",
     "n_candidates",
     "background",
@@ -203,9 +212,10 @@ _IMAGE_COLUMNS = [
 
 def _without_objects(first: dict, scale: Scale) -> ImageSummary:
     """The summary of an image, as it is if none of its candidates is kept."""
-    size = {"width": first["width"], "height": first["height"]}
+    read = {name: first[name] for name in ("width", "height", "n_invalid_pixels")}
+    read["warning"] = first["warning"] or ""
     if first["status"] != Status.OK:
-        return ImageSummary(first["status"], first["reason"] or "", **size)
+        return ImageSummary(first["status"], first["reason"] or "", **read)
     channels = len(first["background"]) - 2
     plane = scale.plane(channels)
     if plane is None:
@@ -214,16 +224,17 @@ def _without_objects(first: dict, scale: Scale) -> ImageSummary:
             f"fluorescence.channel is {channel}, but the image has {counted(channels, 'channel')}, "
             "counted from 0"
         )
-        return ImageSummary(Status.UNSUPPORTED, reason, **size)
+        return ImageSummary(Status.UNSUPPORTED, reason, **read)
+    background = first["background"][plane]
     return ImageSummary(
         Status.EMPTY,
-        **size,
+        **read,
         n_candidates=first["n_candidates"],
         n_objects=0,
         object_area=0,
         area_fraction=0.0,
         integrated_intensity=0.0,
-        background=first["background"][plane] * scale.factor(first["dtype"]),
+        background=None if background is None else background * scale.factor(first["dtype"]),
     )
 
 
@@ -239,7 +250,7 @@ def _add_objects(
     image.n_objects = len(kept)
     image.object_area = area
     image.area_fraction = area / pixels
-    image.mean_intensity = total / area
+    image.mean_intensity = total / int(measured.valid_pixels[kept].sum())
     image.integrated_intensity = total
 
 
@@ -249,6 +260,7 @@ def _object_table(
     """The columns of objects.parquet, except `image`, for the candidates in `rows`."""
     table = group.take(rows)
     columns: dict[str, object] = {"object": numbers}
+    columns["n_invalid_pixels"] = (measured.filtered.area - measured.valid_pixels)[rows]
     for name, raw in measured.raw.items():
         columns[name] = raw[rows] * measured.factor[rows]
         columns[f"raw_{name}"] = raw[rows]
@@ -274,7 +286,14 @@ def _write_summary_csv(
         own = [_printable(value) for value in values.get(row.path, [""] * len(columns))]
         records.append([escape_name(row.path), row.image_id, *vars(image).values(), *own])
     table = pd.DataFrame(records, columns=[*SUMMARY_COLUMNS, *map(_printable, columns)])
-    whole = ["width", "height", "n_candidates", "n_objects", "object_area"]
+    whole = [
+        "width",
+        "height",
+        "n_invalid_pixels",
+        "n_candidates",
+        "n_objects",
+        "object_area",
+    ]
     table[whole] = table[whole].astype("Int64")
     with atomic_path(summary_file(results)) as temporary:
         table.to_csv(temporary, index=False, float_format=_FLOAT_FORMAT)

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from samfleet.config.settings import Settings
@@ -170,6 +171,22 @@ def test_every_image_of_a_shard_is_stored_with_what_was_measured(job):
     assert (row["background"], row["image_maximum"]) == ([51.0] * 3, [200.0] * 3)
     assert (row["width"], row["height"], row["dtype"]) == (50, 40, "uint8")
     assert row["plan"] == job.last.id
+
+
+def test_pixels_without_a_value_and_what_is_doubtful_are_stored_and_said(job, caplog):
+    pixels = np.full((2, 40, 50), 7, np.float32)
+    pixels[0, 20, 25], pixels[0, :3, 0], pixels[1] = np.inf, np.nan, np.nan
+    tifffile.imwrite(job.images / "d.tif", pixels, imagej=True, metadata={"axes": "CYX"})
+    job.plan()
+    job.detect()
+    (row,) = [row for row in job.rows() if row["image_id"] == job.id("d.tif")]
+    assert row["warning"] == "all pixels of channel 1 are NaN or infinite"
+    assert "d.tif: all pixels of channel 1 are NaN or infinite" in caplog.text
+    assert row["n_invalid_pixels"] == 2000
+    found = int(MASK.sum()) - 1
+    assert row["valid_pixels"] == [found, found, found, 0]
+    assert row["intensity_mean"] == [7.0, 7.0, 7.0, None]
+    assert row["background"] == [7.0, 7.0, 7.0, None]
 
 
 def test_the_record_of_a_shard_is_written_at_its_end(job):

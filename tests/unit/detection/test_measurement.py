@@ -110,14 +110,76 @@ def test_values_are_in_the_units_of_the_pixels(dtype, value):
     assert image["image_maximum"] == [value] * 3
 
 
-def test_pixels_that_are_not_finite_count_as_zero():
-    pixels = np.full((40, 40), 2.0, np.float32)
-    pixels[20, 18:22] = np.nan, np.inf, -np.inf, 2.0
+def test_pixels_that_are_not_finite_have_no_part_in_any_number_and_are_counted():
+    pixels = np.full((40, 40), 7.0, np.float32)
     mask = disc(40, 40, 20, 20, 8)
+    pixels[mask] = 200
+    pixels[20, 18:22] = np.nan, np.inf, -np.inf, 104
+    pixels[:20, :5] = np.inf
     image, (candidate,) = measure(pixels, mask)
-    assert candidate["intensity_sum"][FIRST] == 2 * (mask.sum() - 3)
-    assert image["image_maximum"] == [2.0] * 3
-    assert np.isnan(pixels).any()
+    left = int(mask.sum()) - 3
+    mean = (200 * (left - 1) + 104) / left
+    std = math.sqrt(((left - 1) * (200 - mean) ** 2 + (104 - mean) ** 2) / left)
+    assert candidate["area"] == left + 3
+    for plane in (MAX, LUMINANCE, FIRST):
+        assert candidate["valid_pixels"][plane] == left
+        assert candidate["intensity_sum"][plane] == 200 * (left - 1) + 104
+        assert candidate["intensity_mean"][plane] == pytest.approx(mean)
+        assert candidate["intensity_maximum"][plane] == 200
+        assert candidate["intensity_std"][plane] == pytest.approx(std)
+    assert image["n_invalid_pixels"] == 103
+    assert image["image_maximum"] == [200.0] * 3
+    assert image["background"] == [7.0] * 3
+
+
+def test_a_background_that_is_not_finite_is_replaced_by_a_low_percentile_of_what_is():
+    pixels = np.full((40, 40), np.nan, np.float32)
+    one, other = disc(40, 40, 10, 10, 6), disc(40, 40, 28, 28, 6)
+    pixels[one], pixels[other] = 100, 200
+    image, (first, second) = measure(pixels, one, other)
+    assert image["background"] == [100.0] * 3
+    assert image["n_invalid_pixels"] == 1600 - one.sum() - other.sum()
+    assert (first["intensity_mean"], second["intensity_mean"]) == ([100.0] * 3, [200.0] * 3)
+
+
+def test_a_candidate_without_a_finite_pixel_has_no_intensities():
+    pixels = np.full((40, 40), 5.0, np.float32)
+    mask = disc(40, 40, 20, 20, 8)
+    pixels[mask] = np.nan
+    image, (candidate,) = measure(pixels, mask)
+    assert candidate["valid_pixels"] == [0] * 3
+    for name in ("sum", "mean", "maximum", "std"):
+        assert candidate[f"intensity_{name}"] == [None] * 3
+    assert candidate["area"] == mask.sum()
+    assert image["background"] == [5.0] * 3
+
+
+def test_of_channels_that_are_not_all_finite_the_maximum_is_that_of_those_that_are():
+    pixels = np.full((10, 10, 2), 3.0, np.float32)
+    pixels[..., 1] = 8
+    pixels[0, 0], pixels[0, 1], pixels[0, 2] = (np.nan, 8), (3, np.inf), (np.nan, np.nan)
+    mask = box(10, 10, 0, 0, 1, 4)
+    image, (candidate,) = measure(pixels, mask)
+    assert candidate["valid_pixels"] == [3, 3, 2, 2]
+    assert candidate["intensity_sum"] == [8 + 3 + 8, 8 + 3 + 8, 3 + 3, 8 + 8]
+    assert image["n_invalid_pixels"] == 3
+
+
+def test_a_channel_without_a_finite_pixel_has_no_numbers_and_leaves_the_others_theirs():
+    pixels = np.full((10, 10, 2), 3.0, np.float32)
+    pixels[..., 1] = np.nan
+    image, (candidate,) = measure(pixels, box(10, 10, 0, 0, 2, 2))
+    assert candidate["intensity_mean"] == [3.0, 3.0, 3.0, None]
+    assert image["background"] == [3.0, 3.0, 3.0, None]
+    assert image["image_maximum"] == [3.0, 3.0, 3.0, None]
+
+
+def test_the_luminance_needs_all_three_colours():
+    pixels = np.full((10, 10, 3), 10.0, np.float32)
+    pixels[0, 0, 2] = np.nan
+    _, (candidate,) = measure(pixels, box(10, 10, 0, 0, 2, 2), is_color=True)
+    assert candidate["valid_pixels"] == [4, 3, 4, 4, 3]
+    assert candidate["intensity_mean"] == pytest.approx([10.0] * 5)
 
 
 def test_of_a_colour_image_the_maximum_the_luminance_and_every_channel_are_measured():
@@ -238,7 +300,7 @@ def test_a_single_pixel_and_an_empty_mask_do_no_harm():
     )
     assert (pixel["area"], pixel["centroid_x"], pixel["centroid_y"]) == (1, 3, 2)
     assert (pixel["solidity"], pixel["intensity_std"]) == (1, [0.0] * 3)
-    assert (empty["area"], empty["bbox_width"], empty["intensity_sum"]) == (0, 0, [0.0] * 3)
+    assert (empty["area"], empty["bbox_width"], empty["intensity_sum"]) == (0, 0, [None] * 3)
     assert math.isnan(empty["centroid_x"])
     assert empty["overlapping"] == []
 
@@ -293,8 +355,7 @@ def fields(draw) -> tuple[np.ndarray, bool, list[np.ndarray]]:
 
 
 def planes_of_frame(pixels: np.ndarray, is_color: bool) -> list[np.ndarray]:
-    pixels = np.nan_to_num(pixels) if pixels.dtype.kind == "f" else pixels
-    brightest = pixels.max(axis=2).astype(float)
+    brightest = np.fmax.reduce(pixels, axis=2).astype(float)
     luminance = pixels @ np.array([0.299, 0.587, 0.114]) if is_color else brightest
     return [brightest, luminance, *np.moveaxis(pixels, 2, 0).astype(float)]
 
@@ -307,11 +368,18 @@ def test_regions_are_measured_as_whole_frames_are(field):
     # bit for bit, but for the luminance: a BLAS may round it otherwise in another place
     exact = [n for n in range(len(planes)) if n != LUMINANCE or not is_color]
     image, candidates = measure(pixels, *masks, is_color=is_color)
-    assert [image["image_maximum"][n] for n in exact] == [planes[n].max() for n in exact]
+    known = [plane[np.isfinite(plane)] for plane in planes]
+    greatest = [float(plane.max()) if len(plane) else None for plane in known]
+    assert [image["image_maximum"][n] for n in exact] == [greatest[n] for n in exact]
+    assert image["n_invalid_pixels"] == (~np.isfinite(pixels)).any(axis=2).sum()
     small = [mask for mask in masks if mask.sum() < mask.size / 2]
     free = ~np.logical_or.reduce([np.zeros(pixels.shape[:2], bool), *small])
     for n, plane in enumerate(planes):
-        background = np.median(plane[free]) if free.any() else np.percentile(plane, 5)
+        outside = plane[free & np.isfinite(plane)]
+        if not len(known[n]):
+            assert image["background"][n] is None
+            continue
+        background = np.median(outside) if len(outside) else np.percentile(known[n], 5)
         assert image["background"][n] == pytest.approx(background, rel=0 if n in exact else 1e-12)
     for mask, candidate in zip(masks, candidates, strict=True):
         assert candidate["rle"] == rle_counts(mask)
@@ -329,8 +397,11 @@ def test_regions_are_measured_as_whole_frames_are(field):
         hull = cv2.contourArea(cv2.convexHull(squares.astype(np.int32)))
         assert candidate["solidity"] == len(y) / hull
         for n, plane in enumerate(planes):
-            under = plane[mask]
-            expected = [under.sum(), under.mean(), under.max(), under.std()]
+            under = plane[mask & np.isfinite(plane)]
+            assert candidate["valid_pixels"][n] == len(under)
+            expected: list = [None] * 4
+            if len(under):
+                expected = [under.sum(), under.mean(), under.max(), under.std()]
             names = ("sum", "mean", "maximum", "std")
             found = [candidate[f"intensity_{name}"][n] for name in names]
             assert found == expected if n in exact else found == pytest.approx(expected)

@@ -1,6 +1,7 @@
 """The summary's tables: what they say of each image, and that they depend on nothing else."""
 
 import csv
+import dataclasses
 import random
 from pathlib import Path
 
@@ -72,8 +73,10 @@ def test_an_image_with_objects_is_ok(run):
         "image_id": "A",
         "status": "ok",
         "reason": "",
+        "warning": "",
         "width": "400",
         "height": "300",
+        "n_invalid_pixels": "0",
         "n_candidates": "2",
         "n_objects": "2",
         "object_area": "5000",
@@ -82,6 +85,93 @@ def test_an_image_with_objects_is_ok(run):
         "integrated_intensity": "350000",
         "background": "10",
     }
+
+
+def test_pixels_that_are_not_finite_count_for_no_mean_and_no_correction(run):
+    known = stored_candidate(0, area=2000, intensity_mean=[100.0] * 3)
+    holes = stored_candidate(
+        1,
+        area=2000,
+        valid_pixels=[500] * 3,
+        intensity_mean=[60.0] * 3,
+        intensity_sum=[60.0 * 500] * 3,
+    )
+    image = {"dtype": "float32", "n_invalid_pixels": 1600, "image_maximum": [255.0] * 3}
+    run.segment("s", stored_rows("A", [known, holes], **image))
+    run.summarize()
+    (row,) = run.rows()
+    assert (row["status"], row["n_invalid_pixels"], row["object_area"]) == ("ok", "1600", "4000")
+    assert float(row["integrated_intensity"]) == 2000 * 100 + 500 * 60
+    assert float(row["mean_intensity"]) == pytest.approx((2000 * 100 + 500 * 60) / 2500)
+    objects = run.objects()
+    assert [found["n_invalid_pixels"] for found in objects] == [0, 1500]
+    assert [found["ctcf"] for found in objects] == [2000 * (100 - 10), 500 * (60 - 10)]
+
+
+@pytest.mark.parametrize("min_mean_intensity", [0, 8.1])
+def test_a_candidate_without_a_finite_pixel_is_no_object(run, min_mean_intensity):
+    nothing = dict.fromkeys(
+        ("intensity_sum", "intensity_mean", "intensity_maximum", "intensity_std"), [None] * 3
+    )
+    unknown = dataclasses.replace(stored_candidate(1), valid_pixels=[0] * 3, **nothing)
+    candidates = [stored_candidate(0), unknown]
+    run.segment("s", stored_rows("A", candidates, dtype="float32", n_invalid_pixels=2000))
+    run.summarize(min_mean_intensity=min_mean_intensity)
+    assert [found["candidate"] for found in run.objects()] == [0]
+    assert run.filtering()["min_mean_intensity"] == 1
+
+
+def test_a_channel_without_a_finite_pixel_makes_an_empty_image_without_background(run):
+    unknown = dataclasses.replace(
+        stored_candidate(0),
+        valid_pixels=[2000, 2000, 2000, 0],
+        intensity_mean=[100.0, 100.0, 100.0, None],
+        intensity_sum=[2e5, 2e5, 2e5, None],
+        intensity_maximum=[150.0, 150.0, 150.0, None],
+        intensity_std=[3.0, 3.0, 3.0, None],
+    )
+    image = {"dtype": "float32", "background": [10.0, 10.0, 10.0, None]}
+    image |= {"image_maximum": [200.0, 200.0, 200.0, None], "warning": "no data in channel 1"}
+    run.segment("s", stored_rows("A", [unknown], **image))
+    run.summarize(channel=1)
+    (row,) = run.rows()
+    assert (row["status"], row["background"], row["n_objects"]) == ("empty", "", "0")
+    assert row["warning"] == "no data in channel 1"
+    run.summarize(channel=0)
+    assert run.rows()[0]["status"] == "ok"
+
+
+def test_an_image_without_a_finite_pixel_is_empty_and_changes_no_scale(tmp_path):
+    run = Run(tmp_path, ("blank.tif", "A"), ("known.tif", "B"))
+    unknown = dataclasses.replace(
+        stored_candidate(0),
+        valid_pixels=[0] * 3,
+        intensity_sum=[None] * 3,
+        intensity_mean=[None] * 3,
+        intensity_maximum=[None] * 3,
+        intensity_std=[None] * 3,
+    )
+    nothing = {"background": [None] * 3, "image_maximum": [None] * 3, "n_invalid_pixels": 120000}
+    blank = stored_rows("A", [unknown], dtype="float32", **nothing)
+    known = stored_rows("B", dtype="float32", image_maximum=[200.0] * 3)
+    for images in ([blank], [blank, known]):
+        run.segment("s", *images)
+        run.summarize()
+        row = run.rows()[0]
+        assert (row["status"], row["background"], row["n_objects"]) == ("empty", "", "0")
+        assert row["n_invalid_pixels"] == "120000"
+    (found,) = run.objects()
+    assert (found["image"], found["mean_intensity"]) == ("known.tif", 100)
+
+
+def test_what_is_doubtful_about_an_image_is_in_its_row_and_in_the_log(tmp_path, caplog):
+    run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"))
+    run.segment(
+        "s", stored_rows("A", warning="channel 2 of 3 is not in the file"), stored_rows("B")
+    )
+    run.summarize()
+    assert [row["warning"] for row in run.rows()] == ["channel 2 of 3 is not in the file", ""]
+    assert "1 image: something is doubtful" in caplog.text
 
 
 def test_an_image_without_objects_is_empty(tmp_path):
