@@ -107,6 +107,14 @@ def test_init_warns_of_files_that_differ_or_cannot_be_read():
         assert words in written
 
 
+def test_init_warns_of_what_is_doubtful_about_files():
+    for name in ("a.tif", "b.tif"):
+        write_tiff(name, photometric="miniswhite", metadata=None)
+    write_tiff("c.tif")
+    written, _ = init()
+    assert "WARNING: 2 files of those looked at: the values were inverted" in written
+
+
 def test_init_offers_the_channels_of_what_is_no_colour_image():
     write_tiff("a.tif", shape=(3, 8, 8), metadata={"axes": "CYX"}, photometric="minisblack")
     written, keys = init()

@@ -13,7 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from samfleet.images.formats.image import MAX_PIXELS, Image, ImageError, Limits, Wanted, unreadable
+from samfleet.images.formats.image import (
+    MAX_PIXELS,
+    Image,
+    ImageError,
+    Limits,
+    Wanted,
+    one_line,
+    unreadable,
+)
 from samfleet.images.formats.signatures import find_reader
 
 _decoding: ContextVar[bool] = ContextVar("_decoding", default=False)
@@ -57,7 +65,7 @@ def decode_image(
 
 
 def _with_warning(image: Image, warning: str) -> Image:
-    return replace(image, warning="; ".join(filter(None, [image.warning, warning])))
+    return replace(image, warning=one_line("; ".join(filter(None, [image.warning, warning])))[:500])
 
 
 def _about_invalid(pixels: np.ndarray) -> str:

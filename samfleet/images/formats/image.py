@@ -8,6 +8,11 @@ MAX_PIXELS = 268_435_456
 _BYTES_PER_PIXEL = 8  # an image of max_pixels may have four 16-bit channels
 
 
+def one_line(text: str) -> str:
+    """Words that may quote a file, on one printable line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 class ImageError(Exception):
     """An image cannot be read.
 
@@ -18,8 +23,7 @@ class ImageError(Exception):
     """
 
     def __init__(self, status: str, reason: str) -> None:
-        reason = "".join(c if c.isprintable() else " " for c in reason)
-        reason = " ".join(reason.split())
+        reason = one_line(reason)
         super().__init__(status, reason)
         self.status = status
         self.reason = reason

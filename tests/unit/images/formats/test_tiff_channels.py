@@ -105,6 +105,15 @@ def test_a_file_of_a_set_gives_its_own_planes():
     refused(described(text, PAGES[:2]), "unsupported", "give it its name back", name="c")
 
 
+def test_what_metadata_call_things_stays_on_one_line():
+    text = ome(3, names="A B &#10;white:0")
+    check(described(text, PAGES[:2]), channels(0, 1), warning="channel 2 ( white:0) of 3")
+    text = ome(1, 2, planes=at((0, 0, 0, "a"), (0, 1, 0, "b\nwhite: 1" + "x" * 5000)))
+    image = decode_image(described(text.replace("&#10;", "\n"), PAGES[0]), name="a")
+    assert image.warning.isprintable()
+    assert len(image.warning) == 500
+
+
 def test_a_plane_with_channels_in_other_files_is_not_measured_in_part(tmp_path):
     text = ome(2, planes=at((0, 0, 0, "a.tif"), (1, 0, 0, "b.tif")), names="DAPI GFP")
     for number, (name, missing) in enumerate((("a.tif", "1 (GFP)"), ("b.tif", "0 (DAPI)"))):
