@@ -85,6 +85,13 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class TablesSettings:
+    """The section `tables`: how the CSV tables are written."""
+
+    bom: bool
+
+
+@dataclass(frozen=True)
 class ShardSettings:
     """The section `shard`: how the work is cut and carried out."""
 
@@ -104,6 +111,7 @@ class Settings:
     sam: SamSettings
     fluorescence: FluorescenceSettings
     evaluation: EvaluationSettings
+    tables: TablesSettings
     device: str
     devices: tuple[str, ...]
     shard: ShardSettings

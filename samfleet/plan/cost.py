@@ -56,7 +56,7 @@ def expected_cost(results: Path, model: str, model_key: str, rows: list[Manifest
     sizes = {row.image_id: row.size for row in rows}
     measured = []
     try:
-        with ledger_file(results).open(newline="") as file:
+        with ledger_file(results).open(newline="", encoding="utf-8-sig") as file:
             for row in csv.DictReader(file):
                 detected = row["status"] == Status.OK and row["model_key"] == model_key
                 if detected and row["seconds_encoding"] and row["image_id"] in sizes:

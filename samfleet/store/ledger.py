@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from samfleet.cells import encoding, guarded
 from samfleet.files import atomic_path
 from samfleet.results import LEDGER_COLUMNS, ledger_file
 
@@ -41,8 +42,11 @@ def job_rows(results: Path, prefix: str = "") -> list[dict]:
     return rows
 
 
-def collect_ledger(results: Path) -> int:
+def collect_ledger(results: Path, *, bom: bool = False) -> int:
     """Write results/ledger.csv from the ledgers of all jobs, sorted by time.
+
+    Args:
+        bom: whether it begins with a byte order mark.
 
     Returns:
         The number of detections.
@@ -51,9 +55,11 @@ def collect_ledger(results: Path) -> int:
     rows.sort(key=lambda row: (row["when"], row["image_id"]))
     with (
         atomic_path(ledger_file(results)) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
+        temporary.open("w", newline="", encoding=encoding(bom)) as file,
     ):
         writer = csv.DictWriter(file, LEDGER_COLUMNS, extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(
+            {name: guarded(row.get(name, "")) for name in LEDGER_COLUMNS} for row in rows
+        )
     return len(rows)

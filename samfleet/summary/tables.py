@@ -14,8 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from samfleet.cells import write_csv
 from samfleet.config.settings import Settings
-from samfleet.files import atomic_path, escape_name
+from samfleet.files import escape_name
 from samfleet.plan.collection import collection_columns
 from samfleet.plan.manifest import ManifestRow, read_manifest
 from samfleet.results import (
@@ -42,8 +43,6 @@ from samfleet.summary.scale import Scale
 from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
-
-_FLOAT_FORMAT = "%.10g"
 
 
 @dataclass
@@ -137,9 +136,9 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
             _summarize_group(group, scale, ranks, images, counts, sorter)
         names = [escape_name(row.path) for row in rows]
         counts.objects = sorter.write(objects_file(results), names)
-    _write_summary_csv(settings.images, results, rows, images, counts)
-    _write_filtering_csv(results, counts)
-    collect_ledger(results)
+    _write_summary_csv(settings, results, rows, images, counts)
+    _write_filtering_csv(settings, results, counts)
+    collect_ledger(results, bom=settings.tables.bom)
     scale.warn_if_dark()
     if doubtful := sum(bool(image.warning) for image in images.values()):
         logger.warning(
@@ -269,13 +268,13 @@ def _object_table(
 
 
 def _write_summary_csv(
-    source: str,
+    settings: Settings,
     results: Path,
     rows: list[ManifestRow],
     images: dict[str, ImageSummary],
     counts: Counts,
 ) -> None:
-    columns, values = collection_columns(source)
+    columns, values = collection_columns(settings.images)
     records = []
     for row in rows:
         if row.problem:
@@ -295,8 +294,7 @@ def _write_summary_csv(
         "object_area",
     ]
     table[whole] = table[whole].astype("Int64")
-    with atomic_path(summary_file(results)) as temporary:
-        table.to_csv(temporary, index=False, float_format=_FLOAT_FORMAT)
+    write_csv(summary_file(results), table, bom=settings.tables.bom)
 
 
 def _printable(value: str) -> str:
@@ -304,12 +302,11 @@ def _printable(value: str) -> str:
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _write_filtering_csv(results: Path, counts: Counts) -> None:
+def _write_filtering_csv(settings: Settings, results: Path, counts: Counts) -> None:
     lines = [
         ("candidates", counts.candidates),
         *((name, counts.dropped[name]) for name in FILTERS),
         ("objects", counts.objects),
     ]
     table = pd.DataFrame(lines, columns=list(FILTERING_COLUMNS))
-    with atomic_path(filtering_file(results)) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(filtering_file(results), table, bom=settings.tables.bom)

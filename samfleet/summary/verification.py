@@ -1,8 +1,8 @@
 """The work of the rule `verify`: an error if any image failed, for `on_error: fail`."""
 
-import csv
 from pathlib import Path
 
+from samfleet.cells import read_csv
 from samfleet.errors import UserError
 from samfleet.statuses import Status
 from samfleet.wording import counted
@@ -23,8 +23,7 @@ def verify_summary(summary: str | Path) -> str:
     Raises:
         FailedImages: some were not.
     """
-    with open(summary, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(summary)
     failed = [row for row in rows if row["status"] not in (Status.OK, Status.EMPTY)]
     if failed:
         lines = [f"{row['image']}: {row['status']}: {row['reason']}" for row in failed[:_SHOWN]]

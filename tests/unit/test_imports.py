@@ -14,7 +14,10 @@ CLONE = Path(__file__).resolve().parents[2]
 HEAVY = {"numpy", "pandas", "pyarrow", "torch", "torchvision", "segment_anything", "cv2", "skimage"}
 WITH_TORCH = {"devices", "sam", "detection"}
 FLOORS = (
-    {"errors", "statuses", "digests", "resources", "results", "files", "stamps", "logs", "wording"},
+    {
+        *("errors", "statuses", "digests", "resources", "results", "files", "stamps", "cells"),
+        *("marker", "logs", "wording"),
+    },
     {"config"},
     {"devices", "images", "sam", "store"},
     {"plan"},

@@ -20,6 +20,7 @@ WRONG = [
     ("images", 3),
     ("images", ""),
     ("evaluation.labels", 3),
+    ("tables.bom", "yes"),
     ("evaluation.sparse", "yes"),
     ("image", "tif"),
     ("image.suffixes", []),

@@ -57,6 +57,7 @@ NEUTRAL_VALUES = {
     "fluorescence.max_overlap": 0.1,
     "evaluation.labels": "labels",
     "evaluation.sparse": True,
+    "tables.bom": True,
     "device": "cuda",
     "devices": ["a", "b"],
     "shard.min_seconds": 10,

@@ -39,6 +39,14 @@ def test_a_half_written_last_row_is_left_out(tmp_path):
     assert [found["image_id"] for found in collected(tmp_path)] == ["A"]
 
 
+def test_a_cell_that_would_be_a_formula_gets_an_apostrophe(tmp_path):
+    append_rows(
+        job_ledger_file(tmp_path, "job"), [row("A", "1") | {"device": "=gpu", "host": "-3"}]
+    )
+    collect_ledger(tmp_path)
+    assert (collected(tmp_path)[0]["device"], collected(tmp_path)[0]["host"]) == ("'=gpu", "-3")
+
+
 def test_no_job_leaves_a_ledger_without_rows(tmp_path):
     assert collect_ledger(tmp_path) == 0
     assert (tmp_path / "ledger.csv").read_text().strip() == ",".join(LEDGER_COLUMNS)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samfleet.cells import read_csv
 from samfleet.plan.manifest import ManifestRow, write_manifest
 from samfleet.store.segments import SegmentError
 from samfleet.summary.filtering import FILTERS
@@ -286,6 +287,39 @@ def test_the_users_columns_follow_those_of_the_summary(tmp_path):
     run.summarize()
     assert [(row["well"], row["dose"]) for row in run.rows()] == [("A1", "0.50"), ("B7", "")]
     assert list(run.rows()[0])[-3:] == ["background", "well", "dose"]
+
+
+def test_no_cell_of_a_table_is_a_formula_and_read_csv_gives_the_names_of_the_objects(tmp_path):
+    names = ["'=a.tif", "+b.tif", "-c.tif", "=d.tif", "@e/f.tif"]
+    run = Run(tmp_path, *((name, "A") for name in names))
+    run.images = tmp_path / "images.csv"
+    write_files(tmp_path, dict.fromkeys(names, b""))
+    values = ["-3.5", "-x", "=1+1", "\tb", "c;=1"]
+    rows = [f'{name},"{value}"' for name, value in zip(names, values, strict=True)]
+    run.images.write_text("\n".join(["image,@dose", *rows]) + "\n")
+    run.segment("s", stored_rows("A"))
+    run.summarize()
+    written = [(row["image"], row["'@dose"]) for row in run.rows()]
+    assert written == [
+        ("''=a.tif", "-3.5"),
+        ("'+b.tif", "'-x"),
+        ("'-c.tif", "'=1+1"),
+        ("'=d.tif", "'\tb"),
+        ("'@e/f.tif", "c;'=1"),
+    ]
+    read = read_csv(run.results / "summary.csv")
+    assert [row["image"] for row in read] == names == [o["image"] for o in run.objects()]
+    assert [row["@dose"] for row in read] == values
+
+
+def test_every_csv_table_begins_with_a_byte_order_mark_if_it_is_asked_for(run):
+    run.segment("s", stored_rows("A"))
+    for bom in (True, False):
+        write_summary(make_settings(run.images, tables={"bom": bom}), run.results, run.store)
+        for name in ("summary.csv", "filtering.csv", "ledger.csv"):
+            content = (run.results / name).read_bytes()
+            assert content.startswith(b"\xef\xbb\xbf") == bom, name
+            assert len(read_csv(run.results / name)) == len(run.rows(name))
 
 
 def test_columns_that_are_not_utf8_are_carried_in_printable_form(tmp_path):
