@@ -10,7 +10,7 @@ import numpy as np
 from segment_anything.utils.amg import build_point_grid
 
 from benchmarks.common import read_rgb, report
-from samfleet.evaluation.labels import find_label_image, read_label_image
+from samfleet.evaluation.labels import LabelError, find_label_image, read_label_image
 from samfleet.sam.generator.foreground import Foreground
 
 
@@ -33,10 +33,11 @@ def main() -> None:
     images = {}
     for path in sorted(p for p in arguments.images.rglob("*") if p.is_file()):
         name = str(path.relative_to(arguments.images))
-        label_image = find_label_image(name, arguments.labels)
-        if label_image is None:
+        try:
+            label_image = find_label_image(name, arguments.labels)
+        except LabelError:
             continue
-        labels = read_label_image(label_image)
+        labels = read_label_image(label_image.path)
         y, x, kept = kept_prompts(read_rgb(path), arguments.points_per_side, arguments.longest_side)
         on = labels[y, x]
         prompted, still = (np.unique(found[found > 0]) for found in (on, on[kept == 1]))

@@ -9,4 +9,4 @@ if __name__ == "__main__":
     configure_logging(snakemake.log[0])
     not_ahead_of_the_clock(snakemake.input)
     results = Path(snakemake.output.images).parent
-    evaluate_tables(settings_of(snakemake.config).evaluation, results)
+    evaluate_tables(settings_of(snakemake.config), results)

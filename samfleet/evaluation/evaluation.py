@@ -7,17 +7,27 @@ TP / (TP + FP + FN), averaged over the IoU thresholds 0.50, 0.55, …, 0.95.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from samfleet.config.settings import EvaluationSettings
-from samfleet.evaluation.labels import LabelError, find_label_image, read_label_image
+from samfleet.cells import read_csv, write_csv
+from samfleet.config.settings import Settings
+from samfleet.evaluation.labels import (
+    LabelError,
+    LabelFile,
+    binary_remark,
+    find_label_image,
+    own_label_name,
+    read_label_image,
+)
 from samfleet.evaluation.matching import Counts, match_objects, score
 from samfleet.evaluation.stamp import labels_folder
-from samfleet.files import atomic_path
+from samfleet.images.formats.image import MAX_PIXELS
 from samfleet.results import (
     EVALUATION_COLUMNS,
     EVALUATION_TOTAL_COLUMNS,
@@ -31,77 +41,80 @@ from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
 
+_SHOWN = 20
+
 
 def evaluate(
     objects: pd.DataFrame,
     labels: Path,
-    images: pd.DataFrame | None = None,
+    images: pd.DataFrame,
     *,
     sparse: bool = False,
+    others: Iterable[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score a table of objects against a folder of label images.
 
-    The label image of an image has the same relative path, perhaps with another suffix of
-    `LABEL_SUFFIXES`. An image without a usable label image keeps its row, which names the problem,
-    and does not count in the total.
+    `samfleet.evaluation.labels.find_label_image` says where the label image of an image is. An image without a
+    usable one keeps its row, which names the problem, and does not count in the total. Nor does an image whose
+    label image is found for another content as well, unless it has the image's own name.
 
     Args:
-        objects: One row for each kept object, with the columns image (relative path), image_id,
-            width, height and rle (``counts`` of a COCO run-length encoding).
+        objects: One row for each kept object, with the columns image (relative path) and rle
+            (``counts`` of a COCO run-length encoding).
         labels: Folder of label images: integers, 0 for background, one id for each object.
-        images: One row for each image, with the columns image and image_id, so that images
-            without any object count; by default those of `objects`.
+        images: One row for each image, with the columns image, image_id, width and height.
         sparse: Only some objects are labelled: see `score`.
+        others: Ids of further images of the collection, which are no label images either.
 
     Returns:
         One row for each image, with `EVALUATION_COLUMNS`; and one row for all of them: counts and
         scores pooled over all objects, and as ``mean_average_precision`` the mean over images.
+
+    Raises:
+        LabelError: there is no such folder, or no image has a usable label image in it.
     """
     if not labels.is_dir():
-        raise LabelError(f"evaluation.labels: {labels} is not a folder")
-    listed = objects if images is None else images
-    listed = listed[["image", "image_id"]].drop_duplicates("image").sort_values("image")
-    groups = dict(iter(objects.groupby("image", sort=False)))
-    rows, counted = [], []
-    for name, image_id in listed.itertuples(index=False):
-        row = {"image": name, "image_id": image_id, "problem": ""}
-        try:
-            counts = _image_counts(name, groups.get(name), labels)
-            row |= _scored(counts, sparse)
-            counted.append((counts, row["average_precision"]))
-        except LabelError as error:
-            row["problem"] = str(error)
-        rows.append(row)
-    return pd.DataFrame(rows, columns=list(EVALUATION_COLUMNS)), _total(rows, counted, sparse)
+        raise LabelError(f"evaluation.labels: {labels} is not a folder; check the path")
+    groups = dict(iter(objects.groupby("image", sort=False)["rle"]))
+    known = {*images["image_id"], *others}
+    scored = [
+        _scored_image(image, groups.get(image.image, ()), labels, known, sparse)
+        for image in images.sort_values("image").itertuples()
+    ]
+    _drop_doubtful(scored)
+    if scored and not any(image.counts for image in scored):
+        raise LabelError(_nothing_usable(scored, labels))
+    _warn(scored)
+    rows = [image.row for image in scored]
+    return pd.DataFrame(rows, columns=list(EVALUATION_COLUMNS)), _total(scored, sparse)
 
 
-def write_evaluation(evaluation: EvaluationSettings, results: Path) -> None:
+def write_evaluation(settings: Settings, results: Path) -> None:
     """Write evaluation.csv and evaluation_total.csv from the tables of the summary.
 
     Images that could not be detected are left out.
 
     Args:
-        evaluation: the section of the configuration.
+        settings: the configuration.
         results: the folder of the results.
+
+    Raises:
+        LabelError: no image has a usable label image.
     """
-    summary = pd.read_csv(summary_file(results), dtype=str, keep_default_na=False)
-    columns = ["image", "image_id", "width", "height", "rle"]
-    objects = pd.read_parquet(objects_file(results), columns=columns)
-    detected = summary[summary["status"].isin((Status.OK, Status.EMPTY))]
+    summary = pd.DataFrame(read_csv(summary_file(results)))
+    objects = pd.read_parquet(objects_file(results), columns=["image", "rle"])
     images, total = evaluate(
-        objects, labels_folder(evaluation.labels), detected, sparse=evaluation.sparse
+        objects,
+        labels_folder(settings.evaluation.labels),
+        summary[summary["status"].isin((Status.OK, Status.EMPTY))],
+        sparse=settings.evaluation.sparse,
+        others=summary["image_id"],
     )
     for table, path in (
         (images, evaluation_file(results)),
         (total, evaluation_total_file(results)),
     ):
-        with atomic_path(path) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
-    missing = int((images["problem"] != "").sum())
-    if missing:
-        verb = "has" if missing == 1 else "have"
-        images_without = counted(missing, "image")
-        logger.warning("%s %s no usable label image: see evaluation.csv", images_without, verb)
+        write_csv(path, table, bom=settings.tables.bom, float_format="%.6g")
     (row,) = total.to_dict("records")
     if row["n_evaluated"]:
         logger.info(
@@ -109,33 +122,112 @@ def write_evaluation(evaluation: EvaluationSettings, results: Path) -> None:
             counted(int(row["n_evaluated"]), "image"),
             *(row[name] for name in ("precision_50", "recall_50", "f1_50")),
         )
+    else:
+        logger.warning("no image was detected, so there is nothing to evaluate")
 
 
-def _image_counts(name: str, objects: pd.DataFrame | None, folder: Path) -> Counts:
-    path = find_label_image(name, folder)
-    if path is None:
-        raise LabelError("no label image")
-    labels = read_label_image(path)
-    if objects is None:
-        return Counts.of(match_objects(labels, ()))
-    size = (int(objects["height"].iloc[0]), int(objects["width"].iloc[0]))
-    if labels.shape != size:
-        raise LabelError(
-            f"{path.name} has {labels.shape[1]} × {labels.shape[0]} pixels, "
-            f"the image {size[1]} × {size[0]}"
-        )
-    return Counts.of(match_objects(labels, ({"size": size, "counts": c} for c in objects["rle"])))
+@dataclass
+class _ScoredImage:
+    """An image with its row, and what it was compared with.
+
+    Attributes:
+        row: its row of evaluation.csv.
+        label: its label image, if there is one.
+        counts: what its scores are made of; None if it could not be scored.
+    """
+
+    row: dict
+    label: LabelFile | None = None
+    counts: Counts | None = None
 
 
-def _scored(counts: Counts, sparse: bool) -> dict[str, float]:
+def _scored_image(
+    image: Any, objects: Iterable[str], folder: Path, known: set[str], sparse: bool
+) -> _ScoredImage:
+    """Compare an image's objects, as `counts` of run-length encodings, with its label image."""
+    scored = _ScoredImage({"image": image.image, "image_id": image.image_id, "problem": ""})
+    width, height = int(image.width), int(image.height)
+    try:
+        scored.label = find_label_image(image.image, folder, known)
+        path = scored.label.path
+        labels = read_label_image(path, max(MAX_PIXELS, height * width))
+        if labels.shape != (height, width):
+            raise LabelError(
+                f"{path.name} has {labels.shape[1]} × {labels.shape[0]} pixels, "
+                f"the image {width} × {height}"
+            )
+        masks = ({"size": (height, width), "counts": counts} for counts in objects)
+        scored.counts = Counts.of(match_objects(labels, masks))
+        remark = binary_remark(labels)
+        scored.row |= _scores(scored.counts, sparse)
+        scored.row["problem"] = f"{path.name} {remark}" if remark else ""
+    except LabelError as error:
+        scored.row["problem"] = str(error)
+    return scored
+
+
+def _drop_doubtful(scored: list[_ScoredImage]) -> None:
+    """Take the scores from images whose label image is found for another content as well."""
+    users: dict[Path, list[_ScoredImage]] = {}
+    for image in scored:
+        if image.label:
+            users.setdefault(image.label.path, []).append(image)
+    for path, images in users.items():
+        if len({image.row["image_id"] for image in images}) == 1:
+            continue
+        for image in images:
+            if image.label and not image.label.same_name:
+                other = next(o for o in images if o.row["image_id"] != image.row["image_id"])
+                image.counts = None
+                image.row = {name: image.row[name] for name in ("image", "image_id")}
+                image.row["problem"] = (
+                    f"{path.name} is found for {other.row['image']} as well: give this image a label image of "
+                    f"its own, {own_label_name(image.row['image'])}"
+                )
+
+
+def _nothing_usable(scored: list[_ScoredImage], labels: Path) -> str:
+    shown = [f"{image.row['image']}: {image.row['problem']}" for image in scored[:_SHOWN]]
+    if len(scored) > _SHOWN:
+        shown.append(f"and {len(scored) - _SHOWN} more")
+    return (
+        f"evaluation.labels: no image has a usable label image in {labels}, where it would have the image's "
+        "relative path and end in .png, .tif or .tiff:\n  " + "\n  ".join(shown)
+    )
+
+
+def _warn(scored: list[_ScoredImage]) -> None:
+    """Say aloud which label images are missing, and which are not what they should be."""
+    for number, words in (
+        (
+            sum(image.counts is None for image in scored),
+            "without a usable label image: see the column `problem` of evaluation.csv",
+        ),
+        (
+            sum(bool(image.counts and image.row["problem"]) for image in scored),
+            "scored against what looks like a binary mask, in which all objects are one: see the column "
+            "`problem` of evaluation.csv",
+        ),
+        (
+            sum(bool(image.label and image.label.is_image) for image in scored),
+            "whose label image was segmented as an image of the collection, too: keep label images in a folder "
+            "of their own",
+        ),
+    ):
+        if number:
+            logger.warning("%s %s", counted(number, "image"), words)
+
+
+def _scores(counts: Counts, sparse: bool) -> dict[str, float]:
     numbers: dict[str, float] = {"n_labelled": counts.labelled, "n_objects": counts.predicted}
     return numbers | score(counts, sparse=sparse)
 
 
-def _total(rows: Sequence[dict], counted: Sequence[tuple], sparse: bool) -> pd.DataFrame:
-    total: dict[str, float] = {"n_images": len(rows), "n_evaluated": len(counted)}
-    if counted:
-        pooled = sum((c for c, _ in counted[1:]), counted[0][0])
-        total |= _scored(pooled, sparse)
-        total["mean_average_precision"] = float(np.mean([value for _, value in counted]))
+def _total(scored: Sequence[_ScoredImage], sparse: bool) -> pd.DataFrame:
+    counts = [image.counts for image in scored if image.counts]
+    total: dict[str, float] = {"n_images": len(scored), "n_evaluated": len(counts)}
+    if counts:
+        total |= _scores(sum(counts[1:], counts[0]), sparse)
+        precisions = [image.row["average_precision"] for image in scored if image.counts]
+        total["mean_average_precision"] = float(np.mean(precisions))
     return pd.DataFrame([total], columns=list(EVALUATION_TOTAL_COLUMNS))

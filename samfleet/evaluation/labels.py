@@ -1,58 +1,186 @@
 """Find and read label images."""
 
-import struct
+import io
+import os
+import zlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
 
+from samfleet.digests import image_id
 from samfleet.errors import UserError
-from samfleet.files import unescape_name
+from samfleet.files import escape_name, unescape_name
+from samfleet.images.formats.decoding import decode_image
+from samfleet.images.formats.image import MAX_PIXELS, ImageError
+from samfleet.images.formats.orientation import orientation_tag, upright
+from samfleet.wording import counted
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
+LABEL_ENDINGS = ("_labels", "_label", "_cp_masks", "_masks", "_mask")
+"""Before the suffix they say that a file is a label image, also beside the images; Cellpose writes two of them."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
 class LabelError(UserError):
     """A label image cannot be used; the message names it."""
 
 
-def find_label_image(image: str, folder: Path) -> Path | None:
-    """The label image of an image's relative path as the tables write it, or None."""
-    same = folder / unescape_name(image)
-    candidates = [same, *(same.with_suffix(suffix) for suffix in LABEL_SUFFIXES)]
-    return next((path for path in candidates if path.is_file()), None)
+@dataclass(frozen=True)
+class LabelFile:
+    """A label image that was found for an image.
+
+    Attributes:
+        path: the file.
+        same_name: whether its relative path is that of the image, suffix included.
+        is_image: whether it is an image of the collection, too.
+    """
+
+    path: Path
+    same_name: bool
+    is_image: bool
 
 
-def read_label_image(path: str | Path) -> np.ndarray:
-    """A label image as integers of shape (height, width).
+def find_label_image(image: str, folder: Path, images: Collection[str] = ()) -> LabelFile:
+    """Find the label image of an image.
+
+    An image of the collection (itself, by way of a link, a copy or a path that leads out of `folder`, or another
+    one) is no label image, unless its name ends like one (`LABEL_ENDINGS`) or it is black, which says the same.
+
+    Args:
+        image: relative path of the image, as the tables write it.
+        folder: the folder of label images.
+        images: ids of all images of the collection.
 
     Raises:
-        LabelError: if it cannot be read, has several channels or pages, or has values that are not labels.
+        LabelError: there is none.
+    """
+    passed = ""
+    for relative, ending in _places(image):
+        path = folder / relative
+        if not os.path.isfile(path):
+            continue
+        is_image = bool(images) and image_id(_content(path)) in images
+        if not is_image or ending or _is_black(path):
+            return LabelFile(path, relative == _normalised(image), is_image)
+        passed = passed or f": {path.name} is an image of the collection"
+    raise LabelError(f"no label image{passed}")
+
+
+def _is_black(path: Path) -> bool:
+    try:
+        return not read_label_image(path).any()
+    except LabelError:
+        return False
+
+
+def _places(image: str) -> Iterator[tuple[Path, str]]:
+    """Where a label image may be, below the folder of labels, and which ending its name has."""
+    for path in _relative_paths(image):
+        yield path, ""
+        for suffix in LABEL_SUFFIXES:
+            yield path.with_name(path.name + suffix), ""
+        for ending in ("", *LABEL_ENDINGS):
+            for suffix in LABEL_SUFFIXES:
+                yield path.with_name(path.stem + ending + suffix), ending
+
+
+def _relative_paths(image: str) -> list[Path]:
+    """The relative path of an image; of one outside the collection's folder the last parts, the longest first."""
+    path = _normalised(image)
+    if not path.is_absolute() and path.parts[0] != os.pardir:
+        return [path]
+    parts = [part for part in path.parts if part not in (os.pardir, path.anchor)]
+    return [Path(*parts[start:]) for start in range(len(parts))]
+
+
+def _normalised(image: str) -> Path:
+    return Path(os.path.normpath(unescape_name(image)))
+
+
+def own_label_name(image: str) -> str:
+    """A relative path under which a label image is found for this image alone."""
+    return escape_name(f"{_relative_paths(image)[0]}.tif")
+
+
+def read_label_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """A label image as integers of shape (height, width), upright as EXIF or TIFF states.
+
+    The values are those that the file holds: a palette or an inverted scale changes only how they look.
+
+    Raises:
+        LabelError: if it is no PNG or TIFF, is damaged, has several channels or pages, or has values that are
+            not labels.
     """
     path = Path(path)
-    labels: np.ndarray | None
+    data = _content(path)
+    if not data.startswith((_PNG, *_TIFF)):
+        raise LabelError(f"{path.name} cannot be read: it is neither a PNG nor a TIFF")
     try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            labels = tifffile.imread(path)
-        else:
-            data = np.frombuffer(path.read_bytes(), np.uint8)
-            labels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        struct.error,
-        cv2.error,
-    ) as error:  # tifffile raises all of these
-        raise LabelError(f"{path.name} cannot be read: {error}") from error
-    if labels is None or labels.size == 0:
-        raise LabelError(f"{path.name} cannot be read")
+        image = decode_image(_without_palette(data), max_pixels=max_pixels)  # complete, or an error
+    except ImageError as error:
+        raise LabelError(f"{path.name} cannot be read: {error.reason}") from error
+    labels = image.pixels[:, :, 0] if image.pixels.shape[2] == 1 else image.pixels
+    if data.startswith(_TIFF):
+        labels = _stored_values(path, data)
     if labels.ndim != 2:
         raise LabelError(
             f"{path.name} has the shape {labels.shape}: a label image has a single plane"
         )
-    # NaN fails the first comparison
-    if not labels.min() >= 0 or not np.array_equal(labels, np.floor(labels)):
+    # NaN fails every comparison
+    possible = labels.size and labels.min() >= 0 and float(labels.max()) < 2**63
+    if not possible or not np.array_equal(labels, np.floor(labels)):
         raise LabelError(f"{path.name} has values that are not labels (0, 1, 2, …)")
     return labels.astype(np.int64)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LabelError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _without_palette(data: bytes) -> bytes:
+    """A PNG of colours from a palette as one of grey values, which are the palette's indices."""
+    header = data[12:29]
+    if not data.startswith(_PNG) or header[13:14] != b"\x03" or data[29:33] != _checksum(header):
+        return data
+    grey = header[:13] + b"\x00" + header[14:]
+    return data[:12] + grey + _checksum(grey) + data[33:]
+
+
+def _checksum(chunk: bytes) -> bytes:
+    return zlib.crc32(chunk).to_bytes(4, "big")
+
+
+def _stored_values(path: Path, data: bytes) -> np.ndarray:
+    """The values of a TIFF without its palette and without inverting them, upright."""
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+            series = tiff.series[0]
+            return upright(series.asarray(), orientation_tag(series.keyframe))
+    except Exception as error:  # tifffile raises anything on damaged data
+        raise LabelError(f"{path.name} cannot be read: {error}") from error
+
+
+def binary_remark(labels: np.ndarray) -> str:
+    """A remark if a label image looks like a binary mask, whose objects have no numbers; else nothing.
+
+    That is one value beside 0, which is the largest of 8 or 16 bits or is in several parts (of 8-connected pixels).
+    """
+    values = np.unique(labels[labels > 0])
+    if len(values) != 1:
+        return ""
+    parts = cv2.connectedComponents((labels > 0).astype(np.uint8))[0] - 1
+    if parts == 1 and values[0] not in (255, 65535):
+        return ""
+    return (
+        f"looks like a binary mask: {values[0]} is its only value, so its {counted(parts, 'part')} and any objects "
+        "that touch are scored as one object; give each object a number"
+    )

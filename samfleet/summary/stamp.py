@@ -23,6 +23,7 @@ def summary_origin(settings: Settings, results: Path, plan: Plan, columns: str) 
             "plan": [plan.id, plan.source, plan.content, plan.model_key],
             "store": segments_on_disk(store_folder(results, plan.model_key)),
             "fluorescence": asdict(settings.fluorescence),
+            "tables": asdict(settings.tables),
             "columns": columns,
         }
     )

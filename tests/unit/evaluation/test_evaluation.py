@@ -238,6 +238,10 @@ def _objects(**found: list[np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "image_id", "width", "height", "rle"])
 
 
+def _images(objects: pd.DataFrame) -> pd.DataFrame:
+    return objects[["image", "image_id", "width", "height"]].drop_duplicates()
+
+
 def _write(folder, name: str, labels: np.ndarray) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +259,7 @@ def tables(tmp_path):
     _write(tmp_path, "sub/b.tif", _label_map([left]))
     _write(tmp_path, "c.tiff", np.zeros((5, 5), np.uint16))
     objects = _objects(a=[left], sub__b=[left, right], c=[left], d=[left])
-    return evaluate(objects, tmp_path)
+    return evaluate(objects, tmp_path, _images(objects))
 
 
 def test_table_of_images(tables):
@@ -290,7 +294,7 @@ def test_images_without_objects_count(tmp_path):
     _write(tmp_path, "full.png", _label_map([mask]))
     _write(tmp_path, "empty.png", np.zeros((20, 30), np.uint8))
     names = ["empty.png", "full.png"]
-    images = pd.DataFrame({"image": names, "image_id": ["1", "2"], "status": "empty"})
+    images = pd.DataFrame({"image": names, "image_id": ["1", "2"], "width": 30, "height": 20})
     rows, total = evaluate(_objects(), tmp_path, images)
     assert rows["average_precision"].tolist() == [1, 0]
     assert total.loc[0, "fn_50"] == 1
@@ -300,26 +304,31 @@ def test_images_without_objects_count(tmp_path):
 def test_sparse_tables(tmp_path):
     left, right = _boxes((0, 0, 10, 10), (5, 15, 10, 10))
     _write(tmp_path, "a.png", _label_map([left]))
-    rows, total = evaluate(_objects(a=[left, right]), tmp_path, sparse=True)
+    objects = _objects(a=[left, right])
+    rows, total = evaluate(objects, tmp_path, _images(objects), sparse=True)
     assert rows.loc[0, "recall_50"] == total.loc[0, "recall_50"] == 1
     assert np.isnan(rows.loc[0, "precision_50"]) and np.isnan(total.loc[0, "average_precision"])
 
 
 def test_nothing_to_evaluate(tmp_path):
-    rows, total = evaluate(_objects(), tmp_path)
+    rows, total = evaluate(_objects(), tmp_path, _images(_objects()))
     assert len(rows) == 0 and total.loc[0, "n_evaluated"] == 0
     with pytest.raises(LabelError, match=r"evaluation\.labels: .*nowhere"):
-        evaluate(_objects(), tmp_path / "nowhere")
+        evaluate(_objects(), tmp_path / "nowhere", _images(_objects()))
 
 
 def test_label_image_is_found_by_path(tmp_path):
     for name in ("x/a.tif", "a.png", "odd\n.png"):
         _write(tmp_path, name, np.zeros((2, 2), np.uint8))
-    assert find_label_image("x/a.jpg", tmp_path) == tmp_path / "x/a.tif"
-    assert find_label_image("x/a.tif", tmp_path) == tmp_path / "x/a.tif"
-    assert find_label_image("a.png", tmp_path) == tmp_path / "a.png"
-    assert find_label_image("b.png", tmp_path) is None
-    assert find_label_image("odd\\u000a.jpg", tmp_path) == tmp_path / "odd\n.png"
+    for image, label in (
+        ("x/a.jpg", "x/a.tif"),
+        ("x/a.tif", "x/a.tif"),
+        ("a.png", "a.png"),
+        ("odd\\u000a.jpg", "odd\n.png"),
+    ):
+        assert find_label_image(image, tmp_path).path == tmp_path / label
+    with pytest.raises(LabelError, match="no label image"):
+        find_label_image("b.png", tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float64])

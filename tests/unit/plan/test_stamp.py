@@ -362,7 +362,7 @@ def test_labels_tables_and_version_make_the_evaluation_stale(summarized, tmp_pat
         number = latest_stamp(summarized.results, "evaluation") + 1
         summarized.make_stamp("evaluation", number)
         settings = make_settings("demo", evaluation={"labels": str(labels)})
-        evaluate_tables(settings.evaluation, summarized.results)
+        evaluate_tables(settings, summarized.results)
 
     assert stale()
     evaluate()
