@@ -303,6 +303,10 @@ def test_a_new_plan_and_a_new_version_make_the_summary_stale(summarized, monkeyp
     assert summarized.summary_is_stale()
 
 
+def test_another_way_to_write_the_tables_makes_the_summary_stale(summarized):
+    assert summarized.summary_is_stale(tables={"bom": True})
+
+
 def test_results_that_came_later_make_the_summary_stale(summarized):
     folder = store_folder(summarized.results, KEY)
     (segment,) = folder.glob("*.parquet")
