@@ -57,5 +57,6 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, strict=True)
-        names = [unguarded(name) for name in next(rows, [])]
+        if not (names := [unguarded(name) for name in next(rows, [])]):
+            raise ValueError("it is empty")
         return [dict(zip(names, map(unguarded, row), strict=True)) for row in rows]

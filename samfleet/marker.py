@@ -5,16 +5,17 @@ What lies in such a folder is never taken for the images of a collection.
 
 from pathlib import Path
 
+from samfleet.files import write_atomic
+
 MARKER = ".samfleet"
 _WORDS = "samfleet made this folder. It looks for no images here, and may replace its own files.\n"
 
 
 def mark(folder: Path, kind: str) -> Path:
     """Make a folder, with a marker that says what it holds, and return the marker's path."""
-    folder.mkdir(parents=True, exist_ok=True)
     marker = folder / MARKER
     if not marker.exists():
-        marker.write_text(f"{kind}\n{_WORDS}", encoding="utf-8")
+        write_atomic(marker, f"{kind}\n{_WORDS}")
     return marker
 
 

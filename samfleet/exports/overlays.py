@@ -1,6 +1,13 @@
 """Draw the outlines of objects on images, to look at."""
 
 import colorsys
+import csv
+import difflib
+import fnmatch
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -8,14 +15,34 @@ import numpy as np
 import pandas as pd
 from pycocotools import mask as coco
 
+from samfleet.cells import read_csv, unguarded
 from samfleet.config.settings import Settings
 from samfleet.errors import UserError
-from samfleet.files import atomic_path, unescape_name
+from samfleet.exports.folder import ExportFolder
+from samfleet.exports.names import export_names
+from samfleet.files import unescape_name
 from samfleet.images.reading import Failure, path_of, read_image
 from samfleet.plan.collection import collection_root
-from samfleet.results import objects_file
+from samfleet.plan.record import read_plan
+from samfleet.results import last_plan_file, objects_file, plan_config_file, summary_file
+from samfleet.statuses import Status
 
 _GOLDEN_ANGLE = 0.381966  # of a turn, so that consecutive numbers get very different hues
+
+
+@dataclass
+class Overlays:
+    """What became of the images that overlays were asked for.
+
+    Attributes:
+        written: number of overlays written.
+        without_result: images that are pending or failed, with the reason.
+        outdated: images that are not what was detected, with the reason.
+    """
+
+    written: int = 0
+    without_result: dict[str, str] = field(default_factory=dict)
+    outdated: dict[str, str] = field(default_factory=dict)
 
 
 def draw_outlines(rgb: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
@@ -34,40 +61,110 @@ def draw_outlines(rgb: np.ndarray, masks: list[np.ndarray]) -> np.ndarray:
     return drawn
 
 
-def write_overlays(settings: Settings, results: Path, folder: Path, images: list[str]) -> int:
-    """Write a PNG with outlines for each image that has objects.
+def write_overlays(
+    settings: Settings, results: Path, folder: Path, patterns: Iterable[str] = ()
+) -> Overlays:
+    """Write a PNG with outlines for each image that was detected, also where no object was found.
+
+    An earlier overlay of an image that cannot be drawn any more is removed.
 
     Args:
         settings: the configuration.
         results: the folder of the results.
-        folder: where the PNGs are written, under the images' relative paths.
-        images: images, as the tables name them; all if the list is empty.
-
-    Returns:
-        The number of images written.
+        folder: where the PNGs are written, under the names of `export_names`.
+        patterns: images as the tables name them, or shell patterns of such names; all if there are none.
 
     Raises:
-        UserError: an image has no objects in the tables, or cannot be read any more.
+        UserError: the tables cannot be read, a pattern fits no image, or the folder holds what samfleet did not
+            write there. Nothing is written then.
     """
-    filters = [("image", "in", images)] if images else None
-    columns = ["image", "width", "height", "rle"]
-    objects = pd.read_parquet(objects_file(results), columns=columns, filters=filters)
-    groups = dict(iter(objects.groupby("image", sort=False)))
-    if unknown := sorted(set(images) - set(groups)):
-        raise UserError(f"{results / 'objects.parquet'} has no object in {', '.join(unknown)}")
-    root = collection_root(settings.images)
-    for name, rows in groups.items():
-        read = read_image(path_of(root, unescape_name(name)), settings.image, settings.display)
-        if isinstance(read, Failure):
-            raise UserError(
-                f"{name}: {read.reason}; it was looked for in {root}, which is what "
-                f"`images: {settings.images}` means here"
-            )
-        masks = [
-            coco.decode({"size": [row.height, row.width], "counts": row.rle})
-            for row in rows.itertuples()
-        ]
-        drawn = cv2.cvtColor(draw_outlines(read.rgb, masks), cv2.COLOR_RGB2BGR)
-        with atomic_path(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(cv2.imencode(".png", drawn)[1].tobytes())
-    return len(groups)
+    _check_page(settings, results)
+    rows = _read_summary(results)
+    names = export_names([row["image"] for row in rows], ".png")
+    chosen = _matching(list(names), patterns, summary_file(results))
+    rows = [row for row in rows if row["image"] in chosen]
+    objects = _objects(results, None if len(chosen) == len(names) else sorted(chosen))
+    export = ExportFolder(folder, "overlays")
+    export.check(names[row["image"]] for row in rows)
+    overlays = Overlays()
+    for row in rows:
+        image = row["image"]
+        if row["status"] not in (Status.OK, Status.EMPTY):
+            overlays.without_result[image] = f"{row['status']}: {row['reason']}"
+        elif isinstance(drawn := _drawn(settings, row, objects.get(image, ())), str):
+            overlays.outdated[image] = drawn
+        else:
+            export.write(names[image], cv2.imencode(".png", drawn)[1].tobytes())
+            overlays.written += 1
+            continue
+        export.remove(names[image])
+    return overlays
+
+
+def _check_page(settings: Settings, results: Path) -> None:
+    """Outlines of one page must not be drawn over another one."""
+    try:
+        plan = read_plan(last_plan_file(results))
+        config = json.loads(plan_config_file(results, plan.id).read_text()) if plan else {}
+        page = config["image"]["page"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if page != settings.image.page:
+        raise UserError(
+            f"image.page is {settings.image.page}, but the objects in {results} were found on page {page}; set it to "
+            f"{page}, or run the workflow first"
+        )
+
+
+def _read_summary(results: Path) -> list[dict[str, str]]:
+    path = summary_file(results)
+    try:
+        rows = read_csv(path)
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error}); run the workflow again") from error
+    if any(not row.keys() >= {"image", "image_id", "status", "reason"} for row in rows[:1]):
+        raise UserError(f"{path} is not a table that samfleet wrote; run the workflow again")
+    return rows
+
+
+def _objects(results: Path, images: list[str] | None) -> dict[str, list[str]]:
+    """For each image the `counts` of its objects' run-length encodings."""
+    filters = None if images is None else [("image", "in", images)]
+    path = objects_file(results)
+    try:
+        table = pd.read_parquet(path, columns=["image", "rle"], filters=filters)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run the workflow again") from error
+    return {str(image): list(rles) for image, rles in table.groupby("image", sort=False)["rle"]}
+
+
+def _matching(images: list[str], patterns: Iterable[str], table: Path) -> set[str]:
+    """The images that patterns mean; all if there are no patterns."""
+    known, chosen, unknown = set(images), set(), []
+    for pattern in (patterns := list(patterns)):
+        spellings = {pattern, unguarded(pattern), os.path.normpath(pattern)}
+        if found := known & spellings or set(fnmatch.filter(images, pattern)):
+            chosen |= found
+        else:
+            close = difflib.get_close_matches(pattern, images, 1)
+            unknown.append(pattern + (f" (did you mean {close[0]}?)" if close else ""))
+    if unknown:
+        raise UserError(f"{table} has no image {', nor '.join(unknown)}")
+    return chosen if patterns else known
+
+
+def _drawn(settings: Settings, row: dict[str, str], objects: Iterable[str]) -> np.ndarray | str:
+    """An image with outlines, (height, width, 3) uint8 with blue first; or why it cannot be drawn."""
+    path = path_of(collection_root(settings.images), unescape_name(row["image"]))
+    if not os.path.isfile(path):  # reading a pipe would never end
+        return f"there is no file {path}"
+    read = read_image(path, settings.image, settings.display)
+    if read.image_id and read.image_id != row["image_id"]:
+        return "the file has changed since it was detected; run the workflow again"
+    if isinstance(read, Failure):
+        return read.reason
+    size = list(read.rgb.shape[:2])
+    if size != [int(row["height"]), int(row["width"])]:
+        return f"it was detected with {row['width']} × {row['height']} pixels, and is read with {size[1]} × {size[0]}"
+    masks = [coco.decode({"size": size, "counts": counts}) for counts in objects]
+    return cv2.cvtColor(draw_outlines(read.rgb, masks), cv2.COLOR_RGB2BGR)

@@ -14,6 +14,7 @@ from pathlib import Path
 from samfleet.digests import digest_of, digest_of_rows
 from samfleet.errors import UserError
 from samfleet.files import escape_name
+from samfleet.marker import MARKER, kind_of
 from samfleet.resources import DEMO_FOLDER
 from samfleet.results import SUMMARY_COLUMNS
 from samfleet.wording import counted
@@ -41,6 +42,7 @@ class Collection:
         root: the folder that the paths are relative to.
         files: the image files, sorted by path.
         ignored: number of other files by suffix.
+        own: what was not searched, since samfleet made it: results, overlays.
         columns: names of the user's further columns.
         values: for each path the values of these columns.
     """
@@ -48,6 +50,7 @@ class Collection:
     root: Path
     files: list[ScannedFile]
     ignored: Counter = field(default_factory=Counter)
+    own: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     values: dict[str, list[str]] = field(default_factory=dict)
 
@@ -64,7 +67,7 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
     Args:
         images: a folder, a table with a column `image`, or "demo" for the embedded images.
         suffixes: endings of the names of image files in a folder, such as ".tif", in any case.
-        results: the folder that samfleet writes to, which is not searched.
+        results: the folder that samfleet writes to, which is not searched; nor is any other that it made.
 
     Raises:
         ManifestError: it does not exist or has no image file, or the table is not valid.
@@ -129,6 +132,13 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
             raise ManifestError(
                 f"images: {root / folder}: {error.strerror}; make it readable or move it away"
             ) from error
+        if any(entry.name == MARKER for entry in entries):
+            if not folder:
+                raise ManifestError(
+                    f"images: samfleet made {root} ({kind_of(root)}); name the folder of the images themselves"
+                )
+            collection.own.append(folder)
+            continue
         for entry in entries:
             path = os.path.join(folder, entry.name)
             if entry.name.startswith("."):
@@ -137,12 +147,19 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
                 heapq.heappush(links, path)
             elif _is_folder(entry):
                 folders.append(path)
+            elif entry.name.lower().endswith(suffixes) and _is_own(entry):
+                collection.own.append(path)
             elif entry.name.lower().endswith(suffixes):
                 collection.files.append(_scanned(path, entry.path))
             else:
                 suffix = os.path.splitext(entry.name)[1].lower()
                 collection.ignored[escape_name(suffix) or "no suffix"] += 1
     return collection
+
+
+def _is_own(entry: os.DirEntry) -> bool:
+    """Whether a file is a link into a folder that samfleet made."""
+    return entry.is_symlink() and bool(kind_of(Path(os.path.realpath(entry.path)).parent))
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

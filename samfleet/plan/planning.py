@@ -14,6 +14,7 @@ from typing import Any
 from samfleet.config.settings import Settings
 from samfleet.digests import digest_of, digest_of_rows
 from samfleet.files import TableError, escape_name, remove_leftovers, write_atomic
+from samfleet.marker import mark
 from samfleet.plan.collection import Collection, scan_collection
 from samfleet.plan.cost import MODEL_LOAD_SECONDS, expected_cost
 from samfleet.plan.manifest import (
@@ -62,6 +63,7 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
         stamp: number of the stamp that the plan is made for.
     """
     collection = scan_collection(settings.images, settings.image.suffixes, results)
+    mark(results, "results")
     folder = store_folder(results, model_key)
     rebuild_index(folder)
     stored = read_stored_images(folder)
@@ -215,6 +217,11 @@ def _report(
         counts = ", ".join(f"{n} {suffix}" for suffix, n in collection.ignored.most_common())
         other = counted(collection.ignored.total(), "other file")
         logger.info("ignored %s: %s", other, counts)
+    if collection.own:
+        logger.info(
+            "not searched, since samfleet made it: %s",
+            escape_name(", ".join(sorted(collection.own))),
+        )
     for row in rows:
         if row.problem:
             logger.warning("%s %s", escape_name(row.path), row.problem)

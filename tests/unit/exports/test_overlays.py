@@ -1,13 +1,28 @@
 """Outlines drawn over images."""
 
+import csv
+import json
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
+from samfleet import cli
+from samfleet.cells import guarded
+from samfleet.digests import image_id
 from samfleet.errors import UserError
 from samfleet.exports.overlays import draw_outlines, write_overlays
+from samfleet.files import escape_name, write_atomic
+from samfleet.marker import MARKER
+from samfleet.plan.collection import scan_collection
+from samfleet.plan.record import Plan
+from samfleet.results import last_plan_file, plan_config_file
 from tests.builders import disc, make_settings, rle_counts
+
+DISC = disc(60, 80, 20, 20, 10)
 
 
 def test_outlines_lie_on_the_edge_of_their_masks_alone():
@@ -24,27 +39,235 @@ def test_outlines_lie_on_the_edge_of_their_masks_alone():
     assert len({tuple(color) for color in drawn[colored]}) == 2
 
 
+class Detected:
+    """Images with the tables of their detection: one object in each that is `ok`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.images: str | Path = folder / "images"
+        self.results = folder / "results"
+        self.rows: list[dict] = []
+        self.results.mkdir()
+
+    def add(self, name: str, status: str = "ok", grey: int = 0, place: str | None = None) -> Path:
+        """A black or grey image, in `images/` or at `place`, and its row."""
+        path = self.folder / "images" / (place or name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = cv2.imencode(".png", np.full((60, 80), grey, np.uint8))[1].tobytes()
+        path.write_bytes(content)
+        row = {"image": escape_name(name), "image_id": image_id(content), "status": status}
+        row |= {"reason": f"why {status}", "width": 80, "height": 60}
+        self.rows.append(row)
+        with (self.results / "summary.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            writer.writeheader()
+            writer.writerows(r | {"image": guarded(r["image"])} for r in self.rows)
+        found = [r["image"] for r in self.rows if r["status"] == "ok"]
+        objects = pd.DataFrame({"image": found, "rle": rle_counts(DISC)}, dtype=str)
+        objects.to_parquet(self.results / "objects.parquet")
+        return path
+
+    def overlays(self, *patterns: str, **config):
+        settings = make_settings(self.images, **config)
+        return write_overlays(settings, self.results, self.folder / "out", list(patterns))
+
+    def written(self) -> dict[str, bool]:
+        """The overlays, and whether something is drawn on each."""
+        out = self.folder / "out"
+        paths = [path for path in sorted(out.rglob("*")) if path.suffix.lower() == ".png"]
+        return {str(p.relative_to(out)): bool(cv2.imread(str(p)).any()) for p in paths}
+
+
 @pytest.fixture
-def results(tmp_path):
-    """Tables with one object in one of two images."""
-    (tmp_path / "images" / "well").mkdir(parents=True)
-    cv2.imwrite(str(tmp_path / "images" / "well" / "a.png"), np.zeros((60, 80), np.uint8))
-    rle = rle_counts(disc(60, 80, 20, 20, 10))
-    row = {"image": "well/a.png", "width": 80, "height": 60, "rle": rle}
-    (tmp_path / "results").mkdir()
-    pd.DataFrame([row]).to_parquet(tmp_path / "results" / "objects.parquet")
-    return tmp_path
+def detected(tmp_path):
+    return Detected(tmp_path)
 
 
-def test_a_png_is_written_under_the_images_path(results):
-    settings = make_settings(results / "images")
-    assert write_overlays(settings, results / "results", results / "out", []) == 1
-    drawn = cv2.imread(str(results / "out" / "well" / "a.png.png"))
-    assert drawn.shape == (60, 80, 3)
-    assert drawn.any()
+def test_every_detected_image_has_its_overlay_also_without_objects(detected):
+    detected.add("well/a.png")
+    detected.add("empty.tif", "empty")
+    detected.add("later.png", "pending")
+    detected.add("broken.png", "unreadable")
+    overlays = detected.overlays()
+    assert overlays.written == 2
+    assert overlays.without_result == {
+        "later.png": "pending: why pending",
+        "broken.png": "unreadable: why unreadable",
+    }
+    assert detected.written() == {"empty.tif.png": False, "well/a.png": True}
+    assert cv2.imread(str(detected.folder / "out" / "well" / "a.png")).shape == (60, 80, 3)
 
 
-def test_an_image_without_objects_is_named(results):
-    settings = make_settings(results / "images")
-    with pytest.raises(UserError, match=r"b\.png"):
-        write_overlays(settings, results / "results", results / "out", ["b.png"])
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (["a1.png"], ["a1.png"]),
+        (["a*"], ["a1.png", "a2.png"]),
+        (["[a].png", "b.png"], ["[a].png", "b.png"]),
+        (["'=c.png"], ["=c.png"]),
+        (["./a1.png"], ["a1.png"]),
+        ([], ["=c.png", "[a].png", "a1.png", "a2.png", "b.png"]),
+    ],
+)
+def test_images_are_named_as_in_the_tables_or_by_patterns(detected, patterns, names):
+    for name in ("a1.png", "a2.png", "[a].png", "b.png", "=c.png"):
+        detected.add(name)
+    assert detected.overlays(*patterns).written == len(names)
+    assert list(detected.written()) == names
+
+
+def test_a_mistyped_image_is_named_before_anything_is_written(detected):
+    detected.add("well/a.png")
+    message = r"summary\.csv has no image well/b\.png \(did you mean well/a\.png\?\), nor \?\?z\*$"
+    with pytest.raises(UserError, match=message):
+        detected.overlays("well/a.png", "well/b.png", "??z*")
+    assert not (detected.folder / "out").exists()
+
+
+def test_images_anywhere_have_their_overlays_within_the_folder(detected):
+    detected.images = detected.folder / "meta" / "table.csv"
+    detected.images.parent.mkdir()
+    detected.images.write_text("image\n")
+    far = detected.folder / "far" / "scan01"
+    detected.add("../images/a.png", place="a.png")
+    detected.add(str(far), place=str(far))
+    detected.add(f"{far}.png", place=f"{far}.png", grey=7)
+    before = {path: path.read_bytes() for path in detected.folder.rglob("*") if path.is_file()}
+    assert detected.overlays().written == 3
+    assert len(detected.written()) == 3
+    outside = {p for p in detected.folder.rglob("*") if p.is_file() and "out" not in p.parts}
+    assert {path: path.read_bytes() for path in outside} == before
+
+
+@pytest.mark.parametrize(
+    "name", [f"{'x' * 251}.png", f"{'x' * 251}.tif", "caf\udce9.png", "=1.png"]
+)
+def test_images_of_any_name_have_their_overlays(detected, name):
+    detected.add(name)
+    assert detected.overlays().written == 1
+    assert list(detected.written().values()) == [True]
+    assert detected.overlays(escape_name(name)).written == 1
+    assert len(detected.written()) == 1
+
+
+def replaced(path: Path) -> None:
+    path.write_bytes(cv2.imencode(".png", np.full((60, 80), 9, np.uint8))[1].tobytes())
+
+
+def broken(path: Path) -> None:
+    path.write_bytes(b"broken")
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def smaller(path: Path) -> None:
+    path.write_bytes(cv2.imencode(".png", np.zeros((60, 60), np.uint8))[1].tobytes())
+
+
+@pytest.mark.parametrize("status", ["ok", "empty"])
+@pytest.mark.parametrize(
+    ("accident", "words"),
+    [
+        (replaced, "has changed since it was detected"),
+        (smaller, "has changed since it was detected"),
+        (broken, "has changed since it was detected"),
+        (Path.unlink, "there is no file"),
+        (a_pipe, "there is no file"),
+    ],
+)
+def test_a_replaced_image_gets_no_outlines_and_loses_those_it_had(
+    detected, accident, words, status
+):
+    path = detected.add("a.png", status)
+    detected.add("b.png")
+    detected.overlays()
+    assert list(detected.written()) == ["a.png", "b.png"]
+    accident(path)
+    overlays = detected.overlays()
+    assert overlays.written == 1
+    assert words in overlays.outdated["a.png"]
+    assert list(detected.written()) == ["b.png"]
+
+
+def test_outlines_of_one_page_are_not_drawn_over_another(detected):
+    detected.add("a.png")
+    plan = Plan("P", 1, "images", "", "", "K", "", 1, 1, 0, ())
+    write_atomic(last_plan_file(detected.results), plan.to_json())
+    write_atomic(plan_config_file(detected.results, "P"), json.dumps({"image": {"page": 1}}))
+    with pytest.raises(UserError, match=r"image\.page is 0, but .* were found on page 1"):
+        detected.overlays()
+    assert not detected.written()
+
+
+def test_raw_images_are_not_written_over_nor_beside(detected):
+    path = detected.add("a.png")
+    for folder in (detected.images, detected.folder):
+        with pytest.raises(UserError, match="holds files that samfleet did not write"):
+            write_overlays(make_settings(detected.images), detected.results, folder, [])
+    assert image_id(path.read_bytes()) == detected.rows[0]["image_id"]
+    assert not list(detected.images.rglob(MARKER))
+
+
+@pytest.mark.parametrize("table", ["summary.csv", "objects.parquet"])
+@pytest.mark.parametrize("content", [b"", b"\xff", b"image,status\na.png,ok,1\n", b"a,b\n1,2\n"])
+def test_a_damaged_table_is_named(detected, table, content):
+    detected.add("a.png")
+    (detected.results / table).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{table} .*; run the workflow again"):
+        detected.overlays()
+
+
+def test_overlays_among_the_images_are_not_detected(detected):
+    detected.add("a.png")
+    detected.add("well/b.png")
+    settings = make_settings(detected.images)
+    out = Path(detected.images) / "outlines"
+    assert write_overlays(settings, detected.results, out, []).written == 2
+    (detected.images / "well" / "linked").symlink_to(out / "well")
+    (detected.images / "linked.png").symlink_to(out / "a.png")
+    collection = scan_collection(str(detected.images), settings.image.suffixes, detected.results)
+    assert [file.path for file in collection.files] == ["a.png", "well/b.png"]
+    assert sorted(collection.own) == ["linked.png", "outlines", "well/linked"]
+    # written again, they are the same
+    assert write_overlays(settings, detected.results, out, []).written == 2
+
+
+# the command
+
+
+@pytest.fixture
+def command(detected, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "configure_logging", lambda log: None)
+    monkeypatch.chdir(detected.folder)
+    Path("my.yaml").write_text("images: images\n")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = cli.main(["overlays", "my.yaml", "out", *arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_says_what_was_not_drawn_and_ends_well_if_nothing_is_outdated(
+    detected, command
+):
+    assert command()[0] == 2  # there are no tables yet
+    detected.add("a.png")
+    detected.add("b.png", "pending")
+    status, out, error = command()
+    assert (status, out) == (0, "1 image in out\n")
+    assert error == "not drawn, since without a result:\n  b.png: pending: why pending\n"
+    status, out, error = command("b.png")
+    assert (status, out) == (2, "0 images in out\n")
+    assert "none of these images has a result" in error
+
+
+def test_the_command_fails_after_the_rest_if_an_image_is_not_what_was_detected(detected, command):
+    replaced(detected.add("a.png"))
+    detected.add("b.png")
+    status, out, error = command()
+    assert (status, out) == (2, "1 image in out\n")
+    assert "a.png: the file has changed since it was detected; run the workflow again" in error

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from samfleet.digests import image_id
+from samfleet.marker import mark
 from samfleet.plan.collection import (
     ManifestError,
     collection_columns,
@@ -83,6 +84,20 @@ def test_the_results_are_left_out_and_no_other_folder_of_that_name(tmp_path):
     )
     (tmp_path / "again").symlink_to(tmp_path / "results")
     assert paths(tmp_path, tmp_path / "results") == ["a.tif", "link/d.tif", "x/results/c.tif"]
+
+
+def test_what_samfleet_made_is_left_out_wherever_it_is_and_whatever_leads_there(tmp_path):
+    names = ["i/a.tif", "i/old/b.tif", "i/old/sub/c.tif", "i/x/d.tif", "out/e.tif", "out/sub/f.tif"]
+    write_files(tmp_path, dict.fromkeys(names, b"x"))
+    for folder, kind in (("i/old", "results"), ("out", "overlays"), ("out/sub", "overlays")):
+        mark(tmp_path / folder, kind)
+    (tmp_path / "i/x/linked").symlink_to(tmp_path / "out/sub")
+    (tmp_path / "i/again").symlink_to("old")
+    (tmp_path / "i/e.tif").symlink_to(tmp_path / "out/e.tif")
+    collection = scan_collection(str(tmp_path / "i"), SUFFIXES, "results")
+    assert [file.path for file in collection.files] == ["a.tif", "x/d.tif"]
+    assert sorted(collection.own) == ["e.tif", "old", "x/linked"]
+    assert "name the folder of the images themselves" in faults(str(tmp_path / "out"))
 
 
 def test_links_are_followed_and_loops_end(tmp_path):

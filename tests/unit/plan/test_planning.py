@@ -309,6 +309,17 @@ def test_other_files_are_counted_aloud(run, caplog):
     assert "ignored 3 other files: 2 .txt, 1 no suffix" in caplog.text
 
 
+def test_the_results_of_another_run_among_the_images_are_left_out_and_said(run, caplog):
+    caplog.set_level(logging.INFO)
+    other = Run(run.images / "other")
+    other.results = run.images / "old\nresults"
+    other.plan()
+    (other.results / "looked at.tif").write_bytes(b"x")
+    run.plan()
+    assert {i.path for i in shard_images(run.results, run.last)} == {"a.tif", "b.tif", "c.tif"}
+    assert r"not searched, since samfleet made it: old\u000aresults" in caplog.text
+
+
 def test_shard_lists_stay_while_a_job_may_need_them(run):
     first = run.plan()
     second = run.plan()
