@@ -100,7 +100,7 @@ def test_a_shards_record_names_its_host_and_device(first_run):
 @pytest.mark.slow
 def test_outlines_can_be_looked_at(detected):
     assert "2 images in outlines" in detected.command_line("overlays", "outlines")
-    drawn = cv2.imread(str(detected.folder / "outlines" / "wells" / "b.png.png"))
+    drawn = cv2.imread(str(detected.folder / "outlines" / "wells" / "b.png"))
     assert drawn.shape == (48, 64, 3)
 
 
