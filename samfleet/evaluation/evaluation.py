@@ -50,7 +50,7 @@ def evaluate(
     images: pd.DataFrame,
     *,
     sparse: bool = False,
-    others: Iterable[str] = (),
+    collection: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score a table of objects against a folder of label images.
 
@@ -64,7 +64,8 @@ def evaluate(
         labels: Folder of label images: integers, 0 for background, one id for each object.
         images: One row for each image, with the columns image, image_id, width and height.
         sparse: Only some objects are labelled: see `score`.
-        others: Ids of further images of the collection, which are no label images either.
+        collection: One row for each image of the collection, also for those that failed, with the
+            columns image and image_id, since images are no label images; by default `images`.
 
     Returns:
         One row for each image, with `EVALUATION_COLUMNS`; and one row for all of them: counts and
@@ -76,7 +77,8 @@ def evaluate(
     if not labels.is_dir():
         raise LabelError(f"evaluation.labels: {labels} is not a folder; check the path")
     groups = dict(iter(objects.groupby("image", sort=False)["rle"]))
-    known = {*images["image_id"], *others}
+    everything = images if collection is None else collection
+    known = everything.groupby("image_id")["image"].agg(list).to_dict()
     scored = [
         _scored_image(image, groups.get(image.image, ()), labels, known, sparse)
         for image in images.sort_values("image").itertuples()
@@ -108,7 +110,7 @@ def write_evaluation(settings: Settings, results: Path) -> None:
         labels_folder(settings.evaluation.labels),
         summary[summary["status"].isin((Status.OK, Status.EMPTY))],
         sparse=settings.evaluation.sparse,
-        others=summary["image_id"],
+        collection=summary[summary["image_id"] != ""],
     )
     for table, path in (
         (images, evaluation_file(results)),
@@ -142,7 +144,7 @@ class _ScoredImage:
 
 
 def _scored_image(
-    image: Any, objects: Iterable[str], folder: Path, known: set[str], sparse: bool
+    image: Any, objects: Iterable[str], folder: Path, known: dict[str, list[str]], sparse: bool
 ) -> _ScoredImage:
     """Compare an image's objects, as `counts` of run-length encodings, with its label image."""
     scored = _ScoredImage({"image": image.image, "image_id": image.image_id, "problem": ""})

@@ -3,7 +3,7 @@
 import io
 import os
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,13 @@ from samfleet.images.formats.image import MAX_PIXELS, ImageError
 from samfleet.images.formats.orientation import orientation_tag, upright
 from samfleet.wording import counted
 
-LABEL_SUFFIXES = (".png", ".tif", ".tiff")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".PNG", ".TIF", ".TIFF")
 LABEL_ENDINGS = ("_labels", "_label", "_cp_masks", "_masks", "_mask")
 """Before the suffix they say that a file is a label image, also beside the images; Cellpose writes two of them."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_SIGNATURES = (_PNG, b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_NEITHER = "neither a PNG nor a TIFF"
 
 
 class LabelError(UserError):
@@ -46,16 +47,20 @@ class LabelFile:
     is_image: bool
 
 
-def find_label_image(image: str, folder: Path, images: Collection[str] = ()) -> LabelFile:
+def find_label_image(
+    image: str, folder: Path, images: Mapping[str, Collection[str]] | None = None
+) -> LabelFile:
     """Find the label image of an image.
 
-    An image of the collection (itself, by way of a link, a copy or a path that leads out of `folder`, or another
-    one) is no label image, unless its name ends like one (`LABEL_ENDINGS`) or it is black, which says the same.
+    A file with the content of an image of the collection is no label image, whatever leads to it: a link, a copy,
+    a path out of `folder`, labels among the images. It is one if its name ends so (`LABEL_ENDINGS`), or if it was
+    taken for an image because `folder` lies within the collection's; but never of the image whose content it has,
+    unless it is black, which says the same.
 
     Args:
         image: relative path of the image, as the tables write it.
         folder: the folder of label images.
-        images: ids of all images of the collection.
+        images: for the id of every content of the collection the paths of its images.
 
     Raises:
         LabelError: there is none.
@@ -65,11 +70,24 @@ def find_label_image(image: str, folder: Path, images: Collection[str] = ()) -> 
         path = folder / relative
         if not os.path.isfile(path):
             continue
-        is_image = bool(images) and image_id(_content(path)) in images
-        if not is_image or ending or _is_black(path):
-            return LabelFile(path, relative == _normalised(image), is_image)
+        content = _content(path)
+        if path.suffix not in LABEL_SUFFIXES and not content.startswith(_SIGNATURES):
+            passed = passed or f": {path.name} is {_NEITHER}"
+            continue
+        names = images.get(image_id(content), ()) if images else ()
+        if _is_meant(image, names, relative, ending) or _is_black(path):
+            return LabelFile(path, relative == _normalised(image), bool(names))
         passed = passed or f": {path.name} is an image of the collection"
     raise LabelError(f"no label image{passed}")
+
+
+def _is_meant(image: str, names: Collection[str], relative: Path, ending: str) -> bool:
+    """Whether a file is meant as a label image, although images of the collection may have its content."""
+    place = escape_name(str(relative))
+    within = place not in names and any(
+        name.endswith(f"/{place}") and not _leads_out(_normalised(name)) for name in names
+    )
+    return not names or (image not in names and (bool(ending) or within))
 
 
 def _is_black(path: Path) -> bool:
@@ -93,7 +111,7 @@ def _places(image: str) -> Iterator[tuple[Path, str]]:
 def _relative_paths(image: str) -> list[Path]:
     """The relative path of an image; of one outside the collection's folder the last parts, the longest first."""
     path = _normalised(image)
-    if not path.is_absolute() and path.parts[0] != os.pardir:
+    if not _leads_out(path):
         return [path]
     parts = [part for part in path.parts if part not in (os.pardir, path.anchor)]
     return [Path(*parts[start:]) for start in range(len(parts))]
@@ -101,6 +119,10 @@ def _relative_paths(image: str) -> list[Path]:
 
 def _normalised(image: str) -> Path:
     return Path(os.path.normpath(unescape_name(image)))
+
+
+def _leads_out(path: Path) -> bool:
+    return path.is_absolute() or path.parts[0] == os.pardir
 
 
 def own_label_name(image: str) -> str:
@@ -119,14 +141,14 @@ def read_label_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarr
     """
     path = Path(path)
     data = _content(path)
-    if not data.startswith((_PNG, *_TIFF)):
-        raise LabelError(f"{path.name} cannot be read: it is neither a PNG nor a TIFF")
+    if not data.startswith(_SIGNATURES):
+        raise LabelError(f"{path.name} cannot be read: it is {_NEITHER}")
     try:
         image = decode_image(_without_palette(data), max_pixels=max_pixels)  # complete, or an error
     except ImageError as error:
         raise LabelError(f"{path.name} cannot be read: {error.reason}") from error
     labels = image.pixels[:, :, 0] if image.pixels.shape[2] == 1 else image.pixels
-    if data.startswith(_TIFF):
+    if not data.startswith(_PNG):
         labels = _stored_values(path, data)
     if labels.ndim != 2:
         raise LabelError(

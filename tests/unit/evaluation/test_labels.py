@@ -88,7 +88,9 @@ def test_an_image_is_never_its_own_label_image(tmp_path, name, labelled):
     labelled(tmp_path)
     with pytest.raises(LabelError, match="no label image"):
         find_label_image(
-            name.format(tmp_path), tmp_path / "labels", {image_id(png(PICTURE)), "other"}
+            name.format(tmp_path),
+            tmp_path / "labels",
+            {image_id(png(PICTURE)): ["first.png", name.format(tmp_path)]},
         )
 
 
@@ -105,6 +107,7 @@ def test_an_image_is_never_its_own_label_image(tmp_path, name, labelled):
         ("images/cells.png", "images/cells_masks.tif"),
         ("images/cells.tif", "images/cells_cp_masks.png"),
         ("images/cells.jpg", "images/cells_label.tiff"),
+        ("images/cells.jpg", "images/cells.TIF"),
     ],
 )
 def test_the_label_image_of_an_image_wherever_that_one_is(tmp_path, name, label):
@@ -120,6 +123,14 @@ def test_of_a_path_that_leads_out_the_longest_part_that_fits_counts(tmp_path):
         find_label_image("p/well/a.png", tmp_path)
 
 
+def test_a_preview_in_a_lossy_format_is_passed_over(tmp_path):
+    write_files(tmp_path, {"a.jpg": lossy(tmp_path), "a.tif": tiff(tmp_path, LABELS)})
+    assert find_label_image("a.jpg", tmp_path).path == tmp_path / "a.tif"
+    (tmp_path / "a.tif").unlink()
+    with pytest.raises(LabelError, match=r"no label image: a\.jpg is neither a PNG nor a TIFF"):
+        find_label_image("a.jpg", tmp_path)
+
+
 def test_labels_beside_the_images_are_told_by_their_names_and_other_images_are_none(
     tmp_path, caplog
 ):
@@ -132,14 +143,37 @@ def test_labels_beside_the_images_are_told_by_their_names_and_other_images_are_n
     write_files(tmp_path, contents)
     names = ["cells.png", "cells_masks.tif", "lonely.png"]
     # cells.tif would come first by its name, but it is another image of the collection
-    other = image_id(contents["cells.tif"])
-    images = images_of(*names, contents=contents)
-    found = evaluate(objects_of(*names), tmp_path, images, others=[other])[0].set_index("image")
+    images, collection = (images_of(*n, contents=contents) for n in (names, list(contents)))
+    rows, _ = evaluate(objects_of(*names), tmp_path, images, collection=collection)
+    found = rows.set_index("image")
     assert found.loc["cells.png", "n_labelled"] == 3
     assert found.loc["cells.png", "f1_75"] == 1
     for name in ("cells_masks.tif", "lonely.png"):
         assert found.loc[name, "problem"] == f"no label image: {name} is an image of the collection"
     assert "1 image whose label image was segmented" in caplog.text
+
+
+def test_label_images_in_a_folder_within_the_collection_are_what_they_are_meant_for(tmp_path):
+    contents = {
+        "a.png": png(PICTURE),
+        "b.png": png(PICTURE + 1),
+        "labels/a.tif": tiff(tmp_path, LABELS),
+        "labels/b.png": png(PICTURE + 1),  # a copy of the image itself
+    }
+    write_files(tmp_path, contents)
+    found = scores(tmp_path / "labels", *contents, contents=contents)
+    assert found["n_labelled"].tolist()[:2] == [3, pytest.approx(np.nan, nan_ok=True)]
+    assert found.loc["b.png", "problem"] == "no label image: b.png is an image of the collection"
+    assert found.loc["labels/a.tif", "problem"] == "no label image"
+
+
+def test_an_image_that_a_link_calls_anothers_label_image_is_none(tmp_path):
+    contents = {"a.png": png(PICTURE), "b.png": png(PICTURE + 1)}
+    write_files(tmp_path / "images", contents)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.png").symlink_to(tmp_path / "images" / "b.png")
+    with pytest.raises(LabelError, match=r"a\.png: no label image: a\.png is an image of"):
+        scores(tmp_path / "labels", *contents, contents=contents)
 
 
 def test_a_black_image_and_its_label_image_may_be_the_same_bytes(tmp_path):
