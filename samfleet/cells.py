@@ -7,6 +7,7 @@ split lines at semicolons, also within a cell. Plain numbers stay as they are.
 """
 
 import csv
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,12 +42,22 @@ def encoding(bom: bool) -> str:
 
 
 def write_csv(path: Path, table: "pd.DataFrame", *, bom: bool, float_format: str = "%.10g") -> None:
-    """Write a table atomically, its text and the names of its columns guarded."""
-    safe = table.map(lambda cell: guarded(cell) if isinstance(cell, str) else cell)
-    with atomic_path(path) as temporary:
-        safe.rename(columns=guarded).to_csv(
-            temporary, index=False, float_format=float_format, encoding=encoding(bom)
-        )
+    """Write a table atomically, its text and the names of its columns guarded; missing values are empty."""
+    cells = table.astype(object).where(table.notna(), None)
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding=encoding(bom)) as file,
+    ):
+        for row in itertools.chain([table.columns], cells.itertuples(index=False, name=None)):
+            file.write(",".join(_written(cell, float_format) for cell in row) + "\n")
+
+
+def _written(cell: object, float_format: str) -> str:
+    if isinstance(cell, float):
+        return float_format % cell
+    text = "" if cell is None else guarded(str(cell))
+    # Python's csv leaves a lone carriage return without quotes, where it ends the line
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:

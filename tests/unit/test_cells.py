@@ -67,6 +67,16 @@ def test_no_cell_is_a_formula_at_a_comma_nor_where_lines_are_split_at_semicolons
         assert harmless or guarded(text) == text or re.match(r" +[^=+\-@＝]", cell), cell
 
 
+@examples(100)
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
+def test_every_table_is_read_as_it_was(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / "table.csv"
+    write_csv(path, pd.DataFrame(rows, columns=["a", "b"], dtype=object), bom=False)
+    assert [tuple(row.values()) for row in read_csv(path)] == rows
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    assert [tuple(map(unguarded, row)) for row in table.itertuples(index=False)] == rows
+
+
 @pytest.mark.parametrize("bom", [False, True])
 def test_a_table_is_read_as_it_was_before_it_was_written(tmp_path, bom):
     table = pd.DataFrame(
