@@ -1,30 +1,25 @@
 """Find and read label images."""
 
-import io
 import os
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import tifffile
 
 from samfleet.digests import image_id
 from samfleet.errors import UserError
 from samfleet.files import escape_name, unescape_name
 from samfleet.images.formats.decoding import decode_image
 from samfleet.images.formats.image import MAX_PIXELS, ImageError
-from samfleet.images.formats.orientation import orientation_tag, upright
 from samfleet.wording import counted
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".PNG", ".TIF", ".TIFF")
 LABEL_ENDINGS = ("_labels", "_label", "_cp_masks", "_masks", "_mask")
 """Before the suffix they say that a file is a label image, also beside the images; Cellpose writes two of them."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_SIGNATURES = (_PNG, b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _NEITHER = "neither a PNG nor a TIFF"
 
 
@@ -144,16 +139,13 @@ def read_label_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarr
     if not data.startswith(_SIGNATURES):
         raise LabelError(f"{path.name} cannot be read: it is {_NEITHER}")
     try:
-        image = decode_image(_without_palette(data), max_pixels=max_pixels)  # complete, or an error
+        image = decode_image(data, max_pixels=max_pixels, lookup_table="ignored", name=path.name)
     except ImageError as error:
         raise LabelError(f"{path.name} cannot be read: {error.reason}") from error
-    labels = image.pixels[:, :, 0] if image.pixels.shape[2] == 1 else image.pixels
-    if not data.startswith(_PNG):
-        labels = _stored_values(path, data)
-    if labels.ndim != 2:
-        raise LabelError(
-            f"{path.name} has the shape {labels.shape}: a label image has a single plane"
-        )
+    if image.pixels.shape[2] > 1 or image.plane:
+        found = image.plane or counted(image.pixels.shape[2], "channel")
+        raise LabelError(f"{path.name} has {found}: a label image has a single plane")
+    labels = image.pixels[:, :, 0]
     # NaN fails every comparison
     possible = labels.size and labels.min() >= 0 and float(labels.max()) < 2**63
     if not possible or not np.array_equal(labels, np.floor(labels)):
@@ -166,29 +158,6 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise LabelError(f"{path.name} cannot be read: {error.strerror}") from error
-
-
-def _without_palette(data: bytes) -> bytes:
-    """A PNG of colours from a palette as one of grey values, which are the palette's indices."""
-    header = data[12:29]
-    if not data.startswith(_PNG) or header[13:14] != b"\x03" or data[29:33] != _checksum(header):
-        return data
-    grey = header[:13] + b"\x00" + header[14:]
-    return data[:12] + grey + _checksum(grey) + data[33:]
-
-
-def _checksum(chunk: bytes) -> bytes:
-    return zlib.crc32(chunk).to_bytes(4, "big")
-
-
-def _stored_values(path: Path, data: bytes) -> np.ndarray:
-    """The values of a TIFF without its palette and without inverting them, upright."""
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-            series = tiff.series[0]
-            return upright(series.asarray(), orientation_tag(series.keyframe))
-    except Exception as error:  # tifffile raises anything on damaged data
-        raise LabelError(f"{path.name} cannot be read: {error}") from error
 
 
 def binary_remark(labels: np.ndarray) -> str:
