@@ -2,8 +2,8 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# the demo's configuration, unless the user names another one, which replaces it as a whole
-if not workflow.overwrite_configfiles:
+# the demo's configuration, unless the user names a file or other images: those get the defaults
+if not workflow.overwrite_configfiles and config.get("images", "demo") == "demo":
 
     configfile: workflow.source_path("config/config.yaml")
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
-from samfleet.config.schema import complete_config
+from samfleet.config.schema import complete_config, refuse_repeated_keys
 from samfleet.config.settings import settings_of
 from samfleet.devices.visible import visible_devices
-from samfleet.errors import UserError
+from samfleet.errors import explanation
 from samfleet.evaluation.stamp import evaluation_stamp
 from samfleet.plan.collection import columns_digest, scan_collection
 from samfleet.plan.outlook import outlook
@@ -31,12 +31,17 @@ def plain_errors():
     """Print what is wrong and exit; Snakemake would add its own error and a traceback."""
     try:
         yield
-    except UserError as error:
-        logger.error(f"samfleet: {error}")
+    except Exception as error:
+        words = explanation(error)
+        if words is None:
+            raise
+        logger.error(f"samfleet: {words}")
         sys.exit(1)
 
 
 with plain_errors():
+    for file in workflow.configfiles:
+        refuse_repeated_keys(file)
     config.update(complete_config(config))
     SETTINGS = settings_of(config)
 

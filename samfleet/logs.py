@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from samfleet.errors import UserError
+from samfleet.errors import explanation
 
 
 def configure_logging(log: str | Path | None) -> None:
@@ -56,5 +56,6 @@ def _linked(log: Path) -> Path | None:
 def _log_uncaught(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    trace = None if isinstance(error, UserError) else (kind, error, traceback)
-    logging.getLogger("samfleet").critical("%s", error, exc_info=trace)
+    words = explanation(error)
+    trace = (kind, error, traceback) if words is None else None
+    logging.getLogger("samfleet").critical("%s", words or error, exc_info=trace)

@@ -1,6 +1,7 @@
 """What many tests are made of: configurations, images' files, masks and stores by hand."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,14 @@ def write_files(root: Path, contents: dict[str, bytes]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return root
+
+
+def weights_stub(width: int = 1280, note: str = "") -> bytes:
+    """A safetensors file with the one entry that tells which model it is for (vit_h: 1280), and no number."""
+    entry = {"dtype": "F32", "shape": [0, 64, 64, width], "data_offsets": [0, 0]}
+    header = {"__metadata__": {"note": note}, "image_encoder.pos_embed": entry}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text
 
 
 def disc(height: int, width: int, y: float, x: float, radius: float) -> np.ndarray:

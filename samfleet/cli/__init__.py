@@ -5,16 +5,17 @@ Heavy libraries (torch, pandas, OpenCV) are imported inside the functions that n
 
 import argparse
 import sys
+from importlib import metadata
 
 from samfleet.cli import init, overlays, run, store, summary
-from samfleet.errors import UserError
+from samfleet.errors import explanation
 from samfleet.logs import configure_logging
 
 _COMMANDS = (init, run, summary, overlays, store)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Carry out a command line and return the exit status: 0, or 2 after a `UserError`.
+    """Carry out a command line and return the exit status: 0, or 2 after an error that has an `explanation`.
 
     Args:
         arguments: the command line without the program's name; by default that of this process.
@@ -28,8 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging(None)
     try:
         parsed.carry_out(parsed)
-    except UserError as error:
-        print(f"samfleet: {error}", file=sys.stderr)
+    except Exception as error:
+        words = explanation(error)
+        if words is None:
+            raise
+        print(f"samfleet: {words}", file=sys.stderr)
         return 2
     return 0
 
@@ -38,7 +42,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="samfleet", description="Segment Anything over a whole image collection."
     )
+    parser.add_argument("--version", action="version", version=f"samfleet {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("samfleet")
+    except metadata.PackageNotFoundError:
+        return "(a clone that is not installed)"

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import re
 import sys
 
 from samfleet.cli.arguments import add_config, existing_config
 from samfleet.config.schema import read_yaml
+from samfleet.errors import UserError
 from samfleet.resources import ROOT
 
 _ELSEWHERE = {"--executor", "-e", "--profile", "--workflow-profile"}
@@ -45,12 +47,24 @@ def run(arguments: argparse.Namespace) -> None:
     """Replace this process by Snakemake, so that signals and the exit status are Snakemake's.
 
     Raises:
-        UserError: the configuration does not exist, or it is not YAML.
+        UserError: the configuration does not exist, or it is not YAML, or an option for Snakemake names
+            a key with a dot.
     """
     read_yaml(existing_config(arguments.config))  # Snakemake's own error would not name the file
+    _refuse_dotted_keys(arguments.snakemake_options)
     command = snakemake_command(arguments)
     sys.stdout.flush()
     os.execv(command[0], command)
+
+
+def _refuse_dotted_keys(options: list[str]) -> None:
+    """Explain what Snakemake would only call invalid: it knows keys of the top level."""
+    for option in options:
+        if dotted := re.match(r"(?:--config=|-C)?(\w+)\.(\w+)=(.*)", option):
+            section, key, value = dotted.groups()
+            raise UserError(
+                f"{option}: for a key inside a section write --config '{section}={{{key}: {value}}}'"
+            )
 
 
 def snakemake_command(arguments: argparse.Namespace) -> list[str]:

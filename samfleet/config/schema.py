@@ -37,7 +37,11 @@ def complete_config(config: dict) -> dict:
     Raises:
         ConfigError: unknown keys, wrong types or impossible values, all of them in one message.
     """
-    errors = list(_unusable(config))
+    try:
+        config = _read_from_text(config, schema())
+        errors = list(_unusable(config))
+    except RecursionError as error:
+        raise ConfigError("the configuration contains itself, or is nested too deeply") from error
     if not errors:
         # a key without a value is null in YAML and means the default
         config = _with_defaults(config, schema())
@@ -53,6 +57,35 @@ def complete_config(config: dict) -> dict:
             "config/README.md describes every key"
         )
     return config
+
+
+def _read_from_text(value: Any, part: dict) -> Any:
+    """Numbers, true and false where they came as text, as what stands inside ``--config 'sam={…}'`` does."""
+    if isinstance(value, dict):
+        parts = part.get("properties", {})
+        return {key: _read_from_text(inner, parts.get(key, {})) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_read_from_text(inner, part.get("items", {})) for inner in value]
+    if isinstance(value, str) and not Draft202012Validator(part).is_valid(value):
+        read = _plain_value(value)
+        if read is None or Draft202012Validator(part).is_valid(read):
+            return read
+    return value
+
+
+def _plain_value(text: str) -> Any:
+    word = text.strip().lower()
+    if word in _WORDS:
+        return _WORDS[word]
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return text
+
+
+_WORDS = {"true": True, "false": False, "null": None, "none": None, "~": None, "": None}
 
 
 def _with_defaults(value: Any, part: dict) -> Any:
@@ -117,10 +150,22 @@ def _message(error: ValidationError) -> str:
         known = _subschema(key)["properties"]
         unknown = sorted(set(map(str, value)) - set(known))
         inside = f" in {key}" if key else ""
-        return f"unknown key{inside}: {', '.join(unknown)} (known: {', '.join(known)})"
+        hint = "; write `key: value`" if any("=" in name for name in unknown) else ""
+        return f"unknown key{inside}: {', '.join(unknown)} (known: {', '.join(known)}){hint}"
     if error.validator == "required":
         missing = [name for name in _subschema(key)["required"] if name not in value]
         return f"{'.'.join([*filter(None, [key]), *missing])}: must be set"
+    if error.validator == "type" and error.validator_value == "object" and key:
+        some = next(iter(_subschema(key)["properties"]))
+        return (
+            f"{key}: {value!r} is not a section: its keys stand below it or, on the command line, "
+            f"--config '{key}={{{some}: …}}'"
+        )
+    if error.validator_value == "string" and isinstance(value, int | float):
+        return (
+            f"{key}: {value} is not text: put it in quotes or, if it is a path on the command line, "
+            f"write ./{value}"
+        )
     if error.validator in ("oneOf", "anyOf") and error.context:
         error = best_match(error.context) or error
         return f"{key}: {error.instance!r} is not allowed; it must be {allowed_values(_subschema(key))}"
@@ -190,19 +235,54 @@ def _contradictions(config: dict) -> list[str]:
     return errors
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one section, of which YAML would keep the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A section of the text, before merged keys are added to it."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ConfigError(
+                    f"`{key.value}` stands in line {lines[key.value]} and again in line {line}: join them"
+                )
+            lines[key.value] = line
+        return node
+
+
 def read_yaml(path: str | Path) -> dict:
     """Read a YAML file of keys and values.
 
     Raises:
-        ConfigError: it is something else; the message names the file.
+        ConfigError: it is something else, or a key stands twice; the message names the file.
     """
     try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        config = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except Exception as error:  # YAML's constructors raise anything: `!!bool x` a KeyError
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: must hold keys and values, such as `images: demo`")
     return config
+
+
+def refuse_repeated_keys(path: str | Path) -> None:
+    """Check a configuration that Snakemake reads, which keeps the last of several values in silence.
+
+    Raises:
+        ConfigError: a key stands twice; the message names the file and the lines.
+    """
+    try:
+        yaml.compose(Path(path).read_text(encoding="utf-8"), _Loader)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except Exception:  # Snakemake has read it, from a pipe or as a template, and knows better
+        return
 
 
 def read_config(path: str | Path) -> dict:

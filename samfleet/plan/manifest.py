@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samfleet.digests import digest_of_rows, image_id_of_file
-from samfleet.files import TableError, escape_name, read_rows, unescape_name, write_rows
+from samfleet.files import (
+    TableError,
+    escape_name,
+    read_rows,
+    unescape_name,
+    write_rows,
+    writing,
+)
 from samfleet.plan.collection import Collection, ScannedFile
 from samfleet.results import MANIFEST_COLUMNS
 
@@ -79,6 +86,7 @@ def identify(
         Path(journal).parent.mkdir(parents=True, exist_ok=True)
         fresh = not os.path.exists(journal) or not os.path.getsize(journal)
         with (
+            writing(journal),
             open(journal, "a", buffering=1, encoding="utf-8") as file,
             ThreadPoolExecutor(8) as pool,
         ):

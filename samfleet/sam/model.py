@@ -2,11 +2,11 @@
 
 import os
 import pickle
-import zipfile
 from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -16,21 +16,24 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
+from samfleet.sam.layout import (
+    EMBEDDING,
+    TINY_WIDTH,
+    check_variant,
+    damaged,
+    model_entries,
+    no_weights,
+)
+from samfleet.sam.peek import is_safetensors
 from samfleet.sam.weights import MODEL_NAMES, CheckpointError, weights_path
 
 TINY_INPUT_SIZE = 512
 """The longest side, in pixels, to which an image is scaled for `tiny`."""
 
 TINY_PATCH_SIZE = 8
-TINY_WIDTH = 128
 
-_EMBEDDING = "image_encoder.pos_embed"
-_WIDTHS = {TINY_WIDTH: "tiny", 768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 _SAM_PIXELS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # segment_anything.build_sam
 _TINY_PIXELS = ((0.0, 0.0, 0.0), (64.0, 64.0, 64.0))  # black stays 0, like the padding
-
-# Keys under which training frameworks store a state dict; torch_em and micro-sam use the first.
-_WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 
 
 def build_tiny() -> Sam:
@@ -111,7 +114,7 @@ def load_model(
     """
     path = weights_path(name, checkpoint)
     state = read_state_dict(path)
-    _check_variant(name, state, path)
+    check_variant(name, tuple(state[EMBEDDING].shape), path)
     # The meta device avoids initialising weights that are overwritten at once (2.5 GB for vit_h).
     with torch.device("meta"):
         sam = build_model(name)
@@ -127,64 +130,52 @@ def load_model(
 def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     """Read the state dict of a SAM from a file, unwrapped, without prefixes and in float32.
 
-    Only tensors and plain containers are unpickled (``weights_only=True``).
+    The file is PyTorch's or safetensors', which its content tells. Of a pickle, only tensors and plain
+    containers are read (``weights_only=True``).
 
     Raises:
-        CheckpointError: if the file cannot be read or does not hold a SAM image encoder.
+        CheckpointError: the file is missing, damaged or does not hold a SAM image encoder.
+        OSError: the file cannot be read at the moment.
     """
     path = Path(path)
-    if not path.exists():
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
         raise CheckpointError(
-            f"{path} does not exist: check sam.checkpoint, or leave it empty for the standard weights"
+            f"{path} {what}: check sam.checkpoint, or leave it empty for the standard weights"
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_not_plain(path)) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path} is damaged or truncated ({reason}): delete it and fetch it again"
-        ) from error
-    state = _without_prefix(_unwrapped(content), path)
-    return {key: _as_float32(key, tensor, path) for key, tensor in state.items()}
+    content = _content(path)
+    return {
+        key: _as_float32(key, tensor, path) for key, tensor in model_entries(content, path).items()
+    }
 
 
-def _not_plain(path: Path) -> str:
+def _content(path: Path) -> object:
     with path.open("rb") as file:
-        start = file.read(2)
+        start = file.read(9)
+    try:
+        if is_safetensors(start):
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _not_plain(path, start) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files raise anything
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk or network may be at fault, not the file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise damaged(path, reason) from error
+
+
+def _not_plain(path: Path, start: bytes) -> CheckpointError:
     # A ZIP file (PK) or a bare pickle (0x80) is at least the right kind of file.
-    if start == b"PK" or start[:1] == b"\x80":
-        return (
-            f"{path} contains more than plain tensors, or is damaged. If it is a training checkpoint "
-            f"from a source that you trust, save only its state dict with torch.save (micro-sam: "
-            f"micro_sam.util.export_custom_sam_model); otherwise fetch it again"
-        )
-    return f"{path} is not a PyTorch weights file, or is damaged: delete it and fetch it again"
-
-
-def _unwrapped(content: object) -> object:
-    while isinstance(content, dict) and not any(str(key).endswith(_EMBEDDING) for key in content):
-        inner = next((content[k] for k in _WRAPPERS if isinstance(content.get(k), dict)), None)
-        if inner is None:
-            break
-        content = inner
-    return content
-
-
-def _without_prefix(content: object, path: Path) -> dict[str, torch.Tensor]:
-    """The entries of the SAM, without a prefix such as that of ``module.sam.image_encoder…``."""
-    entries = content if isinstance(content, dict) else {}
-    keys = [key for key in entries if isinstance(key, str)]
-    found = next((key for key in keys if key.endswith(_EMBEDDING)), None)
-    if found is None:
-        known = f"; its first entries are {', '.join(keys[:3])}" if keys else ""
-        raise CheckpointError(
-            f"{path} is not a Segment Anything model ({_EMBEDDING} is missing{known}). MobileSAM, "
-            f"SAM 2 and others have a different layout: use a file for vit_b, vit_l or vit_h"
-        )
-    prefix = found.removesuffix(_EMBEDDING)
-    return {key.removeprefix(prefix): entries[key] for key in keys if key.startswith(prefix)}
+    if start[:2] != b"PK" and start[:1] != b"\x80":
+        return no_weights(path)
+    return CheckpointError(
+        f"{path} contains more than plain tensors, or is damaged. If it is a training checkpoint "
+        f"from a source that you trust, save only its state dict with torch.save (micro-sam: "
+        f"micro_sam.util.export_custom_sam_model); otherwise fetch it again"
+    )
 
 
 def _as_float32(key: str, tensor: object, path: Path) -> torch.Tensor:
@@ -193,20 +184,6 @@ def _as_float32(key: str, tensor: object, path: Path) -> torch.Tensor:
     if not torch.isfinite(tensor).all():
         raise CheckpointError(f"{path} is damaged: {key} contains values that are not finite")
     return tensor.float()
-
-
-def _check_variant(name: str, state: dict[str, torch.Tensor], path: Path) -> None:
-    width = state[_EMBEDDING].shape[-1]
-    looks_like = _WIDTHS.get(width)
-    if looks_like is None:
-        raise CheckpointError(
-            f"{path} is not {name}: its image encoder is {width} wide, unlike that of any known model"
-        )
-    if looks_like != name:
-        raise CheckpointError(
-            f"{path} looks like {looks_like} (its image encoder is {width} wide), not {name}: "
-            f"set sam.model to {looks_like}, or sam.checkpoint to a file for {name}"
-        )
 
 
 def _check_layout(

@@ -3,6 +3,7 @@
 Standard library only, since the Snakefile imports this.
 """
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +12,9 @@ from samfleet.config.settings import Settings, key_settings
 from samfleet.digests import digest_of
 from samfleet.files import write_atomic
 from samfleet.results import weights_digest_file
+from samfleet.sam.peek import check_weights
 from samfleet.sam.weights import OFFICIAL_WEIGHTS, CheckpointError, configured_weights
+from samfleet.wording import located
 
 ALGORITHM_VERSION = 2
 """Raise this when a change of the code changes what is stored for an image; golden masks notice it."""
@@ -69,16 +72,20 @@ def present_model_settings(settings: Settings, results: Path) -> dict[str, objec
     """The `model_settings` of a configuration, with the weights that are on the disk now.
 
     Raises:
-        CheckpointError: the weights file cannot be read.
+        CheckpointError: the weights file cannot be read, or is seen to be for another model.
     """
     path = configured_weights(settings.sam)
     try:
+        if settings.sam.checkpoint:
+            check_weights(settings.sam.model, path)
         digest = weights_digest(path, weights_digest_file(results))
     except OSError as error:
         raise CheckpointError(
-            f"sam.checkpoint: {path} cannot be read ({error.strerror}); correct the path, or leave "
-            "the key out for the standard weights"
+            f"sam.checkpoint: {located(path)} cannot be read ({error.strerror}); correct the path, "
+            "or leave the key out for the standard weights"
         ) from error
+    except CheckpointError as error:
+        raise CheckpointError(f"sam.checkpoint: {error}") from error
     return model_settings(settings, digest)
 
 
@@ -97,5 +104,7 @@ def weights_digest(path: str | Path, cache: str | Path) -> str:
     if key not in known:
         with open(path, "rb") as file:
             known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        write_atomic(cache, json.dumps(known, indent=1))
+        # without the cache it is only slower; a folder that is full or closed is named by what follows
+        with contextlib.suppress(OSError):
+            write_atomic(cache, json.dumps(known, indent=1))
     return known[key]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from samfleet.cells import encoding, guarded
-from samfleet.files import atomic_path
+from samfleet.files import atomic_path, writing
 from samfleet.results import LEDGER_COLUMNS, ledger_file
 
 logger = logging.getLogger(__name__)
@@ -15,6 +15,11 @@ logger = logging.getLogger(__name__)
 
 def append_rows(path: Path, rows: Iterable[dict]) -> None:
     """Append rows to a job's ledger and flush them to the disk."""
+    with writing(path):
+        _append(path, rows)
+
+
+def _append(path: Path, rows: Iterable[dict]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, LEDGER_COLUMNS)

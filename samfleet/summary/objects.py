@@ -42,8 +42,8 @@ class ObjectSorter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close_writers()
-        self._stack.close()
+        with self._stack:  # a writer that cannot finish, on a full disk, must not keep its folder
+            self._close_writers()
 
     def add(self, objects: pa.Table, ranks: np.ndarray) -> None:
         """Add objects.

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from samfleet.cells import write_csv
 from samfleet.config.settings import Settings
-from samfleet.files import escape_name
+from samfleet.files import escape_name, writing
 from samfleet.plan.collection import collection_columns
 from samfleet.plan.manifest import ManifestRow, read_manifest
 from samfleet.results import (
@@ -131,7 +131,7 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     scale = Scale(settings.fluorescence, brightest_by_dtype(store, best))
     images: dict[str, ImageSummary] = {}
     counts = Counts()
-    with ObjectSorter(results) as sorter:
+    with writing(results), ObjectSorter(results) as sorter:
         for group in stored_groups(store, best):
             _summarize_group(group, scale, ranks, images, counts, sorter)
         names = [escape_name(row.path) for row in rows]

@@ -1,6 +1,8 @@
 """The command line: what each command is given, what `init` sees in files, and plain errors."""
 
+import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import tifffile
 import yaml
 
 from samfleet import cli
+from samfleet.cli import store as store_command
 from samfleet.config.schema import read_config
 from samfleet.resources import ROOT
 from samfleet.survey import sample, suggestion
@@ -262,6 +265,41 @@ def test_the_command_imports_no_heavy_library_before_it_is_needed():
         check=True,
     )
     assert printed.stdout.strip() == "[]"
+
+
+def test_run_refuses_a_section_that_stands_twice(started, capsys):
+    Path("my.yaml").write_text("images: demo\nsam: {}\nsam: {}\n")
+    assert cli.main(["run", "my.yaml"]) == 2
+    assert "my.yaml: `sam` stands in line 2 and again in line 3" in capsys.readouterr().err
+    assert started == []
+
+
+@pytest.mark.parametrize(
+    "option", ["sam.model=tiny", "--config=sam.model=tiny", "-Csam.model=tiny"]
+)
+def test_run_explains_how_a_key_inside_a_section_is_set(option, started, capsys):
+    assert cli.main(["run", "my.yaml", "--", "--config", option]) == 2
+    assert "write --config 'sam={model: tiny}'" in capsys.readouterr().err
+    assert started == []
+    assert cli.main(["run", "my.yaml", "--", "--config", "sam={model: tiny}"]) == 0
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert re.fullmatch(r"samfleet (\d+\.\d+\.\d+|\(a clone .*\))\n", capsys.readouterr().out)
+
+
+def test_a_full_disk_is_named_without_a_traceback(capsys, monkeypatch):
+    def fill(_):
+        raise OSError(errno.ENOSPC, "No space left on device", "results/summary.csv")
+
+    monkeypatch.setattr(store_command, "show", fill)
+    assert cli.main(["store"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "samfleet: results/summary.csv: No space left on device; make room"
+    )
 
 
 def test_run_names_a_configuration_that_is_not_yaml(started, workdir, capsys):

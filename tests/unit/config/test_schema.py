@@ -8,7 +8,13 @@ import pytest
 import yaml
 
 from samfleet.config.reference import reference_table
-from samfleet.config.schema import ConfigError, complete_config, read_config, schema
+from samfleet.config.schema import (
+    ConfigError,
+    complete_config,
+    read_config,
+    refuse_repeated_keys,
+    schema,
+)
 from samfleet.images.display import COLORMAPS
 from samfleet.resources import ROOT
 from samfleet.summary.filtering import FILTERS
@@ -223,6 +229,91 @@ def test_a_faulty_file_is_named(tmp_path):
             read_config(path)
     with pytest.raises(ConfigError, match=r"none\.yaml: "):
         read_config(tmp_path / "none.yaml")
+
+
+REPEATED = "images: demo\nsam:\n  model: tiny\nfluorescence: {min_area: 5}\nsam:\n  model: vit_b\n"
+
+
+def test_a_section_or_key_that_stands_twice_is_refused_with_both_lines(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(REPEATED)
+    for read in (read_config, refuse_repeated_keys):
+        with pytest.raises(
+            ConfigError, match=r"my\.yaml: `sam` stands in line 2 and again in line 5"
+        ):
+            read(path)
+    path.write_text("images: demo\nsam: {model: tiny, model: vit_b}\n")
+    with pytest.raises(ConfigError, match="`model` stands in line 2 and again in line 2"):
+        read_config(path)
+
+
+def test_keys_that_are_merged_may_be_set_again(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("images: demo\nsam: {<<: {model: vit_l, points_per_side: 8}, model: tiny}\n")
+    sam = read_config(path)["sam"]
+    assert (sam["model"], sam["points_per_side"]) == ("tiny", 8)
+    refuse_repeated_keys(path)
+
+
+def test_what_snakemake_alone_can_read_is_left_to_it(tmp_path):
+    (tmp_path / "empty.yaml").write_text("")
+    (tmp_path / "template.yaml").write_text("?if True:\n  - [\n")
+    for path in (*tmp_path.iterdir(), tmp_path / "gone.yaml"):
+        refuse_repeated_keys(path)
+
+
+def test_numbers_that_come_as_text_from_the_command_line_are_read():
+    """Snakemake reads ``--config 'sam={points_per_side: 8}'`` with a loader that makes text of all."""
+    config = complete_config(
+        {
+            "images": "2024",
+            "sam": {"model": "tiny", "points_per_side": "8", "skip_background": "true"},
+            "fluorescence": {
+                "white": "null",
+                "channel": "1",
+                "min_area": "",
+                "max_overlap": "1e-1",
+            },
+            "display": {"channel": "max", "percentiles": ["1", "99.5"]},
+            "devices": ["0", "1"],
+            "rehash": "True",
+        }
+    )
+    assert config == complete_config(
+        {
+            "images": "2024",
+            "sam": {"model": "tiny", "points_per_side": 8, "skip_background": True},
+            "fluorescence": {"channel": 1, "max_overlap": 0.1},
+            "display": {"percentiles": [1, 99.5]},
+            "devices": ["0", "1"],
+            "rehash": True,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"sam": {"model=tiny": ""}}, "unknown key in sam: model=tiny"),
+        ({"sam": {"model=tiny": ""}}, "write `key: value`"),
+        ({"sam": "tiny"}, "sam: 'tiny' is not a section"),
+        ({"sam": "tiny"}, "--config 'sam={model: …}'"),
+        ({"images": 12}, "images: 12 is not text: put it in quotes or"),
+        ({"sam": {"checkpoint": 1.5}}, "write ./1.5"),
+        ({"sam": {"points_per_side": "nan"}}, "sam.points_per_side: "),
+        ({"fluorescence": {"white": "inf"}}, "fluorescence.white: inf is not a finite number"),
+    ],
+)
+def test_what_is_written_in_another_way_is_refused_with_the_right_one(config, words):
+    with pytest.raises(ConfigError) as error:
+        complete_config({"images": "x", **config})
+    assert words in str(error.value)
+
+
+def test_a_configuration_that_contains_itself_is_refused(tmp_path):
+    (tmp_path / "my.yaml").write_text("images: &a [*a]\n")
+    with pytest.raises(ConfigError, match=r"my\.yaml: the configuration contains itself"):
+        read_config(tmp_path / "my.yaml")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.name)

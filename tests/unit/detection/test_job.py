@@ -32,7 +32,7 @@ from samfleet.sam.masks.records import FoundMasks
 from samfleet.sam.model_key import configured_model_key
 from samfleet.store.index import read_stored_images
 from samfleet.store.segments import read_segment, rebuild_index
-from tests.builders import disc, found_masks, job_ledgers, make_settings
+from tests.builders import disc, found_masks, job_ledgers, make_settings, weights_stub
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MASK = disc(40, 50, 20, 25, 10)
@@ -92,7 +92,7 @@ class Job:
         self.images.mkdir()
         for number, name in enumerate("abc"):
             self.image(f"{name}.png", 50 + number)
-        (folder / "weights.pth").write_bytes(b"weights")
+        (folder / "weights.pth").write_bytes(weights_stub())
         self.workers = InlineWorkers
 
     def image(self, name: str, value: int) -> bytes:
@@ -429,7 +429,7 @@ def test_an_image_too_narrow_for_sam_is_unsupported_for_good(job):
 
 
 def test_a_configuration_that_changed_after_planning_is_refused(job):
-    (job.folder / "weights.pth").write_bytes(b"other weights")
+    (job.folder / "weights.pth").write_bytes(weights_stub(note="other"))
     with pytest.raises(PlanError, match="run the workflow again"):
         job.detect()
     assert job.rows() == []

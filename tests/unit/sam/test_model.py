@@ -1,9 +1,11 @@
 """Models by name, and the strict loading of their weights."""
 
+import errno
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from samfleet.sam.model import build_model, build_tiny, load_model, read_state_dict
 from samfleet.sam.weights import TINY_WEIGHTS, CheckpointError
@@ -92,6 +94,39 @@ def test_fine_tuned_files_load_as_they_are(saved, state, wrapper, prefix):
     _assert_loaded(load_model("tiny", saved(content)), state)
 
 
+def test_a_safetensors_file_loads_whatever_its_name(tmp_path, state):
+    for name in ("w.safetensors", "w.pth"):
+        save_file({f"sam.{key}": tensor.half() for key, tensor in state.items()}, tmp_path / name)
+        loaded = load_model("tiny", tmp_path / name)
+        _assert_loaded(loaded, {key: tensor.half() for key, tensor in state.items()})
+
+
+@pytest.mark.parametrize("keep", [20, 1000, -8])
+def test_a_damaged_safetensors_file_is_named(tmp_path, state, keep):
+    path = tmp_path / "w.safetensors"
+    save_file(state, path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"w\.safetensors is damaged or truncated"):
+        load_model("tiny", path)
+
+
+def test_a_dictionary_that_contains_itself_is_no_model(saved):
+    content: dict = {"epoch": 1}
+    content["model"] = content
+    with pytest.raises(CheckpointError, match="not a Segment Anything model"):
+        load_model("tiny", saved(content))
+
+
+def test_a_disk_that_fails_is_not_blamed_on_the_file(saved, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = saved()
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        load_model("tiny", path)
+
+
 @pytest.mark.parametrize(
     ("width", "looks_like"), [(768, "vit_b"), (1024, "vit_l"), (1280, "vit_h"), (128, "tiny")]
 )
@@ -145,8 +180,8 @@ def test_code_in_a_file_is_never_run(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.pth does not exist"):
         load_model("tiny", tmp_path / "nowhere.pth")
-    with pytest.raises(CheckpointError, match="damaged"):
-        read_state_dict(tmp_path)  # a folder
+    with pytest.raises(CheckpointError, match="is not a file"):
+        read_state_dict(tmp_path)
 
 
 @pytest.mark.parametrize(

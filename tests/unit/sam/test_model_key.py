@@ -1,7 +1,9 @@
 """The model key: everything that can change a candidate, and nothing else."""
 
+import errno
 import hashlib
 import os
+import tempfile
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,7 +18,7 @@ from samfleet.sam.model_key import (
     weights_digest,
 )
 from samfleet.sam.weights import OFFICIAL_WEIGHTS, CheckpointError
-from tests.builders import make_settings, schema_leaves, setting
+from tests.builders import make_settings, schema_leaves, setting, weights_stub
 
 OTHER_VALUES = {
     "image.page": 1,
@@ -110,10 +112,10 @@ def test_the_model_key_of_official_weights_needs_no_file(tmp_path):
 
 
 def test_the_model_key_comes_from_the_content_of_the_users_weights(tmp_path):
-    (tmp_path / "a.pth").write_bytes(b"weights")
+    (tmp_path / "a.pth").write_bytes(weights_stub())
     settings = make_settings(sam={"checkpoint": str(tmp_path / "a.pth")})
     key = configured_model_key(settings, tmp_path / "results")
-    assert key == key_of(settings, hashlib.sha256(b"weights").hexdigest())
+    assert key == key_of(settings, hashlib.sha256(weights_stub()).hexdigest())
     assert key == model_key(present_model_settings(settings, tmp_path / "results"))
 
 
@@ -157,3 +159,35 @@ def test_a_damaged_cache_of_digests_costs_only_time(tmp_path):
     (tmp_path / "cache.json").write_text("{half")
     digest = weights_digest(tmp_path / "w.pth", tmp_path / "cache.json")
     assert digest == hashlib.sha256(b"one").hexdigest()
+
+
+def test_a_relative_path_of_missing_weights_is_said_with_the_folder_it_was_looked_for_in(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError) as error:
+        configured_model_key(make_settings(sam={"checkpoint": "none.pth"}), tmp_path)
+    assert f"none.pth (in {tmp_path}) cannot be read" in str(error.value)
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_results_that_cannot_be_written_to_are_not_blamed_on_the_weights(
+    tmp_path, monkeypatch, fault
+):
+    (tmp_path / "w.pth").write_bytes(weights_stub())
+
+    def refuse(*_, **__):
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    settings = make_settings(sam={"checkpoint": str(tmp_path / "w.pth")})
+    key = configured_model_key(settings, tmp_path / "results")
+    assert key == key_of(settings, hashlib.sha256(weights_stub()).hexdigest())
+
+
+def test_weights_for_another_model_are_told_before_anything_is_planned(tmp_path):
+    (tmp_path / "w.pth").write_bytes(weights_stub(768))
+    settings = make_settings(sam={"model": "vit_h", "checkpoint": str(tmp_path / "w.pth")})
+    with pytest.raises(CheckpointError, match=r"sam\.checkpoint: .*w\.pth looks like vit_b"):
+        configured_model_key(settings, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
