@@ -3,7 +3,6 @@
 Standard library only, since the Snakefile imports this.
 """
 
-import csv
 import heapq
 import os
 from collections import Counter
@@ -12,16 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from samfleet.digests import digest_of, digest_of_rows
-from samfleet.errors import UserError
 from samfleet.files import escape_name
 from samfleet.marker import MARKER, kind_of
+from samfleet.plan.table import ManifestError, read_table
 from samfleet.resources import DEMO_FOLDER
-from samfleet.results import SUMMARY_COLUMNS
-from samfleet.wording import counted
-
-
-class ManifestError(UserError):
-    """The files of the collection cannot be listed; the message names the file or key at fault."""
+from samfleet.wording import counted, located
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +73,29 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
         raise ManifestError(f"images: {images} is an image; name its folder, or a table of images")
     elif os.path.isfile(source):
         collection = _read_table(source)
+        if collection.files and not any(file.mode for file in collection.files):
+            _refuse_missing(source, collection.files)
     else:
-        raise ManifestError(f"images: {images} is neither a folder nor a table; check the path")
+        raise ManifestError(
+            f"images: {located(images)} is neither a folder nor a table; check the path"
+        )
     if not collection.files:
         others = sum(collection.ignored.values())
         raise ManifestError(
-            f"images: no image in {images} (image.suffixes: {' '.join(suffixes)})"
+            f"images: no image in {located(images)} (image.suffixes: {' '.join(suffixes)})"
             + (f", but {counted(others, 'other file')}" if others else "")
         )
     collection.files.sort(key=lambda file: os.fsencode(file.path))
     return collection
+
+
+def _refuse_missing(table: Path, files: list[ScannedFile]) -> None:
+    """One missing file costs its row; if all are missing, the paths mean something else."""
+    first = escape_name(os.path.join(table.absolute().parent, files[0].path))
+    raise ManifestError(
+        f"images: {table} names {counted(len(files), 'file')}, of which none is there: the first would be "
+        f"{first}. Paths are relative to the table; correct them, or move it"
+    )
 
 
 def _source(images: str) -> Path:
@@ -105,7 +112,7 @@ def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
     """The user's further columns, and their values by path; empty unless `images` is a table."""
     if not os.path.isfile(_source(images)):
         return [], {}
-    table = _read_table(_source(images), must_exist=False)
+    table = _read_table(_source(images))
     return table.columns, table.values
 
 
@@ -186,54 +193,10 @@ def _scanned(path: str, full_path: str | Path) -> ScannedFile:
     return ScannedFile(path, found.st_size, found.st_mtime_ns, found.st_mode)
 
 
-def _read_table(table: Path, must_exist: bool = True) -> Collection:
-    delimiter = "\t" if table.suffix.lower() in (".tsv", ".tab") else ","
-    try:
-        with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = next(reader, [])
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (OSError, csv.Error) as error:
-        raise ManifestError(f"images: {table}: cannot be read as a table: {error}") from error
-    _check_header(table, header)
-    position = header.index("image")
-    collection = Collection(table.parent, [], columns=[c for c in header if c != "image"])
-    lines: dict[str, int] = {}
-    faults = []
-    for line, row in rows:
-        if len(row) != len(header):
-            faults.append(f"line {line}: {len(row)} fields instead of {len(header)}")
-            continue
-        path = row[position]
-        values = row[:position] + row[position + 1 :]
-        if not path:
-            faults.append(f"line {line}: no image is named")
-        elif os.path.normpath(path) in lines:
-            first = lines[os.path.normpath(path)]
-            faults.append(f"line {line}: {escape_name(path)} is already in line {first}")
-        elif must_exist and not os.path.isfile(table.parent / path):
-            faults.append(f"line {line}: there is no file {escape_name(path)}")
-        else:
-            lines[os.path.normpath(path)] = line
-            collection.files.append(_scanned(path, table.parent / path))
-            collection.values[path] = values
-    if faults:
-        shown = "\n  ".join(faults[:20])
-        more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
-        raise ManifestError(
-            f"images: {table} has {counted(len(faults), 'faulty row')}:\n  {shown}{more}"
-        )
+def _read_table(table: Path) -> Collection:
+    read = read_table(table)
+    collection = Collection(table.parent, [], columns=read.columns)
+    for _, path, values in read.rows:
+        collection.files.append(_scanned(path, table.parent / path))
+        collection.values[path] = values
     return collection
-
-
-def _check_header(table: Path, header: list[str]) -> None:
-    if "image" not in header:
-        found = ", ".join(header) or "nothing"
-        raise ManifestError(f"images: {table} has no column `image` in its first line ({found})")
-    twice = sorted({column for column in header if header.count(column) > 1})
-    taken = sorted(set(header) & set(SUMMARY_COLUMNS) - {"image"})
-    if twice or taken:
-        raise ManifestError(
-            f"images: {table}: rename the column {', '.join(twice or taken)}; "
-            + ("there are two of that name" if twice else "the summary has a column of that name")
-        )

@@ -49,9 +49,11 @@ def _reasons(
     if plan.model_key != model_key:
         return [*reasons, "the model or its settings changed"]
     folder = store_folder(results, model_key)
-    index = read_index(folder)
-    if index is None or index.segments != segments_on_disk(folder):
-        reasons.append("the store differs from its index")
+    index, segments = read_index(folder), segments_on_disk(folder)
+    if index is None and not segments:
+        reasons.append("nothing is stored for this model and its settings")
+    elif index is None or index.segments != segments:
+        reasons.append("results came into the store, or went, since it was last listed")
     failures = index is not None and (index.failed if settings.retry_failed else index.retryable)
     if not reasons and failures and any(_again(results, folder, settings.retry_failed)):
         return ["failed images are to be tried again"]

@@ -15,7 +15,6 @@ from samfleet.plan.collection import (
     scan_collection,
 )
 from samfleet.plan.manifest import ManifestRow, identify, read_manifest, write_manifest
-from samfleet.results import SUMMARY_COLUMNS
 from tests.builders import write_files
 
 SUFFIXES = [".tif", ".png"]
@@ -194,68 +193,32 @@ def test_a_table_may_name_absolute_paths(three, tmp_path_factory):
     assert paths(table(folder, f"image\n{three}/a.tif\n")) == [f"{three}/a.tif"]
 
 
-@pytest.mark.parametrize("name", ["images.tsv", "images.TAB"])
-def test_a_table_may_be_tab_separated(three, name):
-    images = table(three, "image\twell\na.tif\tA,1\n", name)
-    assert scan_collection(images, SUFFIXES, "results").values == {"a.tif": ["A,1"]}
-
-
-def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(three):
-    images = table(three, b"\xef\xbb\xbfimage,well\r\na.tif,A1\r\n\r\n")
+def test_a_missing_file_of_a_table_costs_its_own_row(three):
+    images = table(three, "image,well\na.tif,A1\nnone.tif,A2\nsub,A3\n")
     collection = scan_collection(images, SUFFIXES, "results")
-    assert (collection.columns, collection.values) == (["well"], {"a.tif": ["A1"]})
+    rows = {row.path: row for row in identify(collection, {}, three / "hashes.tsv")}
+    assert rows["a.tif"].image_id == image_id(b"a")
+    assert rows["none.tif"].problem == "cannot be read: No such file or directory"
+    assert rows["sub"].problem == "cannot be read: not a regular file"
+    assert collection.values["none.tif"] == ["A2"]
 
 
-def test_values_may_be_quoted_and_not_utf8(three):
-    images = table(three, b'image,note\n"a.tif","1, \xb5m"\n')
-    values = scan_collection(images, SUFFIXES, "results").values
-    assert os.fsencode(values["a.tif"][0]) == b"1, \xb5m"
-
-
-def test_faulty_rows_are_all_named_by_their_lines(three):
-    images = table(
-        three, "image,well\na.tif,1\nnone.tif,2\n./a.tif,3\nb.tif\n,5\nb.tif,6,7\nsub/c.tif,8\n"
-    )
-    assert faults(images).splitlines() == [
-        f"images: {images} has 5 faulty rows:",
-        "  line 3: there is no file none.tif",
-        "  line 4: ./a.tif is already in line 2",
-        "  line 5: 1 fields instead of 2",
-        "  line 6: no image is named",
-        "  line 7: 3 fields instead of 2",
-    ]
-
-
-def test_of_many_faulty_rows_the_first_twenty_are_named(three):
+def test_a_table_none_of_whose_files_is_there_is_refused_with_the_place_looked_at(three):
     message = faults(table(three, "image\n" + "".join(f"{n}.tif\n" for n in range(100))))
-    assert "has 100 faulty rows" in message
-    assert "19.tif" in message
-    assert "20.tif" not in message
-    assert message.endswith("and 80 more")
+    assert "names 100 files, of which none is there" in message
+    assert f"the first would be {three}/0.tif. Paths are relative to the table" in message
 
 
-def test_a_table_without_a_column_image_is_refused_with_what_it_has(three):
-    assert "no column `image` in its first line (file, well)" in faults(table(three, "file,well\n"))
-    assert "no column `image`" in faults(table(three, ""))
-
-
-def test_a_column_that_is_there_twice_is_refused(three):
-    assert "rename the column well" in faults(table(three, "image,well,well\na.tif,1,2\n"))
-    assert "there are two of that name" in faults(table(three, "image,image\na.tif,a.tif\n"))
-
-
-@pytest.mark.parametrize("name", SUMMARY_COLUMNS[1:])
-def test_a_column_that_the_summary_has_is_refused(three, name):
-    message = faults(table(three, f"image,{name}\na.tif,1\n"))
-    assert f"rename the column {name}; the summary has a column of that name" in message
+def test_relative_paths_are_said_with_the_folder_they_were_looked_for_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"images: none (in {tmp_path}) is neither" in faults("none")
+    assert f"no image in . (in {tmp_path})" in faults(".")
+    write_files(tmp_path, {"a.tif": b"a", "results/b.tif": b"b"})
+    assert paths(".") == ["a.tif"]
 
 
 def test_a_table_without_rows_names_no_image(three):
     assert "no image in" in faults(table(three, "image,well\n"))
-
-
-def test_a_broken_table_is_refused(three):
-    assert "cannot be read as a table" in faults(table(three, 'image\n"a.tif\n'))
 
 
 def test_the_digest_of_columns_sees_names_values_and_whose_they_are(three):
