@@ -7,17 +7,20 @@ from pathlib import Path
 
 from samfleet.config.schema import complete_config, refuse_repeated_keys
 from samfleet.config.settings import settings_of
+from samfleet.devices.job_device import usable_devices
 from samfleet.devices.visible import visible_devices
 from samfleet.errors import explanation
 from samfleet.evaluation.stamp import evaluation_stamp
 from samfleet.plan.collection import columns_digest, scan_collection
+from samfleet.plan.mistakes import Retries
 from samfleet.plan.outlook import outlook
 from samfleet.plan.record import plan_of_shard, present_plan
 from samfleet.plan.stamp import plan_stamp
-from samfleet.results import plan_file, shard_file, stamp_file
+from samfleet.results import plan_file, shard_file, stamp_file, store_folder
 from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
 from samfleet.stamps import latest_stamp
+from samfleet.store.index import segments_on_disk
 from samfleet.summary.stamp import summary_stamp
 from samfleet.wording import counted
 from snakemake.logging import logger
@@ -94,6 +97,12 @@ def stamp(stage, number):
     return ancient(f"results/plan/{file.name}")
 
 
+def detects_here():
+    """Whether detections run on this machine: this is no dry run, and no job is submitted."""
+    plugin = workflow.executor_plugin
+    return plugin and plugin.common_settings.local_exec and not workflow.dryrun and not workflow.touch
+
+
 @cache
 def number_of_plan_stamp():
     """The number of the stamp that the plan needs; says why, if it is a new one."""
@@ -103,6 +112,8 @@ def number_of_plan_stamp():
     if reasons:
         logger.info(f"samfleet: {outlook(collection, RESULTS, key, SETTINGS.retry_failed)}")
         logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
+        if detects_here() and not segments_on_disk(store_folder(RESULTS, key)):
+            usable_devices(SETTINGS.device, SETTINGS.devices, SETTINGS.sam.precision)
     return number
 
 

@@ -22,7 +22,7 @@ rule detect:
     benchmark:
         "results/benchmarks/detect/{plan}-{shard}.tsv"
     priority: shard_priority
-    retries: 2
+    retries: Retries(2, RESULTS)
     conda:
         "../envs/detect.yaml"
     threads: detect_threads

@@ -26,6 +26,10 @@ class UserError(Exception):
     """
 
 
+class PermanentError(UserError):
+    """Something is wrong for every job of a plan, so that another attempt would end in the same way."""
+
+
 def explanation(error: BaseException) -> str | None:
     """What to tell the user about an error, or None if it is a fault of the code.
 

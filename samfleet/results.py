@@ -267,6 +267,11 @@ def failed_devices_folder(results: str | Path, plan_id: str, host: str) -> Path:
     return Path(results) / "plan" / plan_id / "failed_devices" / host
 
 
+def mistake_file(results: str | Path, plan_id: str) -> Path:
+    """Why no job of a plan can succeed; there only if a job found out."""
+    return Path(results) / "plan" / plan_id / "mistake.txt"
+
+
 def store_settings_file(store: str | Path) -> Path:
     """The file that says what the model key of a store's folder stands for."""
     return Path(store) / "settings.json"

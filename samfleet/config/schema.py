@@ -14,6 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from samfleet.config.settings import GPU_PRECISIONS
 from samfleet.errors import UserError
 from samfleet.resources import SCHEMA_FILE
 
@@ -220,7 +221,7 @@ def _contradictions(config: dict) -> list[str]:
                 f"fluorescence.{name}: {filters[name]} is below sam.{stored} ({sam[stored]}): "
                 "such masks are not stored; lower that one"
             )
-    if sam["precision"] in ("tf32", "bf16") and (config["device"] == "cpu" or config["devices"]):
+    if sam["precision"] in GPU_PRECISIONS and (config["device"] == "cpu" or config["devices"]):
         errors.append(
             f"sam.precision: {sam['precision']} needs a GPU, but "
             + ("devices are pretended" if config["devices"] else "device is cpu")

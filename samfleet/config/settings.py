@@ -13,6 +13,10 @@ NEUTRAL = {"neutral": True}
 """Marks a setting that cannot change a stored candidate and is therefore not in the model key."""
 
 
+GPU_PRECISIONS = ("tf32", "bf16")
+"""The values of `sam.precision` that no CPU can compute."""
+
+
 def introduced_with(value: object) -> dict[str, object]:
     """Marks a setting that is younger than stored results, which were made as if it had this value.
 

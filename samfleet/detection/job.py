@@ -31,7 +31,7 @@ from samfleet.devices.job_device import (
 )
 from samfleet.devices.use import DeviceUse
 from samfleet.devices.visible import Device
-from samfleet.errors import UserError
+from samfleet.errors import PermanentError
 from samfleet.files import TableError, write_atomic
 from samfleet.plan.collection import collection_root
 from samfleet.plan.record import plan_of_shard
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 _MAXIMUM_WORKERS = 16
 
 
-class PlanError(UserError):
+class PlanError(PermanentError):
     """The plan no longer fits the configuration; the message says what to do."""
 
 
@@ -90,7 +90,7 @@ def detect_shard(
     Raises:
         TableError: the list is damaged.
         PlanError: the model key differs from the plan's.
-        DeviceError: the device fails, or there is none and `device` is `cuda`.
+        DeviceError: the device fails, or there is none and the configuration needs one.
         Stopped: on a signal, after writing the results so far.
     """
     images, shard = list(read_shard(shard_list)), shard_list.stem
@@ -113,7 +113,8 @@ def detect_shard(
         _explain_store(settings, results, store)
         recorder = Recorder(results, store, plan.id, shard, settings.shard.flush_seconds)
         failed = failed_devices_folder(results, plan.id, host)
-        with job_device(settings.device, settings.devices, failed) as device:
+        precision = settings.sam.precision
+        with job_device(settings.device, settings.devices, failed, precision) as device:
             use = _detect(
                 settings, pending, device, threads, recorder, open_workers, load_generator
             )

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from samfleet.devices.lease import lease_device, lease_folder
+from samfleet.config.settings import GPU_PRECISIONS
+from samfleet.devices.lease import lease_device, lease_folder, scheduler_job
 from samfleet.devices.visible import Device, gpu_exists, visible_devices
-from samfleet.errors import UserError
+from samfleet.errors import PermanentError, UserError
 from samfleet.files import write_atomic
 
 logger = logging.getLogger(__name__)
@@ -24,21 +25,31 @@ class DeviceError(UserError):
     """A device cannot be used; the message names it and says what to do."""
 
 
+class MissingDeviceError(DeviceError, PermanentError):
+    """This machine has no GPU, and no scheduler that could give the job another machine."""
+
+
 @contextlib.contextmanager
-def job_device(device: str, pretended: Sequence[str], failed: Path) -> Iterator[Device]:
+def job_device(
+    device: str, pretended: Sequence[str], failed: Path, precision: str = "fast"
+) -> Iterator[Device]:
     """Hold the device that a job is to use for the length of the block.
 
     Args:
         device: the configuration's `device`.
         pretended: the configuration's `devices`.
+        precision: the configuration's `sam.precision`.
         failed: the folder with an empty file for each device of this host that failed in the plan.
             Files are named after the lock, since every job may know its own device as 0.
 
     Raises:
-        DeviceError: `device` is `cuda` and there is no GPU.
+        DeviceError: there is no GPU, but `device` or `precision` needs one.
         LeaseError: every device failed.
     """
-    with _lease(device, pretended, failed) as leased:
+    devices = usable_devices(device, pretended, precision)
+    if not devices and device == "auto":
+        logger.warning("no GPU is visible: running on the CPU")
+    with _lease(devices, failed) as leased:
         os.environ["CUDA_VISIBLE_DEVICES"] = leased.name
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order that nvidia-smi numbers in
         try:
@@ -48,20 +59,30 @@ def job_device(device: str, pretended: Sequence[str], failed: Path) -> Iterator[
             raise
 
 
-def _lease(device: str, pretended: Sequence[str], failed: Path) -> AbstractContextManager[Device]:
-    """A lease of a visible device that has not failed; the CPU needs none."""
+def usable_devices(device: str, pretended: Sequence[str], precision: str) -> list[Device]:
+    """The devices that a job on this machine can choose from; none if it will run on the CPU.
+
+    Raises:
+        DeviceError: there is no GPU, but `device` or `precision` needs one.
+    """
     devices = [] if device == "cpu" else visible_devices(pretended)
-    if not devices and device == "cuda":
-        raise DeviceError(
-            f"device: cuda is set, but {socket.gethostname()} shows no GPU "
-            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'is not set')}); "
-            "ask the scheduler for one, or set device: cpu"
-        )
     if devices and device == "auto" and not pretended and not gpu_exists():
         devices = []  # CUDA_VISIBLE_DEVICES names what is not there
+    needed_by = "device: cuda" if device == "cuda" else f"sam.precision: {precision}"
+    if not devices and (device == "cuda" or precision in GPU_PRECISIONS):
+        kind = DeviceError if scheduler_job() else MissingDeviceError
+        raise kind(
+            f"{needed_by} needs a GPU, but {socket.gethostname()} shows none "
+            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'is not set')}); "
+            "ask the scheduler for one, or set "
+            + ("device: cpu" if device == "cuda" else "sam.precision: fast")
+        )
+    return devices
+
+
+def _lease(devices: list[Device], failed: Path) -> AbstractContextManager[Device]:
+    """A lease of a device that has not failed; the CPU needs none."""
     if not devices:
-        if device == "auto":
-            logger.warning("no GPU is visible: running on the CPU")
         return contextlib.nullcontext(CPU)
     return lease_device(
         devices, lease_folder(), lambda: {unquote(path.name) for path in failed.glob("*")}

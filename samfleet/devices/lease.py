@@ -1,6 +1,7 @@
 """Give each job a device of its own, by a lock that ends with its process. Standard library only."""
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -23,6 +24,11 @@ class LeaseError(UserError):
     """No device can be leased; the message says why, and what to do."""
 
 
+def scheduler_job(environment: Mapping[str, str] = os.environ) -> str:
+    """The id of the scheduler's job that this process is part of; empty if there is none."""
+    return next((environment[name] for name in _JOB_VARIABLES if environment.get(name)), "")
+
+
 def lease_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """The folder of the locks on this machine, one per user and scheduler job.
 
@@ -30,7 +36,7 @@ def lease_folder(environment: Mapping[str, str] = os.environ) -> Path:
     must not share the locks of numbers. They do share the locks of UUIDs, which lie in the folder
     above. TMPDIR is not used, since it may differ between the processes of a job.
     """
-    job = next((environment[name] for name in _JOB_VARIABLES if environment.get(name)), "local")
+    job = scheduler_job(environment) or "local"
     return Path("/tmp") / f"samfleet-{os.getuid()}" / re.sub(r"[^\w.-]", "_", job)[-100:]
 
 
@@ -51,9 +57,12 @@ def lease_device(
         excluded: returns the locks of devices to leave out; called again at every attempt.
 
     Raises:
-        LeaseError: no device is left, or others can write to the folder.
+        LeaseError: no device is left, others can write to the folder, or it cannot be used.
     """
-    _make_private(folder)
+    try:
+        _make_private(folder)
+    except OSError as error:
+        raise _unusable(error.filename or folder, error) from error
     waited, noticed = time.monotonic(), False
     while True:
         left_out = excluded()
@@ -96,11 +105,30 @@ def _make_private(folder: Path) -> None:
 
 
 def _try_lock(path: Path) -> int | None:
-    """Return an open, locked descriptor, or None while another process holds the lock."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """Return an open, locked descriptor, or None while another process holds the lock.
+
+    Raises:
+        LeaseError: the file cannot be opened or locked.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _unusable(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(descriptor)
-        return None
+        if isinstance(error, BlockingIOError):
+            return None
+        raise _unusable(path, error) from error
     return descriptor
+
+
+def _unusable(path: str | Path, error: OSError) -> LeaseError:
+    """The error of a lock that is a link or a folder, or that lies on a full or read-only disk."""
+    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENOTDIR):
+        return LeaseError(f"{path}: not a file of samfleet's ({error.strerror}); delete it")
+    return LeaseError(
+        f"{path}: cannot be used to lease a device ({error.strerror}); /tmp must be writable and have "
+        "some room left"
+    )

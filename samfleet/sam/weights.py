@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from samfleet.config.settings import SamSettings
-from samfleet.errors import UserError
+from samfleet.errors import PermanentError
 from samfleet.resources import TINY_WEIGHTS
 
 MODEL_NAMES = ("tiny", "vit_b", "vit_l", "vit_h")
@@ -15,7 +15,7 @@ MODEL_NAMES = ("tiny", "vit_b", "vit_l", "vit_h")
 OFFICIAL_BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 
-class CheckpointError(UserError):
+class CheckpointError(PermanentError):
     """A weights file is missing, damaged or for another model; the message says what to do."""
 
 

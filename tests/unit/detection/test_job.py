@@ -24,6 +24,7 @@ from samfleet.devices.job_device import DeviceError
 from samfleet.devices.lease import LeaseError
 from samfleet.devices.visible import Device
 from samfleet.digests import image_id
+from samfleet.errors import PermanentError
 from samfleet.files import TableError
 from samfleet.images.reading import read_image
 from samfleet.plan.planning import make_plan
@@ -395,12 +396,39 @@ def test_the_leased_device_is_the_only_visible_one(job):
 
 
 def test_cuda_without_a_device_is_an_error_and_auto_says_that_it_runs_on_the_cpu(job, caplog):
-    with pytest.raises(DeviceError, match="device: cuda is set, but"):
+    with pytest.raises(PermanentError, match=r"device: cuda needs a GPU, but .*set device: cpu"):
         job.detect(device="cuda")
     assert job.rows() == []
     job.detect(device="auto")
     assert "running on the CPU" in caplog.text
     assert json.loads(job.done.read_text())["detected"] == 3
+
+
+def test_a_precision_without_its_gpu_is_an_error_before_the_model_is_loaded(job):
+    job.monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    sam = {"checkpoint": str(job.folder / "weights.pth"), "precision": "bf16"}
+    settings = make_settings(job.images, sam=sam)
+    plan = make_plan(settings, job.results, configured_model_key(settings, job.results), 1, 2)
+
+    def load(*_):
+        raise AssertionError("loaded")
+
+    with pytest.raises(PermanentError, match=r"sam\.precision: bf16 needs a GPU, but .*fast"):
+        detect_shard(
+            settings,
+            job.results,
+            shard_list=shard_file(job.results, plan.id, "0001"),
+            done=job.done,
+            threads=1,
+            load_generator=load,
+        )
+
+
+def test_within_a_schedulers_job_another_machine_may_have_a_gpu(job):
+    job.monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(DeviceError, match="device: cuda needs a GPU") as error:
+        job.detect(device="cuda")
+    assert not isinstance(error.value, PermanentError)
 
 
 def test_a_device_that_only_cuda_visible_devices_names_is_not_waited_for(job, caplog):

@@ -1,5 +1,6 @@
 """The lease: one job holds one device, and the kernel frees it however the job ends."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -240,3 +241,37 @@ def test_an_empty_job_id_is_none():
 def test_a_job_id_with_slashes_stays_one_folder():
     folder = lease_folder({"_CONDOR_JOB_AD": "/var/lib/condor/dir_7/.job.ad"})
     assert folder.parent == lease_folder({}).parent
+
+
+@pytest.mark.parametrize("make", [lambda lock: lock.symlink_to("nowhere"), Path.mkdir])
+def test_a_lock_that_is_not_a_file_is_named(folder, make):
+    assert is_free(A, folder)
+    lock = folder.parent / "GPU-a"
+    lock.unlink()
+    make(lock)
+    with pytest.raises(LeaseError, match=r"GPU-a: not a file of samfleet's .*delete it"):
+        is_free_or_raise(folder)
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("function", ["mkdir", "open"])
+def test_a_full_or_closed_tmp_is_named_with_what_to_do(folder, monkeypatch, fault, function):
+    def refuse(path, *_, **__):
+        raise OSError(fault, os.strerror(fault), str(path))
+
+    if function == "open":
+        assert is_free(A, folder)
+    monkeypatch.setattr(os, function, refuse)
+    with pytest.raises(LeaseError) as error:
+        is_free_or_raise(folder)
+    assert "samfleet-user" in str(error.value)
+    assert f"({os.strerror(fault)}); /tmp must be writable" in str(error.value)
+
+
+def test_a_file_system_without_locks_is_named(folder, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lease.fcntl, "flock", refuse)
+    with pytest.raises(LeaseError, match=r"GPU-a: cannot be used to lease a device \(No locks"):
+        is_free_or_raise(folder)
