@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +164,7 @@ def stored_candidate(number: int, **columns) -> CandidateRow:
         "bbox_width": 50,
         "bbox_height": 40,
         "area": area,
-        "rle": f"rle{number}",
+        "rle": first_pixels(min(area, 300 * 400), 300, 400),
         "predicted_iou": 0.9,
         "stability_score": 0.95,
         "point_x": number + 20.0,
@@ -189,7 +190,10 @@ def stored_candidate(number: int, **columns) -> CandidateRow:
 
 
 def stored_rows(image_id: str, candidates: list[CandidateRow] | int = 1, **image) -> list[dict]:
-    """The store's rows of a detected 8-bit image, or with a `status` of one that failed."""
+    """The store's rows of a detected 8-bit image, or with a `status` of one that failed.
+
+    Masks are made to fit an image of another size, whose first pixels they cover.
+    """
     if isinstance(candidates, int):
         candidates = [stored_candidate(number) for number in range(candidates)]
     columns = {"image_id": image_id, "plan": PLAN}
@@ -199,7 +203,19 @@ def stored_rows(image_id: str, candidates: list[CandidateRow] | int = 1, **image
         columns |= {"warning": "", "n_invalid_pixels": 0}
     else:
         candidates = []
-    return image_rows(ImageRow(**columns | image), candidates)
+    row = ImageRow(**columns | image)
+    if {"width", "height"} & image.keys():
+        candidates = [
+            replace(each, rle=first_pixels(each.area, row.height, row.width)) for each in candidates
+        ]
+    return image_rows(row, candidates)
+
+
+def first_pixels(area: int, height: int, width: int) -> str:
+    """The mask of an image's first pixels, by columns, as the store holds it."""
+    counts = [0, area, height * width - area]
+    rle = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return rle["counts"].decode()
 
 
 def write_segment(folder: Path, name: str, *images: list[dict], flush_every: int = 0) -> None:

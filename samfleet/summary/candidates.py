@@ -7,32 +7,52 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from samfleet.store.segments import read_segment
+from samfleet.store.segments import SegmentError, read_segment
+from samfleet.store.soundness import fault_of, image_fault
 from samfleet.summary.filtering import Candidates, OverlappingPairs
 from samfleet.summary.scale import Scale
 
 
 def stored_groups(
     store: Path, best: dict[str, tuple[str, str]], columns: list[str] | None = None
-) -> Iterator[pa.Table]:
-    """Tables of complete images, with only the best result of each image."""
+) -> Iterator[tuple[Path, pa.Table]]:
+    """Segments with tables of complete images, which have only the best result of each image.
+
+    Args:
+        store: a store's folder.
+        best: as `samfleet.store.segments.best_results` returns it.
+        columns: the columns to read, with those that `samfleet.store.soundness.image_fault` looks at;
+            by default all.
+
+    Raises:
+        SegmentError: a segment is damaged, or holds what is impossible.
+    """
     segments: dict[str, dict[str, str]] = {}
     for identity, (name, status) in best.items():
         segments.setdefault(name, {})[identity] = status
     for name in sorted(segments):
         wanted = pa.array(segments[name].keys(), pa.string())
         statuses = pa.array(segments[name].values(), pa.string())
+        seen: set[str] = set()
         for group in read_segment(store / name, columns):
             status = pc.take(statuses, pc.index_in(group["image_id"], wanted))
             chosen = group.filter(pc.equal(group["status"], status))
-            if chosen.num_rows:
-                yield chosen
+            if not chosen.num_rows:
+                continue
+            identities = set(pc.unique(chosen["image_id"]).to_pylist())
+            fault = image_fault(chosen) if columns else fault_of(chosen)
+            if seen & identities:
+                fault = "an image stands in it twice"
+            if fault:
+                raise SegmentError(store / name, f"damaged: {fault}")
+            seen |= identities
+            yield store / name, chosen
 
 
 def brightest_by_dtype(store: Path, best: dict[str, tuple[str, str]]) -> dict[str, float]:
     """The brightest pixel of all channels and images, by dtype."""
     brightest: dict[str, float] = {}
-    for group in stored_groups(store, best, ["image_id", "status", "dtype", "image_maximum"]):
+    for _, group in stored_groups(store, best, ["image_id", "status", "dtype", "image_maximum"]):
         group = group.filter(pc.is_valid(group["dtype"]))
         maxima = _plane_values(group["image_maximum"], np.zeros(group.num_rows, np.int64))
         for dtype in group["dtype"].unique().to_pylist():

@@ -30,6 +30,7 @@ from samfleet.results import (
 from samfleet.statuses import Status
 from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import SegmentError, best_results, rebuild_index, set_aside
+from samfleet.store.soundness import are_masks
 from samfleet.summary.candidates import (
     MeasuredCandidates,
     brightest_by_dtype,
@@ -132,8 +133,8 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     images: dict[str, ImageSummary] = {}
     counts = Counts()
     with writing(results), ObjectSorter(results) as sorter:
-        for group in stored_groups(store, best):
-            _summarize_group(group, scale, ranks, images, counts, sorter)
+        for segment, group in stored_groups(store, best):
+            _summarize_group(segment, group, scale, ranks, images, counts, sorter)
         names = [escape_name(row.path) for row in rows]
         counts.objects = sorter.write(objects_file(results), names)
     _write_summary_csv(settings, results, rows, images, counts)
@@ -150,6 +151,7 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
 
 
 def _summarize_group(
+    segment: Path,
     group: pa.Table,
     scale: Scale,
     ranks: dict[str, list[int]],
@@ -157,7 +159,7 @@ def _summarize_group(
     counts: Counts,
     sorter: ObjectSorter,
 ) -> None:
-    """Filter the candidates of a table of complete images, and add the results to the arguments."""
+    """Filter the candidates of a segment's table of complete images, and add the results to the arguments."""
     pixels: dict[str, int] = {}  # of the images that can be measured
     for first in group.take(image_starts(group)).select(_IMAGE_COLUMNS).to_pylist():
         image = images[first["image_id"]] = _without_objects(first, scale)
@@ -192,7 +194,14 @@ def _summarize_group(
         selected.extend((rows, numbers, np.full(len(rows), rank)) for rank in ranks[identity])
     rows, numbers, file_ranks = map(np.concatenate, zip(*selected, strict=True))
     if len(rows):
+        _check_masks(segment, group.take(np.flatnonzero(kept)))
         sorter.add(_object_table(group, measured, rows, numbers), file_ranks)
+
+
+def _check_masks(segment: Path, objects: pa.Table) -> None:
+    pixels = objects["width"].to_numpy().astype(np.int64) * objects["height"].to_numpy()
+    if not are_masks(objects["rle"], pixels, objects["area"].to_numpy()):
+        raise SegmentError(segment, "damaged: a mask in it is impossible")
 
 
 _IMAGE_COLUMNS = [

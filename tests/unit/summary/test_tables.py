@@ -15,7 +15,14 @@ from samfleet.plan.manifest import ManifestRow, write_manifest
 from samfleet.store.segments import SegmentError
 from samfleet.summary.filtering import FILTERS
 from samfleet.summary.tables import Counts, write_summary
-from tests.builders import make_settings, stored_candidate, stored_rows, write_files, write_segment
+from tests.builders import (
+    first_pixels,
+    make_settings,
+    stored_candidate,
+    stored_rows,
+    write_files,
+    write_segment,
+)
 
 TABLES = ("summary.csv", "objects.parquet", "filtering.csv")
 
@@ -322,12 +329,12 @@ def test_every_csv_table_begins_with_a_byte_order_mark_if_it_is_asked_for(run):
             assert len(read_csv(run.results / name)) == len(run.rows(name))
 
 
-def test_columns_that_are_not_utf8_are_carried_in_printable_form(tmp_path):
+def test_columns_that_are_not_utf8_are_carried_in_words(tmp_path):
     run = Run(tmp_path, ("a.tif", "A"))
     run.images = tmp_path / "images.csv"
     run.images.write_bytes(b"image,dose in \xb5M\na.tif,3 \xb5M\n")
     run.summarize()
-    assert run.rows()[0][r"dose in \xb5M"] == r"3 \xb5M"
+    assert run.rows()[0]["dose in \N{MICRO SIGN}M"] == "3 \N{MICRO SIGN}M"
 
 
 def test_a_table_whose_images_were_removed_meanwhile_is_summarised(tmp_path):
@@ -453,7 +460,7 @@ def test_every_dropped_candidate_is_counted_under_the_filter_that_dropped_it(tmp
         stored_candidate(6, predicted_iou=0.95, overlapping=[5], shared_pixels=[1001]),
         stored_candidate(7, overlapping=[5], shared_pixels=[1000]),
     ]
-    run.segment("s", stored_rows("A", candidates))
+    run.segment("s", stored_rows("A", candidates, width=500, height=400))
     run.summarize(min_predicted_iou=0.8, min_stability_score=0.8)
     assert run.filtering() == {"candidates": 16, **dict.fromkeys(FILTERS, 2), "objects": 4}
     assert [row["candidate"] for row in run.objects()] == [6, 7] * 2
@@ -542,7 +549,9 @@ def test_a_segment_damaged_where_only_the_summary_looks_is_set_aside(run, caplog
     run.summarize()
     (path,) = run.store.glob("*.parquet")
     content = bytearray(path.read_bytes())
-    content[content.index(b"rle0")] ^= 1  # the index knows the segment and does not read it again
+    content[content.index(stored_candidate(0).rle.encode())] ^= (
+        1  # the index knows the segment and does not read it again
+    )
     path.write_bytes(content)
     with pytest.raises(SegmentError, match=r"s-00000\.parquet: damaged"):
         run.summarize()
@@ -550,3 +559,61 @@ def test_a_segment_damaged_where_only_the_summary_looks_is_set_aside(run, caplog
     assert [path.name for path in run.store.glob("*.parquet*")] == ["s-00000.parquet.damaged"]
     run.summarize()
     assert [row["status"] for row in run.rows()] == ["pending"]
+
+
+def doubled(rows: list[dict]) -> list[dict]:
+    return [*rows, *rows]
+
+
+def with_column(name: str, value: object):
+    """Changes a column in the last of an image's rows."""
+    return lambda rows: [*rows[:-1], rows[-1] | {name: value}]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (doubled, "candidates stand in it twice"),
+        (lambda rows: rows[1:], "candidates stand in it twice, or are missing"),
+        (lambda rows: rows[:-1], "or are missing"),
+        (with_column("candidate", -1), "or are missing"),
+        (with_column("n_candidates", 7), "or are missing"),
+        (with_column("area", -2000), "a size or an area in it is impossible"),
+        (with_column("area", 0), "a size or an area in it is impossible"),
+        (with_column("bbox_width", -3), "a size or an area in it is impossible"),
+        (with_column("width", 0), "a mask in it is larger than its image"),
+        (with_column("bbox_x", 351), "a mask in it is larger than its image"),
+        (with_column("area", 120_001), "a mask in it is larger than its image"),
+        (with_column("area", 1999), "a mask in it is impossible"),
+        (with_column("rle", first_pixels(2000, 300, 401)), "a mask in it is impossible"),
+        (with_column("rle", first_pixels(2000, 300, 400)[:-1]), "a mask in it is impossible"),
+        (with_column("rle", "\N{MICRO SIGN} and so on"), "a mask in it is impossible"),
+        (with_column("rle", ""), "a mask in it is impossible"),
+        (with_column("rle", "o" * 30 + "0"), "a mask in it is impossible"),
+        (with_column("rle", None), "measurements of a candidate are missing"),
+        (with_column("predicted_iou", None), "measurements of a candidate are missing"),
+        (with_column("intensity_sum", [1.0]), "intensities of a candidate are missing"),
+        (with_column("overlapping", [3]), "overlaps in it are impossible"),
+        (with_column("shared_pixels", [3]), "overlaps in it are impossible"),
+        (with_column("dtype", "complex256"), "pixels of an unknown type"),
+        (with_column("image_maximum", []), "intensities of an image are missing"),
+        (with_column("background", []), "intensities of an image are missing"),
+    ],
+)
+def test_a_segment_that_is_whole_and_impossible_is_set_aside(run, caplog, change, words):
+    """Nothing but the numbers is wrong: the columns, their types and the checksums are right."""
+    run.segment("good", stored_rows("B", 2))
+    run.segment("poisoned", change(stored_rows("A", 3)))
+    with pytest.raises(SegmentError, match=rf"poisoned-00000\.parquet: damaged: .*{words}"):
+        run.summarize()
+    assert "set aside: its images will be detected again" in caplog.text
+    names = {path.name for path in run.store.glob("*.parquet*")}
+    assert names == {"good-00000.parquet", "poisoned-00000.parquet.damaged"}
+    run.summarize()
+    assert run.rows()[0]["status"] == "pending"
+
+
+def test_an_image_in_two_groups_of_a_segment_is_impossible(run):
+    run.segment("s", stored_rows("A", 2), stored_rows("A", 2), flush_every=1)
+    with pytest.raises(SegmentError, match="an image stands in it twice"):
+        run.summarize()
