@@ -12,11 +12,13 @@ import platform
 import resource
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pycocotools import mask
 
 from samfleet.config.schema import complete_config
 from samfleet.config.settings import settings_of
@@ -37,12 +39,21 @@ def fill_store(folder: Path, images: int, candidates: int) -> None:
             writer.write_table(_group(numbers, candidates, random))
 
 
+@cache
+def _rectangle(height: int) -> str:
+    """The mask of 100 columns of so many pixels, in an image of 1000 × 1000."""
+    pixels = np.zeros((1000, 1000), np.uint8, order="F")
+    pixels[:height, :100] = 1
+    return mask.encode(pixels)["counts"].decode()
+
+
 def _group(numbers: range, candidates: int, random: np.random.Generator) -> pa.Table:
     rows = len(numbers) * candidates
     candidate = np.tile(np.arange(candidates, dtype=np.int32), len(numbers))
     neighbour = candidate ^ 1  # candidates overlap in twos
     mean = random.gamma(2.0, 20.0, rows)
-    area = random.integers(500, 20_000, rows)
+    heights = random.integers(5, 200, rows)
+    area = 100 * heights
     shared = np.repeat(area.reshape(-1, 2).min(axis=1) * random.integers(0, 2, rows // 2), 2)
     columns = {
         "image_id": np.repeat([f"{number:032x}" for number in numbers], candidates),
@@ -62,7 +73,7 @@ def _group(numbers: range, candidates: int, random: np.random.Generator) -> pa.T
         "image_maximum": [[255.0] * 3] * rows,
         "candidate": candidate,
         "area": area,
-        "rle": ["x" * 200] * rows,
+        "rle": [_rectangle(height) for height in heights.tolist()],
         "predicted_iou": random.uniform(0.75, 1.0, rows),
         "stability_score": random.uniform(0.75, 1.0, rows),
         "overlapping": neighbour[:, None].tolist(),

@@ -13,10 +13,11 @@ from samfleet.errors import explanation
 
 def configure_logging(log: str | Path | None) -> None:
     """Send the package's messages, warnings and uncaught tracebacks to stderr and to `log`."""
+    sys.excepthook = _log_uncaught
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if log:
         Path(log).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log, mode="a", encoding="utf-8"))
+        handlers.append(_LogFile(log, mode="a", encoding="utf-8"))
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
@@ -24,7 +25,15 @@ def configure_logging(log: str | Path | None) -> None:
         force=True,
     )
     logging.captureWarnings(True)
-    sys.excepthook = _log_uncaught
+
+
+class _LogFile(logging.FileHandler):
+    """A log on a disk that may be full: then stderr has the message, and needs no traceback beside it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing of a file that cannot be written."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
 
 
 @contextlib.contextmanager

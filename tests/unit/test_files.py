@@ -1,6 +1,8 @@
 """Names in tables are reversible and printable; files are written whole or not at all."""
 
+import errno
 import os
+import tempfile
 
 import pytest
 from hypothesis import example, given
@@ -120,3 +122,29 @@ def test_only_old_temporary_files_are_leftovers(tmp_path):
         os.utime(path, (0, 0))
     remove_leftovers(tmp_path, older_than=3600)
     assert sorted(tmp_path.iterdir()) == [new, kept]
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_or_closed_is_named_by_the_file_that_was_to_be_written(
+    tmp_path, monkeypatch, fault
+):
+    with pytest.raises(OSError) as error, atomic_path(tmp_path / "a.csv"):
+        raise OSError(fault, "Error writing bytes to file. Detail: something long")
+    assert (error.value.errno, error.value.filename) == (fault, str(tmp_path / "a.csv"))
+    assert error.value.strerror == os.strerror(fault)
+    assert list(tmp_path.iterdir()) == []
+
+    def refuse(*_, **__):
+        raise OSError(fault, os.strerror(fault), "a temporary name")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(OSError) as error:
+        write_atomic(tmp_path / "a.csv", "text")
+    assert error.value.filename == str(tmp_path / "a.csv")
+
+
+def test_any_other_error_of_a_block_is_not_changed(tmp_path):
+    inner = OSError(errno.EIO, "Input/output error", "the file that was read")
+    with pytest.raises(OSError) as error, atomic_path(tmp_path / "a.csv"):
+        raise inner
+    assert error.value is inner

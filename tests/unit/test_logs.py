@@ -1,11 +1,14 @@
 """The log of a job: what is kept of an attempt that fails."""
 
+import contextlib
 import errno
+import logging
 import os
+import sys
 
 import pytest
 
-from samfleet.logs import kept_if_it_fails
+from samfleet.logs import configure_logging, kept_if_it_fails
 
 
 def attempt(log, text: str, fails: bool) -> None:
@@ -39,3 +42,29 @@ def test_nothing_is_kept_where_there_are_no_links(tmp_path, monkeypatch):
     with pytest.raises(LookupError):
         attempt(tmp_path / "a.log", "first", fails=True)
     assert [path.name for path in tmp_path.iterdir()] == ["a.log"]
+
+
+def test_a_log_on_a_full_disk_leaves_the_message_on_stderr_alone(capsys):
+    configure_logging("/dev/full")
+    logging.getLogger("samfleet").warning("the message")
+    said = capsys.readouterr().err
+    root = logging.getLogger()
+    (log,) = [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]
+    root.removeHandler(log)
+    with contextlib.suppress(OSError):
+        log.close()
+    assert "WARNING the message" in said
+    assert "Traceback" not in said
+
+
+def test_a_log_that_cannot_be_opened_is_named_without_a_traceback(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    logging.getLogger().handlers.clear()
+    try:
+        configure_logging(tmp_path / "file" / "job.log")
+    except OSError as error:
+        closed = PermissionError(errno.EACCES, "Permission denied", error.filename)
+        sys.excepthook(type(closed), closed, error.__traceback__)
+    said = capsys.readouterr().err
+    assert "Permission denied; give yourself the right to it" in said
+    assert "Traceback" not in said

@@ -1,7 +1,11 @@
 """Scripts take Snakemake's job apart and make one call; everything goes to the rule's log."""
 
+import contextlib
+import errno
 import logging
 import os
+import re
+import resource
 import runpy
 import sys
 import time
@@ -13,7 +17,7 @@ import pytest
 
 from samfleet.config.schema import complete_config
 from samfleet.detection.stopping import Stopped
-from samfleet.errors import UserError
+from samfleet.errors import UserError, explanation
 from samfleet.logs import configure_logging
 from samfleet.plan.record import read_plan
 from samfleet.results import plan_file, shard_file, stamp_file
@@ -164,6 +168,50 @@ def test_fetch_weights_fetches_the_configured_file_and_says_where_it_is(workdir,
     run_script("fetch_weights", config, output={"weights": "weights.txt"})
     assert calls == [("vit_b", Path("cache/sam_vit_b_01ec64.pth"))]
     assert Path("weights.txt").read_text() == "cache/sam_vit_b_01ec64.pth\n"
+
+
+@contextlib.contextmanager
+def full_disk():
+    """No file can grow beyond 100 bytes, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_is_named_by_plan_and_summary_which_leave_nothing_behind(workdir):
+    with pytest.raises(OSError) as error, full_disk():
+        planned()
+    assert re.match(
+        r"results/plan/hashes-\w+\.tsv: File too large; make room", str(explanation(error.value))
+    )
+    plan = planned()
+    carry_out(Path("results"), plan)
+    before = sorted(Path("results").rglob("*"))
+    with pytest.raises(OSError) as error, full_disk():
+        summarize()
+    assert re.match(r"results(/[\w./]+)?: File too large; make room", str(explanation(error.value)))
+    assert not list(Path("results").glob(".objects-*"))
+    assert {path for path in Path("results").rglob("*.tmp")} == set()
+    assert set(before) <= set(Path("results").rglob("*"))
+    summarize()
+    assert Path("results/summary.csv").read_text().count(",ok,") == 2
+
+
+@pytest.mark.parametrize(
+    "fault", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EACCES]
+)
+def test_an_error_of_the_disk_is_in_the_log_with_its_file_and_without_a_traceback(workdir, fault):
+    text = uncaught(OSError(fault, os.strerror(fault), "results/summary.csv"))
+    assert f"CRITICAL results/summary.csv: {os.strerror(fault)}; " in text
+    assert "then run again" in text
+    assert "Traceback" not in text
+
+
+def test_any_other_error_of_the_system_keeps_its_traceback(workdir):
+    assert "Traceback" in uncaught(OSError(errno.ENOENT, "No such file", "a.py"))
 
 
 def uncaught(error: Exception) -> str:
