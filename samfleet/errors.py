@@ -5,6 +5,7 @@ import errno
 _FULL = "make room, then run again: nothing that is finished is lost"
 _CLOSED = "allow it to be written to, or choose another folder, then run again"
 _FAILING = "look after that disk or its connection, then run again"
+_MISPLACED = "move away what lies in its place, then run again"
 _REMEDIES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -12,6 +13,9 @@ _REMEDIES = {
     errno.EROFS: _CLOSED,
     errno.EACCES: "give yourself the right to it, then run again",
     errno.EPERM: "give yourself the right to it, then run again",
+    errno.ELOOP: _MISPLACED,
+    errno.EISDIR: _MISPLACED,
+    errno.ENOTDIR: _MISPLACED,
     errno.EIO: _FAILING,
     errno.ESTALE: _FAILING,
 }
@@ -33,7 +37,7 @@ class PermanentError(UserError):
 def explanation(error: BaseException) -> str | None:
     """What to tell the user about an error, or None if it is a fault of the code.
 
-    Users can put right a `UserError`, and a disk that is full, closed to them or failing.
+    Users can put right a `UserError`, and what the system says of a disk or a path.
     """
     if isinstance(error, UserError):
         return str(error)

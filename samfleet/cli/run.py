@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 
 from samfleet.cli.arguments import add_config, existing_config
 from samfleet.config.schema import read_yaml
@@ -52,6 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
     """
     read_yaml(existing_config(arguments.config))  # Snakemake's own error would not name the file
     _refuse_dotted_keys(arguments.snakemake_options)
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:  # with which Snakemake would end in a traceback
+        raise UserError(f"{error.strerror}: make room there, or set TMPDIR to a folder") from error
     command = snakemake_command(arguments)
     sys.stdout.flush()
     os.execv(command[0], command)

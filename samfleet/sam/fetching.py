@@ -1,5 +1,6 @@
 """Fetch official weights once and check them against their digest."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -8,7 +9,7 @@ from urllib.parse import urljoin
 
 import pooch
 
-from samfleet.errors import UserError
+from samfleet.errors import UserError, explanation
 from samfleet.sam.weights import OFFICIAL_WEIGHTS, OfficialWeights
 
 
@@ -59,7 +60,11 @@ def fetch_weights(
         destination.parent.mkdir(parents=True, exist_ok=True)
         _check_space(destination.parent, official)
         _download(url, destination, official, progress)
-    except (OSError, ValueError) as error:  # the errors of requests are OSErrors
+    except (OSError, ValueError) as error:  # the errors of requests are OSErrors without a number
+        if words := explanation(error):
+            raise FetchError(
+                f"sam.cache_folder: {destination.parent} cannot be used: {words}"
+            ) from error
         raise FetchError(_how_to_fetch(error, url, destination, official)) from error
     return destination
 
@@ -75,7 +80,8 @@ def _is_intact(path: Path, official: OfficialWeights) -> bool:
 def _check_space(folder: Path, official: OfficialWeights) -> None:
     free = shutil.disk_usage(folder).free
     if free < official.size:
-        raise OSError(f"{folder} has {free:,} bytes free, but the file needs {official.size:,}")
+        needed = f"it has {free:,} bytes free, but the file needs {official.size:,}"
+        raise OSError(errno.ENOSPC, needed)
 
 
 def _download(url: str, destination: Path, official: OfficialWeights, progress: bool) -> None:

@@ -80,9 +80,11 @@ def present_model_settings(settings: Settings, results: Path) -> dict[str, objec
             check_weights(settings.sam.model, path)
         digest = weights_digest(path, weights_digest_file(results))
     except OSError as error:
+        reason = f"{located(path)} cannot be read ({error.strerror})"
         raise CheckpointError(
-            f"sam.checkpoint: {located(path)} cannot be read ({error.strerror}); correct the path, "
-            "or leave the key out for the standard weights"
+            f"sam.checkpoint: {reason}; correct the path, or leave the key out for the standard weights"
+            if settings.sam.checkpoint
+            else f"sam.cache_folder: {reason}; every machine that detects must see this folder"
         ) from error
     except CheckpointError as error:
         raise CheckpointError(f"sam.checkpoint: {error}") from error

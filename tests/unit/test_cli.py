@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -221,7 +222,7 @@ def test_cores_of_this_machine_do_not_limit_jobs_elsewhere(started, workdir, opt
         (["overlays", "none.yaml", "out"], "none.yaml: no such file"),
         (["summary", "my.yaml"], "results: there is no plan; `samfleet run my.yaml` makes one"),
         (["overlays", "my.yaml", "out"], "results: there are no tables; `samfleet run my.yaml`"),
-        (["init", "nowhere"], "nowhere is neither a folder nor a table"),
+        (["init", "nowhere"], ") is neither a folder nor a table; check the path"),
         (["init", "images"], "no image in images"),
         (
             ["init", "demo", "--output", "no/where.yaml"],
@@ -265,6 +266,16 @@ def test_the_command_imports_no_heavy_library_before_it_is_needed():
         check=True,
     )
     assert printed.stdout.strip() == "[]"
+
+
+def test_run_names_the_folders_when_none_can_hold_temporary_files(started, monkeypatch, capsys):
+    def nowhere():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    assert cli.main(["run", "my.yaml"]) == 2
+    assert "directory found in ['/tmp']: make room there, or set TMPDIR" in capsys.readouterr().err
+    assert started == []
 
 
 def test_run_refuses_a_section_that_stands_twice(started, capsys):

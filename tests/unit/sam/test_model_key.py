@@ -170,6 +170,12 @@ def test_a_relative_path_of_missing_weights_is_said_with_the_folder_it_was_looke
     assert f"none.pth (in {tmp_path}) cannot be read" in str(error.value)
 
 
+def test_official_weights_that_a_machine_does_not_see_are_not_blamed_on_the_checkpoint(tmp_path):
+    settings = make_settings(sam={"model": "vit_b", "cache_folder": str(tmp_path / "none")})
+    with pytest.raises(CheckpointError, match=r"^sam\.cache_folder: .*every machine that detects"):
+        present_model_settings(settings, tmp_path / "results")
+
+
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_results_that_cannot_be_written_to_are_not_blamed_on_the_weights(
     tmp_path, monkeypatch, fault

@@ -145,11 +145,22 @@ def test_no_network_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_told_before_the_transfer(server, tmp_path):
-    with pytest.raises(
-        FetchError, match=r"bytes free, but the file needs 1,000,000,000,000,000,000"
-    ):
+    with pytest.raises(FetchError) as caught:
         _fetch(server, tmp_path / "weights.pth", _small(size=10**18))
+    assert f"sam.cache_folder: {tmp_path} cannot be used: it has" in str(caught.value)
+    assert "bytes free, but the file needs 1,000,000,000,000,000,000; make room" in str(
+        caught.value
+    )
+    assert "internet" not in str(caught.value)
     assert server.requests == 0
+
+
+def test_a_cache_folder_that_is_closed_is_not_blamed_on_the_network(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        FetchError, match=r"sam\.cache_folder: .*/file.* cannot be used: .*move away"
+    ):
+        _fetch(server, tmp_path / "file" / "cache" / "weights.pth")
 
 
 def test_tiny_has_nothing_to_fetch(tmp_path):
