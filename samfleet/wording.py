@@ -9,6 +9,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def located(path: str | Path) -> str:
-    """A path as it was given and, if it is relative, the folder in which it was looked for."""
-    return str(path) if os.path.isabs(path) else f"{path} (in {os.getcwd()})"
+def looked_for(path: str | Path) -> str:
+    """Where a relative path was looked for, to be put behind what is wrong with it; else empty."""
+    return "" if os.path.isabs(path) else f" (looked for in {os.getcwd()})"

@@ -15,7 +15,7 @@ from samfleet.files import escape_name
 from samfleet.marker import MARKER, kind_of
 from samfleet.plan.table import ManifestError, read_table
 from samfleet.resources import DEMO_FOLDER
-from samfleet.wording import counted, located
+from samfleet.wording import counted, looked_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
             _refuse_missing(source, collection.files)
     else:
         raise ManifestError(
-            f"images: {located(images)} is neither a folder nor a table; check the path"
+            f"images: {images} is neither a folder nor a table{looked_for(source)}; check the path"
         )
     if not collection.files:
         others = sum(collection.ignored.values())
         raise ManifestError(
-            f"images: no image in {located(images)} (image.suffixes: {' '.join(suffixes)})"
+            f"images: no image in {images}{looked_for(source)} (image.suffixes: {' '.join(suffixes)})"
             + (f", but {counted(others, 'other file')}" if others else "")
         )
     collection.files.sort(key=lambda file: os.fsencode(file.path))

@@ -14,7 +14,7 @@ from samfleet.files import write_atomic
 from samfleet.results import weights_digest_file
 from samfleet.sam.peek import check_weights
 from samfleet.sam.weights import OFFICIAL_WEIGHTS, CheckpointError, configured_weights
-from samfleet.wording import located
+from samfleet.wording import looked_for
 
 ALGORITHM_VERSION = 2
 """Raise this when a change of the code changes what is stored for an image; golden masks notice it."""
@@ -80,7 +80,7 @@ def present_model_settings(settings: Settings, results: Path) -> dict[str, objec
             check_weights(settings.sam.model, path)
         digest = weights_digest(path, weights_digest_file(results))
     except OSError as error:
-        reason = f"{located(path)} cannot be read ({error.strerror})"
+        reason = f"{path} cannot be read ({error.strerror}){looked_for(path)}"
         raise CheckpointError(
             f"sam.checkpoint: {reason}; correct the path, or leave the key out for the standard weights"
             if settings.sam.checkpoint

@@ -114,7 +114,7 @@ def test_a_relative_path_is_looked_for_in_the_working_directory_and_that_is_said
     )
     assert run.returncode != 0
     where = os.path.join(workspace.folder, "elsewhere")
-    assert f"images: images (in {where}) is neither a folder nor a table" in run.stderr
+    assert f"images is neither a folder nor a table (looked for in {where})" in run.stderr
     workspace.config["images"] = "."
     workspace.run()
     assert set(workspace.summary()) == {"images/a.png"}

@@ -211,8 +211,8 @@ def test_a_table_none_of_whose_files_is_there_is_refused_with_the_place_looked_a
 
 def test_relative_paths_are_said_with_the_folder_they_were_looked_for_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert f"images: none (in {tmp_path}) is neither" in faults("none")
-    assert f"no image in . (in {tmp_path})" in faults(".")
+    assert f"none is neither a folder nor a table (looked for in {tmp_path})" in faults("none")
+    assert f"no image in . (looked for in {tmp_path})" in faults(".")
     write_files(tmp_path, {"a.tif": b"a", "results/b.tif": b"b"})
     assert paths(".") == ["a.tif"]
 
