@@ -24,6 +24,7 @@ from samfleet.store.index import (
     segments_on_disk,
     write_index,
 )
+from samfleet.store.soundness import index_fault
 
 logger = logging.getLogger(__name__)
 
@@ -263,6 +264,8 @@ def _segment_images(path: Path) -> set[tuple[str, str, bool, str]]:
     images: set[tuple[str, str, bool, str]] = set()
     for group in read_segment(path, _INDEX_COLUMNS):
         distinct = group.group_by(_INDEX_COLUMNS).aggregate([])
+        if fault := index_fault(distinct):
+            raise SegmentError(path, f"damaged: {fault}")
         columns = (distinct[column].to_pylist() for column in _INDEX_COLUMNS)
         images.update(zip(*columns, strict=True))
     return images

@@ -23,6 +23,18 @@ _BITS, _SIGN, _MORE = (
 _MOST_DIGITS = 7  # of 5 bits each
 
 
+def index_fault(images: pa.Table) -> str:
+    """What is impossible in the columns that the store is indexed by; empty if nothing is."""
+    if any(images[name].null_count for name in ("image_id", "status", "transient", "plan")):
+        return "an image without an id, a status or a plan is in it"
+    if not set(pc.unique(images["status"]).to_pylist()) <= set(Status):
+        return "a status in it is unknown"
+    for name in ("image_id", "plan"):
+        if pc.any(pc.match_substring_regex(images[name], r"[^\w.-]|^$")).as_py():
+            return "an id or a plan in it is no name"
+    return ""
+
+
 def image_fault(images: pa.Table) -> str:
     """What is impossible in the columns of images, of any table that has them; empty if nothing is."""
     measured = images.filter(pc.is_valid(images["dtype"]))

@@ -179,3 +179,26 @@ def test_a_disk_that_fails_is_not_a_damaged_segment(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input/output error"):
         rebuild_index(tmp_path)
     assert (tmp_path / "a-00000.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("image_id", None),
+        ("image_id", ""),
+        ("image_id", "A\tB"),
+        ("status", None),
+        ("status", "splendid"),
+        ("transient", None),
+        ("plan", None),
+        ("plan", "one,two"),
+        ("plan", "one\n"),
+    ],
+)
+def test_a_segment_whose_images_cannot_be_listed_is_set_aside(tmp_path, column, value):
+    write_segment(tmp_path, "good", stored_rows("A", 2))
+    rows = stored_rows("B", status="error", reason="why")
+    write_segment(tmp_path, "poisoned", [row | {column: value} for row in rows])
+    assert list(rebuild_index(tmp_path).segments) == ["good-00000.parquet"]
+    assert list(read_stored_images(tmp_path)) == ["A"]
+    assert [path.name for path in tmp_path.glob("*.damaged")] == ["poisoned-00000.parquet.damaged"]
