@@ -37,11 +37,14 @@ class PermanentError(UserError):
 def explanation(error: BaseException) -> str | None:
     """What to tell the user about an error, or None if it is a fault of the code.
 
-    Users can put right a `UserError`, and what the system says of a disk or a path.
+    Users can put right a `UserError`, what the system says of a disk or a path, and a package that is
+    not installed.
     """
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}; {_REMEDIES[error.errno]}"
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("samfleet"):
+        return f"the package {error.name} is not installed; install what requirements.txt lists"
     return None

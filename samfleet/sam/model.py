@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -154,11 +153,13 @@ def _content(path: Path) -> object:
         start = file.read(9)
     try:
         if is_safetensors(start):
+            from safetensors.torch import load_file
+
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _not_plain(path, start) from error
-    except MemoryError:
+    except (MemoryError, ImportError):
         raise
     except Exception as error:  # damaged files raise anything
         if isinstance(error, OSError) and error.errno:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from samfleet.errors import UserError
@@ -24,7 +25,6 @@ from samfleet.store.index import (
     segments_on_disk,
     write_index,
 )
-from samfleet.store.soundness import index_fault
 
 logger = logging.getLogger(__name__)
 
@@ -264,11 +264,23 @@ def _segment_images(path: Path) -> set[tuple[str, str, bool, str]]:
     images: set[tuple[str, str, bool, str]] = set()
     for group in read_segment(path, _INDEX_COLUMNS):
         distinct = group.group_by(_INDEX_COLUMNS).aggregate([])
-        if fault := index_fault(distinct):
+        if fault := _index_fault(distinct):
             raise SegmentError(path, f"damaged: {fault}")
         columns = (distinct[column].to_pylist() for column in _INDEX_COLUMNS)
         images.update(zip(*columns, strict=True))
     return images
+
+
+def _index_fault(images: pa.Table) -> str:
+    """What is impossible in the columns that the store is indexed by; empty if nothing is."""
+    if any(images[name].null_count for name in ("image_id", "status", "transient", "plan")):
+        return "an image without an id, a status or a plan is in it"
+    if not set(pc.unique(images["status"]).to_pylist()) <= set(Status):
+        return "a status in it is unknown"
+    for name in ("image_id", "plan"):
+        if pc.any(pc.match_substring_regex(images[name], r"[^\w.-]|^$")).as_py():
+            return "an id or a plan in it is no name"
+    return ""
 
 
 def _rank(status: str, transient: bool) -> int:

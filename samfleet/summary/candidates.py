@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samfleet.store.segments import SegmentError, read_segment
-from samfleet.store.soundness import fault_of, image_fault
 from samfleet.summary.filtering import Candidates, OverlappingPairs
 from samfleet.summary.scale import Scale
+from samfleet.summary.soundness import fault_of, image_fault
 
 
 def stored_groups(
@@ -21,7 +21,7 @@ def stored_groups(
     Args:
         store: a store's folder.
         best: as `samfleet.store.segments.best_results` returns it.
-        columns: the columns to read, with those that `samfleet.store.soundness.image_fault` looks at;
+        columns: the columns to read, with those that `samfleet.summary.soundness.image_fault` looks at;
             by default all.
 
     Raises:

@@ -30,7 +30,6 @@ from samfleet.results import (
 from samfleet.statuses import Status
 from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import SegmentError, best_results, rebuild_index, set_aside
-from samfleet.store.soundness import are_masks
 from samfleet.summary.candidates import (
     MeasuredCandidates,
     brightest_by_dtype,
@@ -41,6 +40,7 @@ from samfleet.summary.candidates import (
 from samfleet.summary.filtering import FILTERS, first_failed, suppress_overlaps
 from samfleet.summary.objects import OBJECT_SCHEMA, ObjectSorter
 from samfleet.summary.scale import Scale
+from samfleet.summary.soundness import are_masks
 from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)

@@ -210,6 +210,15 @@ def test_an_error_of_the_disk_is_in_the_log_with_its_file_and_without_a_tracebac
     assert "Traceback" not in text
 
 
+def test_a_package_that_is_not_installed_is_named(workdir):
+    text = uncaught(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    assert (
+        "CRITICAL the package torch is not installed; install what requirements.txt lists" in text
+    )
+    assert "Traceback" not in text
+    assert "Traceback" in uncaught(ModuleNotFoundError("No module", name="samfleet.gone"))
+
+
 def test_any_other_error_of_the_system_keeps_its_traceback(workdir):
     assert "Traceback" in uncaught(OSError(errno.ENOENT, "No such file", "a.py"))
 

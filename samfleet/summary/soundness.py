@@ -15,24 +15,9 @@ DTYPES = frozenset(
 )
 """The types of pixels that the store knows."""
 
-_BITS, _SIGN, _MORE = (
-    0x1F,
-    0x10,
-    0x20,
-)  # of a character of a compressed run length, COCO's maskApi.c
+# of a character of a compressed run length; rleToString in COCO's maskApi.c
+_BITS, _SIGN, _MORE = 0x1F, 0x10, 0x20
 _MOST_DIGITS = 7  # of 5 bits each
-
-
-def index_fault(images: pa.Table) -> str:
-    """What is impossible in the columns that the store is indexed by; empty if nothing is."""
-    if any(images[name].null_count for name in ("image_id", "status", "transient", "plan")):
-        return "an image without an id, a status or a plan is in it"
-    if not set(pc.unique(images["status"]).to_pylist()) <= set(Status):
-        return "a status in it is unknown"
-    for name in ("image_id", "plan"):
-        if pc.any(pc.match_substring_regex(images[name], r"[^\w.-]|^$")).as_py():
-            return "an id or a plan in it is no name"
-    return ""
 
 
 def image_fault(images: pa.Table) -> str:
