@@ -65,7 +65,7 @@ def _candidate_fault(rows: pa.Table) -> str:
     ):
         return "measurements of a candidate are missing in it"
     value = {name: rows[name].to_numpy() for name in _WHOLE}
-    if min(value[name].min() for name in _WHOLE) < 0 or value["area"].min() < 1:
+    if min(value[name].min() for name in _WHOLE) < 0:  # a mask may be empty
         return "a size or an area in it is impossible"
     if (
         (value["bbox_x"] + value["bbox_width"] > value["width"]).any()

@@ -579,7 +579,7 @@ def with_column(name: str, value: object):
         (with_column("candidate", -1), "or are missing"),
         (with_column("n_candidates", 7), "or are missing"),
         (with_column("area", -2000), "a size or an area in it is impossible"),
-        (with_column("area", 0), "a size or an area in it is impossible"),
+        (with_column("height", -300), "a size or an area in it is impossible"),
         (with_column("bbox_width", -3), "a size or an area in it is impossible"),
         (with_column("width", 0), "a mask in it is larger than its image"),
         (with_column("bbox_x", 351), "a mask in it is larger than its image"),
@@ -611,6 +611,14 @@ def test_a_segment_that_is_whole_and_impossible_is_set_aside(run, caplog, change
     assert names == {"good-00000.parquet", "poisoned-00000.parquet.damaged"}
     run.summarize()
     assert run.rows()[0]["status"] == "pending"
+
+
+def test_an_empty_mask_is_possible(run):
+    """SAM makes some, with low thresholds."""
+    empty = stored_candidate(1, area=0, bbox_width=0, bbox_height=0)
+    run.segment("s", stored_rows("A", [stored_candidate(0), empty, stored_candidate(2)]))
+    run.summarize(min_area=0)
+    assert [row["area"] for row in run.objects()] == [2000, 0, 2000]
 
 
 def test_an_image_in_two_groups_of_a_segment_is_impossible(run):
