@@ -96,7 +96,13 @@ _WHOLE = (
     "bbox_height",
     "area",
 )
-_BY_PLANE = ("intensity_sum", "intensity_mean", "intensity_maximum", "intensity_std")
+_BY_PLANE = (
+    "valid_pixels",
+    "intensity_sum",
+    "intensity_mean",
+    "intensity_maximum",
+    "intensity_std",
+)
 _LISTS = (*_BY_PLANE, "overlapping", "shared_pixels")
 
 
