@@ -11,6 +11,7 @@ from samfleet.devices.job_device import usable_devices
 from samfleet.devices.visible import visible_devices
 from samfleet.errors import explanation
 from samfleet.evaluation.stamp import evaluation_stamp
+from samfleet.files import must_be_writable
 from samfleet.plan.collection import columns_digest, scan_collection
 from samfleet.plan.mistakes import Retries
 from samfleet.plan.outlook import outlook
@@ -91,6 +92,8 @@ def stamp(stage, number):
         return ancient(f"results/plan/{stage}.{latest_stamp(RESULTS, stage)}.stamp")
     with plain_errors():
         file = stamp_file(RESULTS, stage, number())
+        if not file.exists() and not workflow.dryrun:
+            must_be_writable(RESULTS)  # Snakemake would only call old tables write-protected
     if not file.exists():
         # without its metadata, Snakemake takes a missing input for one that is no longer needed
         workflow.dag.forcefiles.add(str(file))

@@ -73,6 +73,19 @@ def writing(path: str | Path) -> Iterator[None]:
         raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
 
 
+def must_be_writable(folder: str | Path) -> None:
+    """Check that files can be made in a folder, if it exists; nothing is left in it.
+
+    Raises:
+        OSError: they cannot; it names the folder.
+    """
+    if os.path.isdir(folder):
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), os.fspath(folder)) from error
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary file in the folder of `path`, renamed to `path` when the block succeeds.

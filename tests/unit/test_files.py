@@ -12,6 +12,7 @@ from samfleet.files import (
     TableError,
     atomic_path,
     escape_name,
+    must_be_writable,
     read_rows,
     remove_leftovers,
     unescape_name,
@@ -141,6 +142,20 @@ def test_a_disk_that_is_full_or_closed_is_named_by_the_file_that_was_to_be_writt
     with pytest.raises(OSError) as error:
         write_atomic(tmp_path / "a.csv", "text")
     assert error.value.filename == str(tmp_path / "a.csv")
+
+
+def test_a_folder_is_checked_without_leaving_anything(tmp_path, monkeypatch):
+    must_be_writable(tmp_path)
+    must_be_writable(tmp_path / "not there yet")
+    assert list(tmp_path.iterdir()) == []
+
+    def refuse(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "a temporary name")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(OSError, match="Read-only file system") as error:
+        must_be_writable(tmp_path)
+    assert error.value.filename == str(tmp_path)
 
 
 def test_any_other_error_of_a_block_is_not_changed(tmp_path):
