@@ -220,7 +220,7 @@ def compare(side: int, count: int, kind: str, arguments: argparse.Namespace) -> 
     sides = {
         "records": lambda: make_records(found),
         "former": lambda: measure_frames(pixels, kind == "colour", found),
-        "present": lambda: measure_found(pixels, kind == "colour", found)[0],
+        "present": lambda: measure_found(pixels, kind == "colour", found, False)[0],
     }
     results = interleave(sides, arguments.repeats + 1)
     image, candidates = results["former"][1]
@@ -235,9 +235,7 @@ def compare(side: int, count: int, kind: str, arguments: argparse.Namespace) -> 
         "ratio": round(results["former"][0] / results["present"][0], 2),
         "values": sum(len(one) for one, _ in pairs),
         "differing_values": sum(
-            one.keys() != two.keys() or bool(one[name] != two[name])
-            for one, two in pairs
-            for name in one
+            name not in two or bool(one[name] != two[name]) for one, two in pairs for name in one
         ),
     }
 

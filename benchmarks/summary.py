@@ -71,6 +71,7 @@ def _group(numbers: range, candidates: int, random: np.random.Generator) -> pa.T
         "n_candidates": [candidates] * rows,
         "background": [[5.0] * 3] * rows,
         "image_maximum": [[255.0] * 3] * rows,
+        "pixels_above": [[9]] * rows,
         "candidate": candidate,
         "area": area,
         "rle": [_rectangle(height) for height in heights.tolist()],

@@ -150,6 +150,7 @@ class SyntheticOutputs(Decoder):
         self.decoder, self.real = decoder, real
 
     def set_image(self, embedding: torch.Tensor) -> None:
+        self.is_finite = torch.ones((), dtype=torch.bool, device=embedding.device)
         if self.real is not None:
             self.real.set_image(embedding)
 

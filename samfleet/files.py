@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import itertools
+import json
 import os
 import re
 import tempfile
@@ -139,6 +140,15 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
     """Write `content` (text as UTF-8) to `path`, complete or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_object(path: str | Path) -> dict:
+    """The JSON object in a file; an empty one if there is no such file or it cannot be read."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_rows(path: str | Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:

@@ -30,6 +30,7 @@ SUMMARY_COLUMNS = (
     "mean_intensity",
     "integrated_intensity",
     "background",
+    "white",
 )
 """Columns of summary.csv, in order; the user's own columns follow."""
 
@@ -48,6 +49,7 @@ OBJECT_COLUMNS = {
     "centroid_y": "float64",
     "area": "int64",
     "n_invalid_pixels": "int64",
+    "n_parts": "int32",
     "perimeter": "float64",
     "circularity": "float64",
     "solidity": "float64",
@@ -240,6 +242,11 @@ def summary_tables(results: str | Path) -> tuple[Path, ...]:
 def evaluation_tables(results: str | Path) -> tuple[Path, ...]:
     """All tables of the evaluation."""
     return evaluation_file(results), evaluation_total_file(results)
+
+
+def scale_file(results: str | Path) -> Path:
+    """White of every type of pixels in the last summary."""
+    return Path(results) / "plan" / "scale.json"
 
 
 def job_ledger_file(results: str | Path, name: str) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco
 
+from samfleet.brightness import Brightness
 from samfleet.config.schema import complete_config, schema
 from samfleet.config.settings import Settings, settings_of
 from samfleet.detection.row import CandidateRow, ImageRow, image_rows
@@ -164,6 +165,7 @@ def stored_candidate(number: int, **columns) -> CandidateRow:
         "bbox_width": 50,
         "bbox_height": 40,
         "area": area,
+        "n_parts": 1,
         "rle": first_pixels(min(area, 300 * 400), 300, 400),
         "predicted_iou": 0.9,
         "stability_score": 0.95,
@@ -201,6 +203,9 @@ def stored_rows(image_id: str, candidates: list[CandidateRow] | int = 1, **image
         columns |= {"width": 400, "height": 300, "dtype": "uint8", "is_color": False, "plane": ""}
         columns |= {"background": [10.0] * 3, "image_maximum": [200.0] * 3}
         columns |= {"warning": "", "n_invalid_pixels": 0}
+        # as if all pixels had the maximum
+        maximum = np.array((columns | image)["image_maximum"][:1], float)
+        columns["pixels_above"] = [400 * 300 for _ in Brightness.of(maximum).above]
     else:
         candidates = []
     row = ImageRow(**columns | image)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 FILE = Path(__file__).parent / "data" / "golden_masks.json"
 IMAGE = Path(__file__).parents[1] / "resources" / "demo" / "images" / "dapi" / "field_02.png"
-_KEPT = ("rle", "area", "predicted_iou", "stability_score", "perimeter", "intensity_sum")
+_KEPT = ("rle", "area", "n_parts", "predicted_iou", "stability_score", "perimeter", "intensity_sum")
 
 
 def find() -> dict:
@@ -38,7 +38,8 @@ def find() -> dict:
         min_mask_region_area=20,
     )
     found = generator.find(read.rgb)
-    (image, candidates), _ = measure_found(read.pixels, read.is_color, found)
+    only_largest_part = settings.fluorescence.largest_part
+    (image, candidates), _ = measure_found(read.pixels, read.is_color, found, only_largest_part)
     return {
         "algorithm_version": ALGORITHM_VERSION,
         "weights": hashlib.sha256(TINY_WEIGHTS.read_bytes()).hexdigest(),

@@ -4,8 +4,10 @@ import argparse
 
 from samfleet.cli.arguments import add_config, add_results, read_settings
 from samfleet.errors import UserError
+from samfleet.files import read_object
 from samfleet.plan.record import is_complete, read_plan
-from samfleet.results import last_plan_file
+from samfleet.results import last_plan_file, store_folder, store_settings_file
+from samfleet.sam.model_key import differing_settings
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -26,7 +28,8 @@ def summarize(arguments: argparse.Namespace) -> None:
     """Write the tables of the last plan.
 
     Raises:
-        UserError: there is no plan, or it is not finished and `--partial` is not given.
+        UserError: there is no plan, or it is not finished and `--partial` is not given, or it was made
+            under settings that find other candidates.
     """
     from samfleet.summary.job import summarize_plan
 
@@ -38,5 +41,12 @@ def summarize(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{results}: the last plan is not finished; `samfleet run {arguments.config}` goes on "
             "with it, or use --partial to write the tables of what there is"
+        )
+    store = store_folder(results, plan.model_key)
+    explained = read_object(store_settings_file(store))  # written by the first detection
+    if other := explained and differing_settings(settings, explained):
+        raise UserError(
+            f"{results}: the last plan was made with another {' and '.join(other)}, which changes what is "
+            f"detected; `samfleet run {arguments.config}` does so"
         )
     summarize_plan(settings, results, plan)

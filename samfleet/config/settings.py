@@ -70,14 +70,16 @@ class SamSettings:
 class FluorescenceSettings:
     """The section `fluorescence`: what is measured and which candidates are objects."""
 
-    channel: int | str
-    white: float | None
-    min_predicted_iou: float | None
-    min_stability_score: float | None
-    min_area: int
-    max_area: int
-    min_mean_intensity: float
-    max_overlap: float
+    channel: int | str = field(metadata=NEUTRAL)
+    white: float | None = field(metadata=NEUTRAL)
+    largest_part: bool
+    min_predicted_iou: float | None = field(metadata=NEUTRAL)
+    min_stability_score: float | None = field(metadata=NEUTRAL)
+    min_area: int = field(metadata=NEUTRAL)
+    max_area: int = field(metadata=NEUTRAL)
+    min_mean_intensity: float = field(metadata=NEUTRAL)
+    min_contrast: float | None = field(metadata=NEUTRAL)
+    max_overlap: float = field(metadata=NEUTRAL)
 
 
 @dataclass(frozen=True)

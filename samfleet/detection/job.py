@@ -161,7 +161,8 @@ def _detect(
             generator = _load(settings.sam, device, threads, load_generator)
             use = DeviceUse()
             behind = find_masks(ahead, generator, device, use)
-            for detection in measure_images(behind, workers):
+            only_largest_part = settings.fluorescence.largest_part
+            for detection in measure_images(behind, workers, only_largest_part):
                 with signals.critical():
                     recorder.record(detection, device)
         with signals.critical():

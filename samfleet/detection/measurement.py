@@ -13,8 +13,10 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
+from samfleet.brightness import Brightness
 from samfleet.detection.row import CandidateRow
 from samfleet.sam.masks.bitmask import overlaps
+from samfleet.sam.masks.parts import count_parts, largest_part
 from samfleet.sam.masks.records import FoundMasks, SurvivingMask, surviving_masks
 
 LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
@@ -63,20 +65,29 @@ def plane_numbers(channels: int, is_color: bool) -> list[int]:
 
 
 def measure_found(
-    pixels: np.ndarray, is_color: bool, found: FoundMasks
+    pixels: np.ndarray, is_color: bool, found: FoundMasks, only_largest_part: bool
 ) -> tuple[tuple[dict, list[CandidateRow]], float]:
     """Choose among the masks that were found and measure them; runs in a worker process.
+
+    Args:
+        pixels, is_color: as for `measure_masks`.
+        found: the masks.
+        only_largest_part: of masks in several pieces, only the largest one is measured and stored.
 
     Returns:
         What `measure_masks` returns, and how many seconds it took.
     """
     start = time.perf_counter()
-    measured = measure_masks(pixels, is_color, surviving_masks(found))
+    masks = surviving_masks(found)
+    measured = measure_masks(pixels, is_color, masks, only_largest_part)
     return measured, time.perf_counter() - start
 
 
 def measure_masks(
-    pixels: np.ndarray, is_color: bool, masks: Sequence[SurvivingMask]
+    pixels: np.ndarray,
+    is_color: bool,
+    masks: Sequence[SurvivingMask],
+    only_largest_part: bool = False,
 ) -> tuple[dict, list[CandidateRow]]:
     """Measure the masks that SAM found in an image.
 
@@ -84,6 +95,7 @@ def measure_masks(
         pixels: (height, width, channels), as read.
         is_color: whether the channels are red, green and blue.
         masks: the masks of the image.
+        only_largest_part: of masks in several pieces, only the largest one is measured and stored.
 
     Returns:
         The measured columns of the image, and a row for every mask. The background of a plane is
@@ -93,6 +105,7 @@ def measure_masks(
     height, width = pixels.shape[:2]
     covered = np.zeros((height, width), bool)
     candidates = []
+    masks, n_parts = _in_parts(masks, (height, width), only_largest_part)
     shared = overlaps([mask.pixels for mask in masks])
     for number, mask in enumerate(masks):
         window, region = mask.pixels.window, mask.pixels.region()
@@ -103,6 +116,7 @@ def measure_masks(
             CandidateRow(
                 candidate=number,
                 area=area,
+                n_parts=n_parts[number],
                 overlapping=list(shared[number]),
                 shared_pixels=list(shared[number].values()),
                 **_sam_columns(mask),
@@ -126,16 +140,33 @@ def count_invalid(pixels: np.ndarray) -> int:
     return int(np.count_nonzero(~np.isfinite(pixels).all(axis=2)))
 
 
+def _in_parts(
+    masks: Sequence[SurvivingMask], size: tuple[int, int], only_largest_part: bool
+) -> tuple[Sequence[SurvivingMask], Sequence[int]]:
+    """The masks that are measured, and how many parts each of those that SAM found has."""
+    if not only_largest_part or not masks:
+        return masks, [count_parts(mask) for mask in masks]
+    measured, n_parts = zip(*(largest_part(mask, size) for mask in masks), strict=True)
+    return measured, n_parts
+
+
 def _plane_columns(pixels: np.ndarray, is_color: bool, free: np.ndarray) -> dict:
-    """Background and maximum of every plane; `free` are the pixels outside all candidates."""
+    """Background and maximum of every plane, and how many pixels are above each level of brightness.
+
+    Args:
+        free: (height, width) bool, the pixels outside all candidates.
+    """
     background, maximum = [], []
+    brightness: Brightness | None = None  # of the first plane, the maximum of the channels
     for plane in distinct_planes(pixels, is_color):
+        brightness = brightness or Brightness.of(plane)
         background.append(_background(plane, free))
         maximum.append(_maximum(plane))
     numbers = plane_numbers(pixels.shape[2], is_color)
     return {
         "background": [background[n] for n in numbers],
         "image_maximum": [maximum[n] for n in numbers],
+        "pixels_above": list(brightness.above) if brightness else [],
     }
 
 

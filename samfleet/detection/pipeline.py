@@ -23,6 +23,7 @@ from samfleet.detection.workers import Task, WorkerCrash
 from samfleet.devices.job_device import device_error, is_device_failure, is_out_of_memory
 from samfleet.devices.use import DeviceUse
 from samfleet.devices.visible import Device
+from samfleet.errors import UserError
 from samfleet.files import escape_name
 from samfleet.images.reading import Failure, ReadImage, failure_of, path_of, read_image
 from samfleet.plan.shards import ShardImage
@@ -87,7 +88,7 @@ class Detection:
     def fail(self, error: Exception, no_memory: str = "") -> None:
         """Note why this image could not be finished; an unforeseen error is logged with its traceback."""
         self.read = failure_of(error, self.read.image_id, no_memory=no_memory)
-        if self.read.status == Status.ERROR:
+        if self.read.status == Status.ERROR and not isinstance(error, UserError):
             logger.error("%s", escape_name(self.planned.path), exc_info=error)
 
 
@@ -184,14 +185,17 @@ def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundM
         )
 
 
-def measure_images(detections: Iterable[Detection], workers: WorkerPool) -> Iterator[Detection]:
+def measure_images(
+    detections: Iterable[Detection], workers: WorkerPool, only_largest_part: bool
+) -> Iterator[Detection]:
     """Make records of masks and measure them in workers; only a few images wait at a time."""
     tasks: deque[tuple[Detection, Task | None]] = deque()
     for detection in detections:
         task = None
         if isinstance(detection.read, ReadImage):
             read = detection.read
-            task = workers.submit(measure_found, read.pixels, read.is_color, detection.found)
+            image = (read.pixels, read.is_color, detection.found, only_largest_part)
+            task = workers.submit(measure_found, *image)
         tasks.append((detection, task))
         while tasks and (len(tasks) > workers.count + _SPARE or _is_ready(tasks[0][1])):
             start = time.perf_counter()

@@ -31,6 +31,7 @@ class ImageRow:
     n_candidates: int = 0
     background: list[float | None] | None = None
     image_maximum: list[float | None] | None = None
+    pixels_above: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class CandidateRow:
     bbox_width: int
     bbox_height: int
     area: int
+    n_parts: int
     rle: str
     predicted_iou: float
     stability_score: float

@@ -9,6 +9,7 @@ import numpy as np
 
 from samfleet.config.settings import DisplaySettings, ImageSettings
 from samfleet.digests import image_id
+from samfleet.errors import UserError
 from samfleet.images.display import to_rgb
 from samfleet.images.formats.decoding import decode_image
 from samfleet.images.formats.image import ImageError
@@ -121,7 +122,7 @@ def failure_of(
     if isinstance(error, OSError):
         reason = f"cannot be read: {error.strerror or type(error).__name__}"
         return Failure(Status.UNREADABLE, reason, True, image_id, seconds)
-    reason = f"{type(error).__name__}: {error}"
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return Failure(Status.ERROR, reason, True, image_id, seconds)
 
 

@@ -182,9 +182,10 @@ def _not_plain(path: Path, start: bytes) -> CheckpointError:
 def _as_float32(key: str, tensor: object, path: Path) -> torch.Tensor:
     if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
         raise CheckpointError(f"{path}: {key} is not a tensor of floating-point numbers")
-    if not torch.isfinite(tensor).all():
+    converted = tensor.float()
+    if not torch.isfinite(converted).all():  # also float64 beyond the range of float32
         raise CheckpointError(f"{path} is damaged: {key} contains values that are not finite")
-    return tensor.float()
+    return converted
 
 
 def _check_layout(

@@ -6,6 +6,7 @@ Standard library only, since the Snakefile imports this.
 import contextlib
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from samfleet.config.settings import Settings, key_settings
@@ -39,12 +40,35 @@ def model_settings(settings: Settings, weights: str) -> dict[str, object]:
         "sam": key_settings(settings.sam),
         "display": key_settings(settings.display),
         **key_settings(settings.image),
+        **key_settings(settings.fluorescence),
     }
 
 
 def model_key(settings: dict[str, object]) -> str:
     """The name under which the results of these `model_settings` are stored, 16 digits."""
     return digest_of(settings)[:16]
+
+
+def differing_settings(settings: Settings, explained: Mapping[str, object]) -> list[str]:
+    """The settings in which a configuration differs from stored results, by names such as "sam.model".
+
+    Args:
+        settings: the configuration.
+        explained: the `model_settings` of the stored results, as they were read from JSON. Their
+            weights are not compared.
+    """
+    wanted = model_settings(settings, str(explained.get("weights")))
+    found = [_flat(json.loads(json.dumps(wanted))), _flat(explained)]
+    names = sorted(set().union(*found) - {"model"})
+    return [name for name in names if found[0].get(name) != found[1].get(name)]
+
+
+def _flat(values: Mapping[str, object]) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        inner = value.items() if isinstance(value, dict) else ()
+        flat |= {f"{name}.{key}": each for key, each in inner} or {name: value}
+    return flat
 
 
 def configured_model_settings(settings: Settings, results: Path) -> dict[str, object]:

@@ -46,12 +46,14 @@ IMAGE_FIELDS = (
     ("n_candidates", pa.int32()),
     ("background", _NUMBERS),
     ("image_maximum", _NUMBERS),
+    ("pixels_above", pa.list_(pa.int64())),
 )
 """Columns of an image, the same in each of its rows.
 
 `background` and `image_maximum` are in raw units, in the order of `samfleet.detection.measurement`: the
 maximum of the channels, the luminance, then every channel. `warning` says what is doubtful about what was
-read, and `n_invalid_pixels` how many pixels are NaN or infinite in at least one channel.
+read, and `n_invalid_pixels` how many pixels are NaN or infinite in at least one channel. `pixels_above`
+counts the pixels of which the brightest channel is above each level of `samfleet.brightness`: 1, 255, 1023, …
 """
 
 CANDIDATE_FIELDS = (
@@ -61,6 +63,7 @@ CANDIDATE_FIELDS = (
     ("bbox_width", pa.int32()),
     ("bbox_height", pa.int32()),
     ("area", pa.int64()),
+    ("n_parts", pa.int32()),
     ("rle", pa.string()),
     ("predicted_iou", pa.float64()),
     ("stability_score", pa.float64()),
@@ -85,9 +88,11 @@ CANDIDATE_FIELDS = (
 )
 """Columns of a candidate, null in the one row of an image that has none or that failed.
 
-`rle` is the `counts` of a COCO run-length encoding whose size is (height, width). `overlapping` lists
-the numbers of the candidates that share pixels with this one, and `shared_pixels` how many each shares.
-The intensities are those of its `valid_pixels`, which are finite; without any they are null.
+`n_parts` is the number of connected parts of the mask that SAM found, of which only the largest is stored
+if `fluorescence.largest_part` is set. `rle` is the `counts` of a COCO run-length encoding whose size is
+(height, width). `overlapping` lists the numbers of the candidates that share pixels with this one, and
+`shared_pixels` how many each shares. The intensities are those of its `valid_pixels`, which are finite;
+without any they are null.
 """
 
 SCHEMA = pa.schema([pa.field(name, kind) for name, kind in IMAGE_FIELDS + CANDIDATE_FIELDS])

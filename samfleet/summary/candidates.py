@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from samfleet.brightness import Brightness
 from samfleet.store.segments import SegmentError, read_segment
 from samfleet.summary.filtering import Candidates, OverlappingPairs
-from samfleet.summary.scale import Scale
+from samfleet.summary.scale import Scale, Seen
 from samfleet.summary.soundness import fault_of, image_fault
 
 
@@ -49,17 +50,34 @@ def stored_groups(
             yield store / name, chosen
 
 
-def brightest_by_dtype(store: Path, best: dict[str, tuple[str, str]]) -> dict[str, float]:
-    """The brightest pixel of all channels and images, by dtype."""
-    brightest: dict[str, float] = {}
-    for _, group in stored_groups(store, best, ["image_id", "status", "dtype", "image_maximum"]):
-        group = group.filter(pc.is_valid(group["dtype"]))
-        maxima = _plane_values(group["image_maximum"], np.zeros(group.num_rows, np.int64))
-        for dtype in group["dtype"].unique().to_pylist():
-            values = maxima[pc.equal(group["dtype"], dtype).to_numpy()]
-            value = float(np.fmax.reduce(values, initial=0.0))  # NaN: an image without a value
-            brightest[dtype] = max(brightest.get(dtype, value), value)
-    return brightest
+def seen_by_dtype(store: Path, best: dict[str, tuple[str, str]]) -> dict[str, Seen]:
+    """How bright the images are, by dtype."""
+    seen: dict[str, Seen] = {}
+    columns = ["image_id", "status", "dtype", "width", "height", "image_maximum", "pixels_above"]
+    for _, group in stored_groups(store, best, columns):
+        images = group.take(image_starts(group))
+        for dtype in images["dtype"].unique().drop_null().to_pylist():
+            found = _seen(images.filter(pc.equal(images["dtype"], dtype)))
+            seen[dtype] = seen[dtype] + found if dtype in seen else found
+    return seen
+
+
+def _seen(images: pa.Table) -> Seen:
+    """How bright images of one dtype are, given a row for each."""
+    maxima = _plane_values(images["image_maximum"], np.zeros(images.num_rows, np.int64))
+    maximum = float(np.fmax.reduce(maxima))
+    lists = images["pixels_above"].combine_chunks()
+    start, stop = lists.offsets.to_numpy()[:-1], lists.offsets.to_numpy()[1:]
+    numbers = np.concatenate([np.zeros(0, np.int64), *map(np.arange, stop - start)])
+    above = np.bincount(numbers, weights=lists.flatten().to_numpy())
+    pixels = int((images["width"].to_numpy().astype(np.int64) * images["height"].to_numpy()).sum())
+    brightest = images["image_id"].filter(pa.array(maxima == maximum)).to_pylist()
+    return Seen(
+        Brightness(pixels, maximum, tuple(map(int, above))),
+        images.num_rows,
+        tuple(np.bincount(numbers).tolist()),
+        min(brightest, default=""),
+    )
 
 
 def _plane_values(column: pa.ChunkedArray, planes: np.ndarray) -> np.ndarray:
@@ -113,6 +131,7 @@ class MeasuredCandidates:
             stability_score=group["stability_score"].to_numpy(),
             area=group["area"].to_numpy(),
             mean_intensity=self.raw["mean_intensity"] * self.factor,
+            contrast=(self.raw["mean_intensity"] - self.raw["background"]) * self.factor,
         )
 
 

@@ -12,6 +12,7 @@ FILTERS = (
     "min_area",
     "max_area",
     "min_mean_intensity",
+    "min_contrast",
     "max_overlap",
 )
 """The filters in the order in which they are applied."""
@@ -26,6 +27,7 @@ class Candidates:
         predicted_iou, stability_score: SAM's scores.
         area: in pixels.
         mean_intensity: on the scale of 0 to 255, of the pixels that are finite; NaN if none is.
+        contrast: the same above the image's background.
     """
 
     number: np.ndarray
@@ -33,6 +35,7 @@ class Candidates:
     stability_score: np.ndarray
     area: np.ndarray
     mean_intensity: np.ndarray
+    contrast: np.ndarray
 
     def take(self, indices: np.ndarray) -> "Candidates":
         """Those at `indices`."""
@@ -69,14 +72,15 @@ def first_failed(candidates: Candidates, fluorescence: FluorescenceSettings) -> 
         candidates.area < fluorescence.min_area,
         candidates.area > fluorescence.max_area,
         _below(candidates.mean_intensity, fluorescence.min_mean_intensity),
+        _below(candidates.contrast, fluorescence.min_contrast),
         np.ones(len(candidates.area), bool),
     ]
     return np.argmax(drops, axis=0).astype(np.int8)
 
 
-def _below(scores: np.ndarray, minimum: float | None) -> np.ndarray:
-    """Whether scores are below a minimum; NaN is, which stands for the score of no pixel."""
-    return np.zeros(len(scores), bool) if minimum is None else ~(scores >= minimum)
+def _below(values: np.ndarray, minimum: float | None) -> np.ndarray:
+    """Whether values do not reach a minimum; NaN does not, which stands for the score of no pixel."""
+    return np.zeros(len(values), bool) if minimum is None else ~(values >= minimum)
 
 
 def suppress_overlaps(

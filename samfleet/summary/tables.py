@@ -4,6 +4,7 @@ No mask is decoded and no pixel is read. However large the collection is, memory
 the store, one block of objects and a few numbers for each image.
 """
 
+import json
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 
 from samfleet.cells import write_csv
 from samfleet.config.settings import Settings
-from samfleet.files import escape_name, writing
+from samfleet.files import escape_name, read_object, write_atomic, writing
 from samfleet.plan.collection import collection_columns
 from samfleet.plan.manifest import ManifestRow, read_manifest
 from samfleet.results import (
@@ -25,6 +26,7 @@ from samfleet.results import (
     filtering_file,
     manifest_file,
     objects_file,
+    scale_file,
     summary_file,
 )
 from samfleet.statuses import Status
@@ -32,11 +34,12 @@ from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import SegmentError, best_results, rebuild_index, set_aside
 from samfleet.summary.candidates import (
     MeasuredCandidates,
-    brightest_by_dtype,
     image_starts,
     overlapping_pairs,
+    seen_by_dtype,
     stored_groups,
 )
+from samfleet.summary.emptiness import why_all_are_empty
 from samfleet.summary.filtering import FILTERS, first_failed, suppress_overlaps
 from samfleet.summary.objects import OBJECT_SCHEMA, ObjectSorter
 from samfleet.summary.scale import Scale
@@ -63,6 +66,7 @@ class ImageSummary:
     mean_intensity: float | None = None
     integrated_intensity: float | None = None
     background: float | None = None
+    white: float | None = None
 
 
 @dataclass
@@ -129,7 +133,7 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
         if row.image_id:
             ranks.setdefault(row.image_id, []).append(rank)
     best = {identity: found for identity, found in best_results(store).items() if identity in ranks}
-    scale = Scale(settings.fluorescence, brightest_by_dtype(store, best))
+    scale = Scale(settings.fluorescence, seen_by_dtype(store, best))
     images: dict[str, ImageSummary] = {}
     counts = Counts()
     with writing(results), ObjectSorter(results) as sorter:
@@ -140,12 +144,16 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     _write_summary_csv(settings, results, rows, images, counts)
     _write_filtering_csv(settings, results, counts)
     collect_ledger(results, bom=settings.tables.bom)
-    scale.warn_if_dark()
+    scale.warn(lambda identity: names[ranks[identity][0]], read_object(scale_file(results)))
+    write_atomic(scale_file(results), json.dumps(scale.whites()) + "\n")
     if doubtful := sum(bool(image.warning) for image in images.values()):
         logger.warning(
             "%s: something is doubtful about what was read; see the column `warning` of summary.csv",
             counted(doubtful, "image"),
         )
+    if counts.statuses[Status.EMPTY] and not counts.statuses[Status.OK]:
+        why = why_all_are_empty(settings, counts.candidates, counts.dropped, scale)
+        logger.warning("every image that was detected is empty: %s", why)
     logger.info("%s", counts)
     return counts
 
@@ -243,6 +251,7 @@ def _without_objects(first: dict, scale: Scale) -> ImageSummary:
         area_fraction=0.0,
         integrated_intensity=0.0,
         background=None if background is None else background * scale.factor(first["dtype"]),
+        white=scale.white(first["dtype"]),
     )
 
 

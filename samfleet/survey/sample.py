@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from samfleet.brightness import NOTHING, Brightness
 from samfleet.files import escape_name
 from samfleet.images.formats.decoding import decode_image
 from samfleet.images.formats.image import ImageError
@@ -16,8 +17,6 @@ from samfleet.plan.collection import Collection, ScannedFile
 
 SAMPLE_FILES = 24
 SAMPLE_BYTES = 2**30
-USUAL_WHITES = (255, 1023, 4095, 16383, 65535)
-"""Brightest values of cameras with 8, 10, 12, 14 and 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Look:
         width, height, channels, dtype, is_color: of its pixels.
         plane: which plane was read, in words, if the file has several pages; else "".
         warning: what is doubtful about what was read, in words.
-        brightest: the largest value of its pixels.
+        brightness: of its pixels, each being the brightest channel.
+        median: of these pixels.
     """
 
     path: str
@@ -42,7 +42,8 @@ class Look:
     is_color: bool = False
     plane: str = ""
     warning: str = ""
-    brightest: float = 0.0
+    brightness: Brightness = NOTHING
+    median: float = math.nan
 
     @property
     def colors(self) -> str:
@@ -81,17 +82,25 @@ class Survey:
         areas = sorted(look.width * look.height for look in self.readable)
         return areas[len(areas) // 2] if areas else 0
 
-    def white(self) -> int | None:
-        """The largest value of the camera's bit depth, if that is smaller than the type of the pixels.
+    def brightness(self) -> Brightness:
+        """Of all readable files of the sample together."""
+        return sum((look.brightness for look in self.readable), NOTHING)
 
-        None if it is not smaller, if the type is not an integer type, or if files differ in it.
+    def white(self) -> float | None:
+        """The value that would count as 255 if the sample were the whole collection.
+
+        None if files differ in their type, or if all pixels are black.
         """
-        dtypes = [np.dtype(name) for name in {look.dtype for look in self.readable}]
-        if len(dtypes) != 1 or dtypes[0].kind not in "iu":
+        dtypes = {look.dtype for look in self.readable}
+        brightness = self.brightness()
+        if len(dtypes) != 1 or not brightness.maximum > 0:
             return None
-        brightest = max(look.brightest for look in self.readable)
-        white = next((white for white in USUAL_WHITES if white >= brightest), math.inf)
-        return int(white) if white < np.iinfo(dtypes[0]).max else None
+        (dtype,) = dtypes
+        return brightness.white(dtype)
+
+    def background(self) -> float:
+        """About how bright the background is: the least median of the files; NaN if none can be read."""
+        return float(np.fmin.reduce([look.median for look in self.readable], initial=math.nan))
 
 
 def look_at(collection: Collection, max_pixels: int) -> Survey:
@@ -130,7 +139,8 @@ def _look(root: Path, file: ScannedFile, max_pixels: int) -> Look:
     except (OSError, ImageError) as error:
         return Look(name, problem=str(getattr(error, "strerror", None) or error))
     height, width, channels = image.pixels.shape
-    known = image.pixels[np.isfinite(image.pixels)]
+    brightest = np.fmax.reduce(image.pixels, axis=2)
+    finite = brightest[np.isfinite(brightest)]
     return Look(
         path=name,
         width=width,
@@ -140,5 +150,6 @@ def _look(root: Path, file: ScannedFile, max_pixels: int) -> Look:
         is_color=image.is_color,
         plane=image.plane,
         warning=image.warning,
-        brightest=float(known.max()) if known.size else 0.0,
+        brightness=Brightness.of(brightest),
+        median=float(np.median(finite)) if finite.size else math.nan,
     )

@@ -111,7 +111,7 @@ def _filters(survey: Survey) -> Iterator[str]:
     pixels = survey.typical_pixels() or _MEGAPIXEL
     scale = min(1.0, pixels / _MEGAPIXEL)
     yield "fluorescence: # changing this takes seconds, and nothing is detected again"
-    yield from _white(survey)
+    yield from _white(survey, defaults.min_mean_intensity)
     for key, default in (("min_area", defaults.min_area), ("max_area", defaults.max_area)):
         area = max(1, round(default * scale))
         across = round(2 * math.sqrt(area / math.pi))
@@ -119,13 +119,21 @@ def _filters(survey: Survey) -> Iterator[str]:
         yield f"  {key}: {area} # pixels: a disc {across} across, {share}"
 
 
-def _white(survey: Survey) -> Iterator[str]:
+def _white(survey: Survey, min_mean_intensity: float) -> Iterator[str]:
+    types = survey.kinds(lambda look: look.dtype)
+    if len(types) > 1:
+        yield f"  # white is left to the summary, which chooses it for each type: {_listed(types)}"
     white = survey.white()
     if white is None:
         return
-    brightest = max(look.brightest for look in survey.readable)
-    bits = white.bit_length()
-    dtype = survey.readable[0].dtype
-    yield f"  # {bits} bits of {dtype} seem to be in use: {brightest:.0f} is the brightest pixel seen;"
-    yield "  # if your camera has more, set its largest value"
-    yield f"  white: {white}"
+    (dtype,) = types
+    if dtype not in ("uint8", "int8"):  # their white never changes
+        written = str(int(white)) if white < 2**53 else repr(white)
+        yield f"  # the value of {dtype} that counts as 255. The brightest pixel seen is"
+        yield f"  # {survey.brightness().maximum:g}; if your camera has a larger largest value, set that"
+        yield f"  white: {written}"
+    background = survey.background() * 255 / white
+    if background > min_mean_intensity:
+        yield f"  # The background alone is at about {background:.2g} of 255, so min_mean_intensity drops"
+        yield "  # nothing. To drop what is hardly brighter than it:"
+        yield f"  # min_contrast: {min_mean_intensity:g}"

@@ -1,6 +1,7 @@
 """The command line: what each command is given, what `init` sees in files, and plain errors."""
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -17,9 +18,12 @@ import yaml
 from samfleet import cli
 from samfleet.cli import store as store_command
 from samfleet.config.schema import read_config
+from samfleet.plan.planning import make_plan
 from samfleet.resources import ROOT
+from samfleet.results import store_folder, store_settings_file
+from samfleet.sam.model_key import model_key, model_settings
 from samfleet.survey import sample, suggestion
-from tests.builders import write_files
+from tests.builders import carry_out, make_settings, write_files
 
 
 @pytest.fixture(autouse=True)
@@ -73,21 +77,55 @@ def test_init_chooses_the_large_model_where_there_is_a_gpu(monkeypatch):
         ("uint16", 1024, 4095),
         ("uint16", 4095, 4095),
         ("uint16", 16000, 16383),
-        ("uint16", 16384, None),
+        ("uint16", 16384, 65535),
         ("uint8", 100, None),
         ("int16", 4000, 4095),
-        ("int16", 20000, None),
+        ("int16", 20000, 32767),
         ("uint32", 60000, 65535),
-        ("uint32", 70000, None),
-        ("float32", 0.5, None),
+        ("uint32", 70000, 262143),
+        ("float32", 0.5, 1),
+        ("float32", 200.0, 255),
+        ("float32", 3000.0, 4095),
+        ("uint16", 0, None),
+        ("float64", np.nan, None),
     ],
 )
-def test_init_tells_the_bits_in_use(dtype, brightest, white):
+def test_init_pins_the_scale_that_a_summary_would_choose(dtype, brightest, white):
     write_tiff("a.tif", dtype=dtype, brightest=brightest)
     write_tiff("b.tif", dtype=dtype, brightest=brightest / 2)
     written, keys = init()
     assert keys["fluorescence"].get("white") == white
-    assert ("seem to be in use" in written) == (white is not None)
+    assert (f"The brightest pixel seen is\n  # {brightest:g};" in written) == (white is not None)
+
+
+def test_init_pins_the_scale_of_one_despite_a_few_brighter_pixels():
+    write_tiff("a.tif", shape=(200, 200), dtype="float32", brightest=1.05)
+    assert init()[1]["fluorescence"]["white"] == 1
+
+
+def test_init_leaves_the_scale_of_several_types_to_the_summary():
+    write_tiff("a.tif")
+    write_tiff("b.tif", dtype="uint8", brightest=100)
+    written, keys = init()
+    assert "white" not in keys["fluorescence"]
+    assert (
+        "white is left to the summary, which chooses it for each type: uint16 (1), uint8 (1)"
+        in written
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "background", "brightest", "share"),
+    [("uint16", 300, 3000, "19"), ("uint16", 100, 3000, ""), ("uint8", 20, 200, "20")],
+)
+def test_init_proposes_contrast_where_the_background_is_bright(dtype, background, brightest, share):
+    pixels = np.full((9, 9), background, dtype)
+    pixels[0, 0] = brightest
+    tifffile.imwrite("images/a.tif", pixels)
+    written, keys = init()
+    assert (f"background alone is at about {share} of 255" in written) == bool(share)
+    assert ("# min_contrast: 8.1" in written) == bool(share)
+    assert "min_contrast" not in keys["fluorescence"]
 
 
 def test_init_warns_of_files_that_differ_or_cannot_be_read():
@@ -311,6 +349,31 @@ def test_a_full_disk_is_named_without_a_traceback(capsys, monkeypatch):
     assert capsys.readouterr().err.startswith(
         "samfleet: results/summary.csv: No space left on device; make room"
     )
+
+
+def test_summary_refuses_what_was_detected_under_other_settings(workdir, capsys):
+    settings = make_settings(workdir / "images", fluorescence={"largest_part": False})
+    write_tiff("a.tif")
+    explained = model_settings(settings, "0" * 64)
+    plan = make_plan(settings, workdir / "results", model_key(explained), 1)
+    carry_out(workdir / "results", plan)
+    note = store_settings_file(store_folder(workdir / "results", plan.model_key))
+    config = {"images": str(workdir / "images"), "fluorescence": {"largest_part": False}}
+    for written, other in (
+        (explained, {}),
+        (explained, {"largest_part": True, "min_area": 1}),
+        (explained | {"algorithm_version": 1}, {}),
+    ):
+        note.write_text(json.dumps({"model": "vit_h", **written}))
+        sections = config | {"fluorescence": config["fluorescence"] | other}
+        Path("my.yaml").write_text(yaml.safe_dump(sections))
+        ended, printed = cli.main(["summary", "my.yaml"]), capsys.readouterr().err
+        differing = [name for name in ("largest_part", "algorithm_version") if name in printed]
+        assert ended == (2 if differing else 0)
+        assert differing == (["largest_part"] if other else []) + (
+            ["algorithm_version"] if written != explained else []
+        )
+    assert not list(note.parent.glob("*.damaged"))
 
 
 def test_run_names_a_configuration_that_is_not_yaml(started, workdir, capsys):

@@ -44,6 +44,10 @@ class Decoder:
 
     Args:
         sam: the model.
+
+    Attributes:
+        is_finite: () bool on the device, whether all that was decoded of the present image is finite;
+            comparisons drop what is not, as if the model had found nothing.
     """
 
     def __init__(self, sam: Sam) -> None:
@@ -53,6 +57,7 @@ class Decoder:
 
     def set_image(self, embedding: torch.Tensor) -> None:
         """Sets the embedding, (1, channels, height, width), that the next prompts refer to."""
+        self.is_finite = torch.ones((), dtype=torch.bool, device=embedding.device)
         self.size = embedding.shape[-2:]
         image = embedding[0].flatten(1).T + self.prompt_encoder.no_mask_embed.weight
         self.image = image.contiguous()
@@ -91,8 +96,11 @@ class Decoder:
         # The place of each mask's prompt among the upscaled ones. Indexing with booleans instead would
         # have to wait for a GPU.
         upscaled = passed.any(1).cumsum(0)[prompt] - 1
+        logits = logits[upscaled, mask].float()
+        for values in (predicted_iou, logits):
+            self.is_finite &= values.sum().isfinite()
         return Decoded(
-            logits=logits[upscaled, mask].float(),
+            logits=logits,
             index=index,
             predicted_iou=predicted_iou.flatten()[index].float(),
         )

@@ -15,6 +15,7 @@ from segment_anything.utils import amg
 from segment_anything.utils.transforms import ResizeLongestSide
 from torchvision.ops.boxes import batched_nms, box_area
 
+from samfleet.errors import UserError
 from samfleet.sam.generator.decoder import Decoded, Decoder
 from samfleet.sam.generator.encoder import encode_frames
 from samfleet.sam.generator.fast_decoder import FastDecoder
@@ -28,6 +29,10 @@ from samfleet.sam.masks.records import FoundMasks, make_records
 
 # Masks × pixels of the image to upsample at once, which limits the memory that the worst masks need.
 PIXELS_AT_ONCE = {"cpu": 1 << 27, "cuda": 1 << 29}
+
+
+class NotFiniteError(UserError):
+    """The model computed numbers that are infinite or no numbers."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,7 @@ class MaskGenerator:
 
         Raises:
             ValueError: if the image has another shape or dtype.
+            NotFiniteError: if the model's output is not finite.
             torch.cuda.OutOfMemoryError: if a batch does not fit; a smaller one may.
         """
         found = self.find(rgb, points_per_batch)
@@ -264,6 +270,11 @@ class MaskGenerator:
         for first in range(0, len(points), points_per_batch):
             batch = points[first : first + points_per_batch]
             parts += self._batch_candidates(batch, upsampler, crop_box, rgb.shape[:2])
+        if not self._decoder.is_finite:
+            raise NotFiniteError(
+                "the model's output is not finite: the weights that sam.checkpoint names are damaged, or "
+                f"cannot be computed with sam.precision {self.precision}"
+            )
         with self._stage("postprocessing"):
             candidates = Candidates.concatenate([candidates for candidates, _ in parts])
             bits = MaskBits.concatenate([bits for _, bits in parts])

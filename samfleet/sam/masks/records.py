@@ -88,7 +88,7 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
     return [
         SurvivingMask(
             pixels=masks[i],
-            rle=_counts(masks[i], found.size),
+            rle=counts_of(masks[i], found.size),
             bbox=_xywh(boxes[i]),
             predicted_iou=found.predicted_iou[i].item(),
             stability=found.stability[i].item(),
@@ -120,7 +120,8 @@ def make_records(found: FoundMasks) -> list[dict]:
     ]
 
 
-def _counts(pixels: BitMask, size: tuple[int, int]) -> str:
+def counts_of(pixels: BitMask, size: tuple[int, int]) -> str:
+    """The ``counts`` of a mask's COCO run-length encoding in a frame of (height, width)."""
     return encode(run_lengths(pixels.region(), pixels.corner, size), size)["counts"]
 
 

@@ -28,12 +28,13 @@ from samfleet.errors import PermanentError
 from samfleet.files import TableError
 from samfleet.images.reading import read_image
 from samfleet.plan.planning import make_plan
-from samfleet.results import done_file, shard_file, store_folder
+from samfleet.results import done_file, shard_file, store_folder, store_settings_file
+from samfleet.sam.generator.generator import NotFiniteError
 from samfleet.sam.masks.records import FoundMasks
 from samfleet.sam.model_key import configured_model_key
 from samfleet.store.index import read_stored_images
 from samfleet.store.segments import read_segment, rebuild_index
-from tests.builders import disc, found_masks, job_ledgers, make_settings, weights_stub
+from tests.builders import disc, found_masks, job_ledgers, make_settings, rle_counts, weights_stub
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MASK = disc(40, 50, 20, 25, 10)
@@ -67,6 +68,7 @@ class Generator:
     """A mask generator that finds one disc, after calling `before` with the image's number."""
 
     points_per_batch = 8
+    mask = MASK
 
     def __init__(self, before=lambda number, points_per_batch: None):
         self.before = before
@@ -81,7 +83,7 @@ class Generator:
         self.batches.append(points_per_batch)
         self.before(len(self.shown), points_per_batch)
         self.shown.append(rgb)
-        return found_masks(MASK)
+        return found_masks(self.mask)
 
 
 class Job:
@@ -95,6 +97,7 @@ class Job:
             self.image(f"{name}.png", 50 + number)
         (folder / "weights.pth").write_bytes(weights_stub())
         self.workers = InlineWorkers
+        self.fluorescence: dict = {}
 
     def image(self, name: str, value: int) -> bytes:
         pixels = np.full((40, 50), value, np.uint8)
@@ -108,7 +111,8 @@ class Job:
 
     def settings(self, **sections) -> Settings:
         sam = {"checkpoint": str(self.folder / "weights.pth")}
-        return make_settings(self.images, **{"device": "cpu", "sam": sam} | sections)
+        default = {"device": "cpu", "sam": sam, "fluorescence": self.fluorescence}
+        return make_settings(self.images, **default | sections)
 
     def plan(self) -> None:
         self.key = configured_model_key(self.settings(), self.results)
@@ -188,6 +192,36 @@ def test_pixels_without_a_value_and_what_is_doubtful_are_stored_and_said(job, ca
     assert row["valid_pixels"] == [found, found, found, 0]
     assert row["intensity_mean"] == [7.0, 7.0, 7.0, None]
     assert row["background"] == [7.0, 7.0, 7.0, None]
+
+
+@pytest.mark.parametrize("only_largest_part", [True, False])
+def test_masks_in_several_pieces_are_stored_as_configured(job, only_largest_part):
+    generator = Generator()
+    generator.mask = MASK | disc(40, 50, 5, 45, 3)
+    job.fluorescence = {"largest_part": only_largest_part}
+    job.plan()
+    job.detect(generator)
+    rows = job.rows()
+    right = MASK if only_largest_part else generator.mask
+    assert {row["area"] for row in rows} == {right.sum()}
+    assert {row["rle"] for row in rows} == {rle_counts(right)}
+    assert {row["n_parts"] for row in rows} == {2}
+    settings = json.loads(store_settings_file(job.store).read_text())
+    assert settings["largest_part"] is only_largest_part
+
+
+def test_an_image_whose_masks_are_not_finite_fails_with_the_reason(job, caplog):
+    def spoil(*_: int) -> None:
+        if len(generator.batches) == 2:
+            raise NotFiniteError("the model's output is not finite: sam.checkpoint")
+
+    generator = Generator(spoil)
+    job.detect(generator)
+    (failed,) = [row for row in job.rows() if row["status"] != "ok"]
+    reason = "the model's output is not finite: sam.checkpoint"
+    assert (failed["status"], failed["reason"], failed["transient"]) == ("error", reason, True)
+    assert reason in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_the_record_of_a_shard_is_written_at_its_end(job):

@@ -331,6 +331,48 @@ def test_an_image_may_have_many_candidates():
     assert set(candidates[0].shared_pixels) == {int(mask.sum())}
 
 
+def test_of_a_mask_in_several_pieces_only_the_largest_is_measured():
+    """Every column is that of the large disc alone, but for what SAM says of the mask."""
+    large, small = disc(60, 90, 20, 20, 12), disc(60, 90, 40, 70, 9)
+    pixels = RNG.integers(0, 999, (60, 90, 1), np.uint16)
+    other = disc(60, 90, 40, 70, 5)  # overlaps the smaller piece, which is left out
+    _, (one, two) = measure_masks(
+        pixels, False, [surviving_mask(large | small), surviving_mask(other)], True
+    )
+    _, (alone, beside) = measure_masks(
+        pixels, False, [surviving_mask(large), surviving_mask(other)], True
+    )
+    assert asdict(one) == asdict(alone) | {"n_parts": 2}
+    assert one.rle == rle_counts(large)
+    assert asdict(two) == asdict(beside)
+    assert (two.n_parts, two.overlapping, one.overlapping) == (1, [], [])
+
+
+def test_a_mask_in_several_pieces_can_be_measured_whole():
+    large, small = disc(60, 90, 20, 20, 12), disc(60, 90, 40, 70, 9)
+    pixels = RNG.integers(0, 999, (60, 90), np.uint16)
+    _, (candidate,) = measure(pixels, large | small)
+    assert (candidate["n_parts"], candidate["area"]) == (2, (large | small).sum())
+    assert candidate["rle"] == rle_counts(large | small)
+
+
+def test_the_background_is_under_what_is_left_of_candidates():
+    pixels = np.zeros((20, 20, 1), np.uint8)
+    pixels[:, :10] = 50
+    mask = box(20, 20, 0, 0, 20, 9) | box(20, 20, 0, 12, 5, 20)
+    image, _ = measure_masks(pixels, False, [surviving_mask(mask)], True)
+    assert image["background"][FIRST] == np.median(pixels[~box(20, 20, 0, 0, 20, 9)])
+
+
+def test_pixels_are_counted_above_each_level_on_their_brightest_channel():
+    pixels = np.zeros((2, 3, 2), np.uint16)
+    pixels[0, 0], pixels[0, 1], pixels[1, 2] = (300, 2), (0, 1100), (1, 200)
+    image, _ = measure(pixels)
+    assert image["pixels_above"] == [3, 2, 1]
+    image, _ = measure(np.array([[0.5, 1.0], [1.05, np.nan]], np.float32))
+    assert image["pixels_above"] == [1]
+
+
 # regions measure what frames do
 
 
@@ -412,7 +454,7 @@ def test_what_was_found_is_measured_without_its_small_regions():
     ragged = mask | box(40, 60, 35, 50, 37, 51)
     ragged[12, 12] = False
     found = found_masks(ragged, box(40, 60, 30, 20, 40, 60), min_mask_region_area=5)
-    (_, (second, first)), _ = measure_found(pixels, False, found)
+    (_, (second, first)), _ = measure_found(pixels, False, found, True)
     assert (first.rle, first.area) == (rle_counts(mask), mask.sum())
     assert first.intensity_sum == [pixels[mask].sum()] * 3
     assert (first.bbox_x, first.bbox_y, first.bbox_width, first.bbox_height) == (9, 8, 21, 12)

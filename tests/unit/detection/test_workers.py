@@ -74,7 +74,7 @@ def test_masks_are_measured_without_torch(workers):
     found = found_masks(mask, min_mask_region_area=10)
     pixels = np.full((40, 50, 1), 7, np.uint8)
     (image, (candidate,)), seconds = workers.result(
-        workers.submit(measure_found, pixels, False, found)
+        workers.submit(measure_found, pixels, False, found, True)
     )
     assert (image["width"], candidate.area, seconds > 0) == (50, mask.sum(), True)
     assert not workers.result(workers.submit(torch_is_loaded))

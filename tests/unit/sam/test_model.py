@@ -209,6 +209,10 @@ def test_values_that_are_no_numbers_are_refused(saved, state):
     spoilt[0, 0] = float("nan")
     with pytest.raises(CheckpointError, match=f"{key} contains values that are not finite"):
         load_model("tiny", saved(state | {key: spoilt}))
+    huge = state[key].double()
+    huge[0, 0] = 1e300  # finite, but not in float32
+    with pytest.raises(CheckpointError, match=f"{key} contains values that are not finite"):
+        load_model("tiny", saved(state | {key: huge}))
     with pytest.raises(CheckpointError, match="not a tensor of floating-point"):
         load_model("tiny", saved(state | {key: 3}))
 

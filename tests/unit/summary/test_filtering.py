@@ -25,14 +25,21 @@ SETTINGS = replace(
     min_area=100,
     max_area=200,
     min_mean_intensity=8.1,
+    min_contrast=5.0,
     max_overlap=0.5,
 )
-PASSING = {"predicted_iou": 0.8, "stability_score": 0.85, "area": 150, "mean_intensity": 8.1}
+PASSING = {
+    "predicted_iou": 0.8,
+    "stability_score": 0.85,
+    "area": 150,
+    "mean_intensity": 8.1,
+    "contrast": 5.0,
+}
 
 
 def candidates(*rows: dict) -> Candidates:
     rows = [PASSING | {"number": number} | row for number, row in enumerate(rows)]
-    names = ("number", "predicted_iou", "stability_score", "area", "mean_intensity")
+    names = ("number", *PASSING)
     return Candidates(**{name: np.array([row[name] for row in rows]) for name in names})
 
 
@@ -62,6 +69,10 @@ def below(value: float) -> float:
         ("area", 201, "max_area"),
         ("mean_intensity", 8.1, PASSED),
         ("mean_intensity", below(8.1), "min_mean_intensity"),
+        ("mean_intensity", np.nan, "min_mean_intensity"),
+        ("contrast", 5.0, PASSED),
+        ("contrast", below(5.0), "min_contrast"),
+        ("contrast", np.nan, "min_contrast"),
     ],
 )
 def test_a_filter_keeps_what_is_at_its_boundary_and_drops_what_is_beyond(column, value, outcome):
@@ -70,17 +81,22 @@ def test_a_filter_keeps_what_is_at_its_boundary_and_drops_what_is_beyond(column,
 
 def test_a_candidate_is_counted_under_the_first_filter_that_drops_it():
     wrong = {"predicted_iou": 0.1, "stability_score": 0.1, "area": 1, "mean_intensity": 0.0}
+    wrong["contrast"] = 0.0
     order = []
     for column, right in PASSING.items():
         order.append(dropped_by(**wrong))
         wrong[column] = right
-    assert order == ["min_predicted_iou", "min_stability_score", "min_area", "min_mean_intensity"]
+    assert order == [
+        *("min_predicted_iou", "min_stability_score", "min_area", "min_mean_intensity"),
+        "min_contrast",
+    ]
 
 
 def test_filters_that_are_not_set_drop_nothing():
     settings = make_settings().fluorescence
     for score in (0.0, -0.1, np.nan):  # SAM's own thresholds let them pass where they are 0
-        assert dropped_by(settings, predicted_iou=score, stability_score=score, area=2000) == PASSED
+        unset = {"predicted_iou": score, "stability_score": score, "contrast": score - 9}
+        assert dropped_by(settings, area=2000, **unset) == PASSED
 
 
 def test_a_score_that_is_no_number_reaches_no_minimum():

@@ -92,6 +92,7 @@ def test_an_image_with_objects_is_ok(run):
         "mean_intensity": f"{(2000 * 100 + 3000 * 50) / 5000:g}",
         "integrated_intensity": "350000",
         "background": "10",
+        "white": "255",
     }
 
 
@@ -293,7 +294,7 @@ def test_the_users_columns_follow_those_of_the_summary(tmp_path):
     run.segment("s", stored_rows("A"))
     run.summarize()
     assert [(row["well"], row["dose"]) for row in run.rows()] == [("A1", "0.50"), ("B7", "")]
-    assert list(run.rows()[0])[-3:] == ["background", "well", "dose"]
+    assert list(run.rows()[0])[-3:] == ["white", "well", "dose"]
 
 
 def test_no_cell_of_a_table_is_a_formula_and_read_csv_gives_the_names_of_the_objects(tmp_path):
@@ -398,12 +399,26 @@ def test_the_filter_of_intensity_sees_the_scale_and_the_channel(run):
     run.segment("s", deep("A"))
     for settings_, kept in [
         ({}, 1),
-        ({"min_mean_intensity": 3000 * 255 / 65535 + 0.01}, 0),
+        ({"min_mean_intensity": 3000 * 255 / 4095 - 0.01}, 1),
+        ({"min_mean_intensity": 3000 * 255 / 4095 + 0.01}, 0),
+        ({"white": 65535}, 1),
+        ({"white": 65535, "min_mean_intensity": 12}, 0),
         ({"white": 4095, "min_mean_intensity": 180}, 1),
         ({"white": 4095, "min_mean_intensity": 180, "channel": "blue"}, 0),
     ]:
         run.summarize(**settings_)
         assert len(run.objects()) == kept, settings_
+
+
+def test_the_contrast_is_that_with_the_background_of_the_image_and_the_channel(run):
+    run.segment("s", deep("A"))
+    for channel, contrast in (("max", 2900), ("blue", 940)):
+        limit = contrast * 255 / 4095
+        options = {"channel": channel, "min_mean_intensity": 0}
+        run.summarize(min_contrast=limit - 1e-9, **options)
+        assert len(run.objects()) == 1
+        run.summarize(min_contrast=limit + 1e-9, **options)
+        assert run.filtering()["min_contrast"] == 1
 
 
 def test_a_channel_beyond_the_images_channels_is_unsupported_there_and_nowhere_else(tmp_path):
@@ -417,24 +432,158 @@ def test_a_channel_beyond_the_images_channels_is_unsupported_there_and_nowhere_e
     assert run.filtering()["candidates"] == run.filtering()["objects"] == 1
 
 
+def image_of(name: str, maximum: float, dtype: str = "uint16", mean: float = 200.0, **columns):
+    """An image of 400 × 300 pixels with one candidate."""
+    candidate = stored_candidate(0, intensity_mean=[mean] * 3)
+    return stored_rows(name, [candidate], dtype=dtype, image_maximum=[maximum] * 3, **columns)
+
+
 def test_float_images_share_the_scale_of_the_brightest(tmp_path):
     run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"))
-    for name, brightest in (("A", 200.0), ("B", 0.5)):
-        candidate = stored_candidate(0, intensity_mean=[0.4 * brightest] * 3)
-        rows = stored_rows(name, [candidate], dtype="float32", image_maximum=[brightest] * 3)
-        run.segment(name, rows)
+    run.segment("a", image_of("A", 200.0, "float32", 80.0, pixels_above=[50_000]))
+    run.segment("b", image_of("B", 0.5, "float32", 0.2))
     run.summarize(min_mean_intensity=0)
     assert [row["mean_intensity"] for row in run.objects()] == pytest.approx([80, 0.2])
+    assert [row["white"] for row in run.rows()] == ["255", "255"]
 
 
-def test_a_dark_collection_is_warned_of_with_its_value_and_the_line_to_set(run, caplog):
+def test_a_few_float_pixels_above_one_leave_the_scale_alone(tmp_path, caplog):
+    run = Run(tmp_path, ("a.tif", "A"), ("overshoot.tif", "B"))
+    run.segment("a", image_of("A", 0.8, "float32", 0.5))
+    run.segment("b", image_of("B", 1.05, "float32", 0.5, pixels_above=[1]))
+    run.summarize()
+    assert [row["status"] for row in run.rows()] == ["ok", "ok"]
+    assert [row["mean_intensity"] for row in run.objects()] == pytest.approx([127.5, 127.5])
+    assert "1 counts as 255 in 2 float32 images. Above it are 1 of 240000 pixels" in caplog.text
+    assert "up to 1.05 (overshoot.tif)" in caplog.text
+
+
+def test_twelve_bits_in_sixteen_need_no_setting(run, caplog):
     run.segment("s", deep("A"))
     run.summarize()
-    assert "brightest uint16 pixel of all images is 4095" in caplog.text
+    assert "4095 counts as 255 in 1 uint16 image" in caplog.text
     assert "fluorescence:\n  white: 4095" in caplog.text
+    (row,) = run.rows()
+    assert (row["status"], row["white"]) == ("ok", "4095")
+    assert float(row["mean_intensity"]) == pytest.approx(3000 * 255 / 4095)
+    before = run.content()
     caplog.clear()
     run.summarize(white=4095)
-    assert "brightest" not in caplog.text
+    assert caplog.text == ""
+    assert run.content() == before
+
+
+def test_types_have_scales_of_their_own_each_with_its_row(tmp_path, caplog):
+    names = {"uint8": (200.0, 255), "uint16": (3000.0, 4095), "float32": (0.5, 1)}
+    run = Run(tmp_path, *((f"{dtype}.tif", dtype) for dtype in sorted(names)))
+    for dtype, (maximum, _) in names.items():
+        run.segment(dtype, image_of(dtype, maximum, dtype, maximum / 2))
+    run.summarize()
+    rows = {row["image"].removesuffix(".tif"): row for row in run.rows()}
+    for dtype, (maximum, white) in names.items():
+        assert float(rows[dtype]["white"]) == white
+        assert float(rows[dtype]["mean_intensity"]) == pytest.approx(maximum / 2 * 255 / white)
+    assert "4095 counts as 255 in 1 uint16 image" in caplog.text
+    assert "white:" not in caplog.text
+
+
+def test_an_image_that_changes_the_scale_of_the_others_is_named(tmp_path, caplog):
+    run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"))
+    usual = [120_000, 90_000, 50_000]
+    run.segment("a", image_of("A", 3000.0, mean=1000.0, pixels_above=usual))
+    run.summarize()
+    assert "changed" not in caplog.text
+    for name in TABLES:  # as Snakemake does before the rule runs
+        (run.results / name).unlink()
+    run.segment("b", image_of("B", 5000.0, mean=1000.0, pixels_above=[*usual, 5]))
+    run.summarize()
+    assert "4095 counted as 255 in the last summary, now it is 16383" in caplog.text
+    assert "the brightest pixel is 5000 (b.tif)" in caplog.text
+    assert "All but 5 of 240000 pixels (0.0021 %) are at most 4095" in caplog.text
+    caplog.clear()
+    run.summarize()
+    assert "changed" not in caplog.text
+
+
+def test_a_damaged_note_of_the_last_scale_is_written_again(run, caplog):
+    run.segment("s", deep("A"))
+    for damaged in ('{"uint16": "x"}', '{"uint16": 4', "[]"):
+        run.summarize()
+        note = run.results / "plan" / "scale.json"
+        written = note.read_text()
+        note.write_text(damaged)
+        run.summarize()
+        assert note.read_text() == written
+    assert "changed" not in caplog.text
+
+
+def test_a_channel_that_is_not_measured_counts_for_the_scale(run):
+    run.segment("s", deep("A", pixels_above=[9, 9, 9, 9], image_maximum=[5000.0] + [100.0] * 4))
+    run.summarize(channel=1, min_mean_intensity=0)
+    assert run.rows()[0]["white"] == "16383"
+
+
+# a run without an object
+
+
+def hints(caplog) -> str:
+    return caplog.text.partition("every image that was detected is empty: ")[2]
+
+
+def test_a_run_without_a_candidate_is_told_to_look_at_the_model(tmp_path, caplog):
+    run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"), ("c.tif", "C"), ("d.tif", "D"))
+    failed = stored_rows("C", status="unreadable", reason="truncated")
+    run.segment("s", stored_rows("A", 0), stored_rows("B", 0), failed)
+    run.summarize()
+    for words in ("found no mask", "sam.checkpoint", "sam.pred_iou_thresh (0.75)", "display"):
+        assert words in hints(caplog)
+
+
+def test_a_run_without_an_object_is_told_which_filters_dropped_what(run, caplog):
+    small = [stored_candidate(n, area=9) for n in range(3)]
+    run.segment("s", stored_rows("A", [*small, stored_candidate(3, intensity_mean=[2.0] * 3)]))
+    run.summarize()
+    text = hints(caplog)
+    assert (
+        "of 4 candidates\n  min_area dropped 3: the objects may have fewer than 1500 pixels" in text
+    )
+    assert "\n  min_mean_intensity dropped 1: they are darker than 8.1" in text
+    assert "255 counts as 255 in uint8 images, whose brightest pixel is 200 on that scale" in text
+    assert "sam.checkpoint" in text
+    caplog.clear()
+    run.summarize(white=65535, min_area=0)
+    assert "65535 counts as 255 in uint8 images, whose brightest pixel is 0.778" in hints(caplog)
+
+
+def test_every_filter_has_a_hint(run, caplog):
+    candidates = [
+        stored_candidate(0, predicted_iou=0.76),
+        stored_candidate(1, stability_score=0.76),
+        stored_candidate(2, area=1499),
+        stored_candidate(3, area=150001),
+        stored_candidate(4, intensity_mean=[8.0] * 3),
+        stored_candidate(5, intensity_mean=[29.0] * 3),
+    ]
+    run.segment("s", stored_rows("A", candidates, width=500, height=400))
+    run.summarize(min_predicted_iou=0.8, min_stability_score=0.8, min_contrast=20)
+    for name in FILTERS[:-1]:
+        assert f"\n  {name} dropped 1: " in hints(caplog)
+
+
+def test_a_run_of_black_images_is_told_so(run, caplog):
+    run.segment("s", image_of("A", 0.0, mean=0.0))
+    run.summarize()
+    assert "no pixel of any image is above 0" in hints(caplog)
+    assert run.rows()[0]["white"] == "255"
+
+
+def test_a_run_with_an_object_or_without_a_detection_is_told_nothing(tmp_path, caplog):
+    run = Run(tmp_path, ("a.tif", "A"), ("b.tif", "B"), ("c.tif", "C"))
+    run.segment("c", stored_rows("C", status="unreadable", reason="truncated"))
+    run.summarize()
+    run.segment("s", stored_rows("A", 1), stored_rows("B", 0))
+    run.summarize()
+    assert caplog.text == ""
 
 
 def test_images_that_failed_have_no_part_in_the_scale(tmp_path, caplog):
@@ -459,10 +608,11 @@ def test_every_dropped_candidate_is_counted_under_the_filter_that_dropped_it(tmp
         stored_candidate(5, overlapping=[6, 7], shared_pixels=[1001, 1000]),
         stored_candidate(6, predicted_iou=0.95, overlapping=[5], shared_pixels=[1001]),
         stored_candidate(7, overlapping=[5], shared_pixels=[1000]),
+        stored_candidate(8, intensity_mean=[29.0] * 3),
     ]
     run.segment("s", stored_rows("A", candidates, width=500, height=400))
-    run.summarize(min_predicted_iou=0.8, min_stability_score=0.8)
-    assert run.filtering() == {"candidates": 16, **dict.fromkeys(FILTERS, 2), "objects": 4}
+    run.summarize(min_predicted_iou=0.8, min_stability_score=0.8, min_contrast=20)
+    assert run.filtering() == {"candidates": 18, **dict.fromkeys(FILTERS, 2), "objects": 4}
     assert [row["candidate"] for row in run.objects()] == [6, 7] * 2
     assert run.rows()[0]["n_objects"] == "2"
 
@@ -479,13 +629,12 @@ def test_objects_count_all_of_their_own_pixels_also_shared_ones(run):
 
 
 def test_what_an_object_was_as_a_candidate_goes_with_it(run):
-    candidate = stored_candidate(0, area=10)
-    run.segment("s", stored_rows("A", [candidate, stored_candidate(1)]))
+    candidate, kept = stored_candidate(0, area=10), stored_candidate(1, n_parts=3)
+    run.segment("s", stored_rows("A", [candidate, kept]))
     run.summarize()
     (found,) = run.objects()
-    kept = stored_candidate(1)
     same = ["candidate", "bbox_x", "bbox_y", "bbox_width", "bbox_height", "centroid_x"]
-    same += ["centroid_y", "area", "perimeter", "circularity", "solidity", "rle"]
+    same += ["centroid_y", "area", "n_parts", "perimeter", "circularity", "solidity", "rle"]
     same += ["predicted_iou", "stability_score"]
     assert {name: found[name] for name in same} == {name: getattr(kept, name) for name in same}
     assert (found["object"], found["width"], found["height"]) == (1, 400, 300)

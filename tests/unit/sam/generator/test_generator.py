@@ -20,6 +20,7 @@ from samfleet.sam.generator import MaskGenerator
 from samfleet.sam.generator.decoder import Decoder
 from samfleet.sam.generator.encoder import encode_frames
 from samfleet.sam.generator.fast_decoder import FastDecoder
+from samfleet.sam.generator.generator import NotFiniteError
 from samfleet.sam.masks.packed import PackedMask
 
 SIDE, PATCH, CHANNELS = 64, 4, 64
@@ -402,6 +403,36 @@ def test_images_other_than_rgb(sam, monkeypatch):
 def test_parameters_that_cannot_work(sam, parameters, message):
     with pytest.raises(ValueError, match=message):
         MaskGenerator(sam, **parameters)
+
+
+def decisive_weights(sam: Sam, place: str) -> torch.Tensor:
+    """Weights that make the output overflow if they are large."""
+    return {
+        "image": sam.image_encoder.neck[2].weight,
+        "scores": sam.mask_decoder.iou_prediction_head.layers[-1].weight,
+        "masks": sam.mask_decoder.output_hypernetworks_mlps[1].layers[-1].weight,
+    }[place]
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.parametrize("place", ["image", "scores", "masks"])
+def test_finite_weights_that_give_no_finite_output_are_told(precision, place):
+    sam = build_sam()
+    decisive_weights(sam, place).fill_(3e38)
+    generator = MaskGenerator(sam, precision, **SOME | {"pred_iou_thresh": 0.0})
+    with pytest.raises(NotFiniteError, match=r"not finite: the weights that sam\.checkpoint names"):
+        generator.find(image(64, 64))
+
+
+def test_an_image_is_not_blamed_for_the_one_before():
+    sam = build_sam()
+    generator, weight = MaskGenerator(sam, **SOME), sam.mask_decoder.iou_token.weight
+    right = weight.clone()
+    weight.fill_(torch.nan)
+    with pytest.raises(NotFiniteError):
+        generator.find(image(64, 64))
+    weight.copy_(right)
+    generator.find(image(64, 64))
 
 
 @pytest.mark.parametrize("rgb", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.uint16)])
