@@ -83,9 +83,7 @@ def vanilla(
     parameters["points_per_batch"] = sam.points_per_batch or 64
     generator = SamAutomaticMaskGenerator(model, output_mode="coco_rle", **parameters)
     plan = plan_of_shard(shard_list)
-    recorder = Recorder(
-        results, store_folder(results, plan.model_key), plan.id, shard_list.stem, 1e9
-    )
+    recorder = Recorder(store_folder(results, plan.model_key), plan.id, shard_list.stem, 1e9)
     for planned in read_shard(shard_list):
         path = path_of(collection_root(settings.images), planned.path)
         read = read_image(path, settings.image, settings.display)

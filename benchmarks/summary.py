@@ -7,6 +7,7 @@ tables from it twice: with the filters of the example and with stricter ones. Pr
 """
 
 import argparse
+import datetime
 import json
 import platform
 import resource
@@ -72,6 +73,10 @@ def _group(numbers: range, candidates: int, random: np.random.Generator) -> pa.T
         "background": [[5.0] * 3] * rows,
         "image_maximum": [[255.0] * 3] * rows,
         "pixels_above": [[9]] * rows,
+        "when": np.repeat([_when(number) for number in numbers], candidates),
+        "shard": ["0001"] * rows,
+        "host": ["node1"] * rows,
+        "device": ["gpu0"] * rows,
         "candidate": candidate,
         "area": area,
         "rle": [_rectangle(height) for height in heights.tolist()],
@@ -94,6 +99,12 @@ def _group(numbers: range, candidates: int, random: np.random.Generator) -> pa.T
         ],
         schema=SCHEMA,
     )
+
+
+def _when(second: int) -> str:
+    """A time as the ledger writes it."""
+    time_of_day = datetime.datetime.fromtimestamp(second, datetime.UTC)
+    return time_of_day.isoformat(timespec="milliseconds")
 
 
 def main() -> None:

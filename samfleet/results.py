@@ -94,7 +94,6 @@ LEDGER_COLUMNS = (
     "seconds_decoding",
     "seconds_postprocessing",
     "seconds_measuring",
-    "seconds_writing",
     "seconds_waiting",
 )
 """Columns of ledger.csv.
@@ -247,11 +246,6 @@ def evaluation_tables(results: str | Path) -> tuple[Path, ...]:
 def scale_file(results: str | Path) -> Path:
     """White of every type of pixels in the last summary."""
     return Path(results) / "plan" / "scale.json"
-
-
-def job_ledger_file(results: str | Path, name: str) -> Path:
-    """The ledger of one job; no other process writes to it."""
-    return Path(results) / "ledger" / f"{name}.csv"
 
 
 def hash_journal_file(results: str | Path, collection: str) -> Path:

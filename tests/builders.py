@@ -1,6 +1,5 @@
 """What many tests are made of: configurations, images' files, masks and stores by hand."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from samfleet.sam.masks.bitmask import BitMask
 from samfleet.sam.masks.packed import PackedMask, Tiling
 from samfleet.sam.masks.records import FoundMasks, SurvivingMask
 from samfleet.statuses import Status
+from samfleet.store.ledger import detections
 from samfleet.store.segments import SegmentWriter
 
 PLAN = "20260101-000000-abcdef"
@@ -234,12 +234,11 @@ def write_segment(folder: Path, name: str, *images: list[dict], flush_every: int
 
 
 def job_ledgers(results: Path) -> list[dict]:
-    """The rows of all jobs' ledgers, also of jobs that did not end."""
-    rows = []
-    for path in sorted((results / "ledger").glob("*.csv")):
-        with path.open(newline="") as file:
-            rows.extend(csv.DictReader(file))
-    return rows
+    """The rows of the ledger as text, also of jobs that did not end."""
+    return [
+        {name: "" if value is None else str(value) for name, value in row.items()}
+        for row in detections(results).to_pylist()
+    ]
 
 
 def shard_images(results: Path, plan: Plan) -> list[ShardImage]:

@@ -19,7 +19,7 @@ from samfleet.detection.pipeline import (
     measure_images,
     read_images,
 )
-from samfleet.detection.recording import Recorder, note_unlisted
+from samfleet.detection.recording import Recorder
 from samfleet.detection.stopping import Stopped, StopSignals
 from samfleet.detection.workers import Workers
 from samfleet.devices.job_device import (
@@ -100,7 +100,6 @@ def detect_shard(
         raise TableError(shard_list, f"{len(images)} of {planned.get(shard)} images")
     store = store_folder(results, plan.model_key)
     known = stored_images(store, f"{plan.id}-{shard}-")
-    note_unlisted(results, store, plan.id, shard, known)
     pending = [
         image
         for image in images
@@ -111,7 +110,7 @@ def detect_shard(
     record: dict[str, object] = {"images": len(images), "host": host}
     if pending:
         _explain_store(settings, results, store)
-        recorder = Recorder(results, store, plan.id, shard, settings.shard.flush_seconds)
+        recorder = Recorder(store, plan.id, shard, settings.shard.flush_seconds)
         failed = failed_devices_folder(results, plan.id, host)
         precision = settings.sam.precision
         with job_device(settings.device, settings.devices, failed, precision) as device:
@@ -123,6 +122,7 @@ def detect_shard(
             "detected": recorder.detected,
             "failed": recorder.failed,
             "seconds": round(use.total, 1),
+            "seconds_writing": round(recorder.seconds_writing, 1),
             "device_idle": None if use.idle is None else round(use.idle, 3),
         }
     write_atomic(done, json.dumps(record) + "\n")

@@ -13,7 +13,7 @@ from samfleet.statuses import Status
 class ImageRow:
     """Columns of an image; those about its pixels are None if it failed.
 
-    The recorder fills in `plan`, and `image_rows` fills in `n_candidates`.
+    The recorder fills in `plan` and the columns from `when` on, and `image_rows` fills in `n_candidates`.
     """
 
     image_id: str
@@ -32,6 +32,17 @@ class ImageRow:
     background: list[float | None] | None = None
     image_maximum: list[float | None] | None = None
     pixels_above: list[int] | None = None
+    when: str | None = None
+    shard: str | None = None
+    host: str | None = None
+    device: str | None = None
+    points_per_batch: int | None = None
+    seconds_reading: float | None = None
+    seconds_encoding: float | None = None
+    seconds_decoding: float | None = None
+    seconds_postprocessing: float | None = None
+    seconds_measuring: float | None = None
+    seconds_waiting: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

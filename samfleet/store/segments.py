@@ -6,8 +6,9 @@ the end of its shard. pandas, DuckDB and Polars can read the files as they are.
 
 import logging
 import os
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,6 +48,17 @@ IMAGE_FIELDS = (
     ("background", _NUMBERS),
     ("image_maximum", _NUMBERS),
     ("pixels_above", pa.list_(pa.int64())),
+    ("when", pa.string()),
+    ("shard", pa.string()),
+    ("host", pa.string()),
+    ("device", pa.string()),
+    ("points_per_batch", pa.int32()),
+    ("seconds_reading", pa.float64()),
+    ("seconds_encoding", pa.float64()),
+    ("seconds_decoding", pa.float64()),
+    ("seconds_postprocessing", pa.float64()),
+    ("seconds_measuring", pa.float64()),
+    ("seconds_waiting", pa.float64()),
 )
 """Columns of an image, the same in each of its rows.
 
@@ -54,6 +66,8 @@ IMAGE_FIELDS = (
 maximum of the channels, the luminance, then every channel. `warning` says what is doubtful about what was
 read, and `n_invalid_pixels` how many pixels are NaN or infinite in at least one channel. `pixels_above`
 counts the pixels of which the brightest channel is above each level of `samfleet.brightness`: 1, 255, 1023, …
+From `when` on they are what the ledger says of the detection (`samfleet.results` explains them): stored here,
+they cannot be missing where a result is.
 """
 
 CANDIDATE_FIELDS = (
@@ -101,6 +115,8 @@ _NAMES = frozenset(SCHEMA.names)
 
 _INDEX_COLUMNS = ["image_id", "status", "transient", "plan"]
 
+_FLUSH = re.compile(r"-\d{5}\.parquet$")
+
 
 class SegmentError(UserError):
     """A file among the segments is damaged or was not written by samfleet.
@@ -112,6 +128,19 @@ class SegmentError(UserError):
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{path}: {reason}")
         self.path = path
+
+
+class SegmentUnread(UserError):
+    """A segment cannot be read at the moment, for want of memory or by a fault of the disk or network.
+
+    That says nothing about the file, so it must not be set aside.
+    """
+
+    def __init__(self, path: Path, error: BaseException):
+        super().__init__(
+            f"{path}: cannot be read at the moment: {error or type(error).__name__}; it is kept; run again "
+            "with more memory, or when the disk or network is well"
+        )
 
 
 class SegmentWriter:
@@ -155,6 +184,7 @@ class SegmentWriter:
         if len(self._flushes) < 2:
             return
         merged = self.folder / f"{self._name}.parquet"
+        # readers of a flush that is gone look for `merged`, so it is written before flushes go
         with atomic_path(merged) as temporary, _writer(temporary) as writer:
             for path in self._flushes:
                 for group in read_segment(path):
@@ -179,11 +209,12 @@ def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Ta
 
     Raises:
         SegmentError: the file is damaged or was not written by this version of samfleet.
-        OSError: the file cannot be read at the moment.
+        SegmentUnread: the file cannot be read at the moment.
         FileNotFoundError: a job has merged it into another segment since it was listed.
     """
     try:
-        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as segment:
+        # without a memory map, which not every file system has and for which addresses can run short
+        with pq.ParquetFile(path, page_checksum_verification=True) as segment:
             if not segment.schema_arrow.equals(SCHEMA):
                 raise SegmentError(path, "not a segment of this version of samfleet")
             described = segment.metadata
@@ -192,12 +223,39 @@ def read_segment(path: Path, columns: list[str] | None = None) -> Iterator[pa.Ta
                 raise SegmentError(path, f"damaged: {sum(groups)} of {described.num_rows} rows")
             for group in range(segment.num_row_groups):
                 yield segment.read_row_group(group, columns=columns)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, MemoryError, OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError) or not path.exists():
             raise FileNotFoundError(path) from error
-        if getattr(error, "errno", None):  # the disk or network may be at fault, not the file
-            raise
+        if _is_of_the_machine(error):
+            raise SegmentUnread(path, error) from error
         raise SegmentError(path, f"damaged: {error}") from error
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether an error may be one of memory, threads, disk or network rather than of what a file holds.
+
+    What is wrong in a file, Arrow reports as a kind of error of its own, or as an OSError without `errno`.
+    """
+    no_memory = isinstance(error, MemoryError) or "bad_alloc" in str(error)
+    unknown = type(error) is pa.ArrowException
+    return no_memory or unknown or getattr(error, "errno", None) is not None
+
+
+def read_present(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Like `read_segment`, but of a flush that its job has merged since, all that it was merged into.
+
+    Raises:
+        FileNotFoundError: the segment was deleted.
+    """
+    try:
+        yield from read_segment(path, columns)
+    except FileNotFoundError:
+        yield from read_segment(_merged(path), columns)
+
+
+def _merged(flush: Path) -> Path:
+    """The segment into which a job merges a flush."""
+    return flush.with_name(_FLUSH.sub(".parquet", flush.name))
 
 
 def rebuild_index(folder: Path) -> Index:
@@ -214,8 +272,11 @@ def rebuild_index(folder: Path) -> Index:
     if index is not None and index.segments.items() <= segments.items():
         images = read_stored_images(folder)
         unread -= set(index.segments)
-    for lost in _read_segments(folder, unread, images, set_aside):
-        del segments[lost]
+    lost = _read_segments(folder, unread, images, set_aside)
+    if lost:  # a job may have merged them into a segment that was not there yet
+        merged = {n: size for n, size in segments_on_disk(folder).items() if n not in segments}
+        lost += _read_segments(folder, set(merged), images, set_aside)
+        segments = {n: size for n, size in (segments | merged).items() if n not in lost}
     folder.mkdir(parents=True, exist_ok=True)
     return write_index(folder, segments, images.items())
 
@@ -252,7 +313,9 @@ def _read_segments(
     lost = []
     for name in sorted(names):
         try:
-            for identity, status, transient, plan in _segment_images(folder / name):
+            for identity, status, transient, plan in _images_of(
+                folder / name, read_segment(folder / name, _INDEX_COLUMNS)
+            ):
                 found[identity].append((status, transient, plan))
         except FileNotFoundError:
             lost.append(name)
@@ -264,10 +327,10 @@ def _read_segments(
     return lost
 
 
-def _segment_images(path: Path) -> set[tuple[str, str, bool, str]]:
-    """(image id, status, transient, plan) of every image of a segment."""
+def _images_of(path: Path, groups: Iterable[pa.Table]) -> set[tuple[str, str, bool, str]]:
+    """(image id, status, transient, plan) of every image of a segment's row groups."""
     images: set[tuple[str, str, bool, str]] = set()
-    for group in read_segment(path, _INDEX_COLUMNS):
+    for group in groups:
         distinct = group.group_by(_INDEX_COLUMNS).aggregate([])
         if fault := _index_fault(distinct):
             raise SegmentError(path, f"damaged: {fault}")
@@ -317,7 +380,9 @@ def best_results(folder: Path) -> dict[str, tuple[str, str]]:
     """
     best: dict[str, tuple[int, str, str]] = {}
     for name in segments_on_disk(folder):
-        for identity, status, transient, _ in _segment_images(folder / name):
+        for identity, status, transient, _ in _images_of(
+            folder / name, read_present(folder / name, _INDEX_COLUMNS)
+        ):
             candidate = (_rank(status, transient), name, status)
             best[identity] = min(best.get(identity, candidate), candidate)
     return {identity: (name, status) for identity, (_, name, status) in best.items()}

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samfleet.brightness import Brightness
-from samfleet.store.segments import SegmentError, read_segment
+from samfleet.store.segments import SegmentError, read_present
 from samfleet.summary.filtering import Candidates, OverlappingPairs
 from samfleet.summary.scale import Scale, Seen
 from samfleet.summary.soundness import fault_of, image_fault
@@ -35,7 +35,7 @@ def stored_groups(
         wanted = pa.array(segments[name].keys(), pa.string())
         statuses = pa.array(segments[name].values(), pa.string())
         seen: set[str] = set()
-        for group in read_segment(store / name, columns):
+        for group in read_present(store / name, columns):
             status = pc.take(statuses, pc.index_in(group["image_id"], wanted))
             chosen = group.filter(pc.equal(group["status"], status))
             if not chosen.num_rows:

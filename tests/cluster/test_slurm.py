@@ -1,6 +1,5 @@
 """Real runs on a real Slurm with pretended GPUs: who gets which device, and faults of every kind."""
 
-import csv
 import datetime
 import re
 import signal
@@ -92,11 +91,11 @@ def devices_of(job: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def ledgers(workspace: Workspace) -> dict[str, list[dict[str, str]]]:
-    """The rows of each job's own ledger, by its file."""
-    found = {}
-    for path in (workspace.results / "ledger").glob("*.csv"):
-        with path.open(newline="") as file:
-            found[path.stem] = list(csv.DictReader(file))
+    """The rows of the ledger by job, as far as they tell jobs apart."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in workspace.ledger():
+        job = "-".join(row[column] for column in ("plan", "shard", "host", "device"))
+        found.setdefault(job, []).append(row)
     return found
 
 

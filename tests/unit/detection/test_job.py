@@ -304,21 +304,6 @@ def test_what_the_store_holds_is_not_detected_again(job):
     assert len(job.ledger()) == 3
 
 
-def test_what_a_killed_job_stored_without_a_row_in_the_ledger_gets_one(job):
-    job.detect()
-    for path in (job.results / "ledger").glob("*.csv"):
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    before, stored = {row["image_id"] for row in job.ledger()}, set(job.stored())
-    (missing,) = stored - before
-    assert job.detect().shown == []
-    rows = {row["image_id"]: row for row in job.ledger()}
-    assert rows.keys() == stored
-    assert (rows[missing]["status"], rows[missing]["shard"]) == ("ok", "0001")
-    assert rows[missing]["seconds_encoding"] == ""
-    job.detect()
-    assert len(job.ledger()) == len(stored)
-
-
 def test_the_work_is_the_same_with_real_workers(job):
     job.workers = Workers
     job.detect()

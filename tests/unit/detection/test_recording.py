@@ -1,15 +1,18 @@
-"""Recording: results reach the disk as they come, in the store and in the job's ledger."""
+"""Recording: results reach the disk as they come, each with its row of the ledger."""
 
-import csv
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from samfleet.detection import recording
 from samfleet.detection.recording import Recorder
+from samfleet.resources import ROOT
 from samfleet.store.index import segments_on_disk
 from samfleet.store.segments import read_segment
-from tests.builders import stored_rows
+from tests.builders import job_ledgers, stored_rows
 
 
 @pytest.fixture
@@ -17,8 +20,8 @@ def store(tmp_path):
     return tmp_path / "store" / "key"
 
 
-def make_recorder(tmp_path: Path, store: Path, flush_seconds: float = 1e9) -> Recorder:
-    return Recorder(tmp_path, store, "plan7", "0003", flush_seconds)
+def make_recorder(store: Path, flush_seconds: float = 1e9) -> Recorder:
+    return Recorder(store, "plan7", "0003", flush_seconds)
 
 
 def stored(store: Path) -> list[str]:
@@ -33,15 +36,11 @@ def stored(store: Path) -> list[str]:
 
 
 def ledger(tmp_path: Path) -> list[dict]:
-    rows = []
-    for path in (tmp_path / "ledger").glob("*.csv"):
-        with path.open(newline="") as file:
-            rows.extend(csv.DictReader(file))
-    return rows
+    return job_ledgers(tmp_path)
 
 
 def test_every_fifty_images_reach_the_disk(tmp_path, store):
-    recorder = make_recorder(tmp_path, store)
+    recorder = make_recorder(store)
     for number in range(49):
         recorder.add(stored_rows(f"{number}"), {})
     assert stored(store) == ledger(tmp_path) == []
@@ -52,7 +51,7 @@ def test_every_fifty_images_reach_the_disk(tmp_path, store):
 def test_images_reach_the_disk_after_the_configured_seconds(tmp_path, store, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(recording.time, "monotonic", lambda: clock[0])
-    recorder = make_recorder(tmp_path, store, flush_seconds=30)
+    recorder = make_recorder(store, flush_seconds=30)
     recorder.add(stored_rows("A"), {})
     clock[0] += 29
     recorder.add(stored_rows("B"), {})
@@ -66,7 +65,7 @@ def test_images_reach_the_disk_after_the_configured_seconds(tmp_path, store, mon
 
 
 def test_a_flush_brings_everything_to_the_disk(tmp_path, store):
-    recorder = make_recorder(tmp_path, store)
+    recorder = make_recorder(store)
     recorder.add(stored_rows("A"), {})
     recorder.flush()
     recorder.flush()
@@ -75,7 +74,7 @@ def test_a_flush_brings_everything_to_the_disk(tmp_path, store):
 
 
 def test_a_finished_job_leaves_one_segment(tmp_path, store):
-    recorder = make_recorder(tmp_path, store, flush_seconds=0)
+    recorder = make_recorder(store, flush_seconds=0)
     for name in "ABC":
         recorder.add(stored_rows(name), {})
     assert len(segments_on_disk(store)) == 3
@@ -86,7 +85,7 @@ def test_a_finished_job_leaves_one_segment(tmp_path, store):
 
 def test_two_jobs_of_one_shard_do_not_overwrite_each_other(tmp_path, store):
     for name in "AB":
-        recorder = make_recorder(tmp_path, store)
+        recorder = make_recorder(store)
         recorder.add(stored_rows(name), {})
         recorder.finish()
     assert sorted(stored(store)) == ["A", "B"]
@@ -94,7 +93,7 @@ def test_two_jobs_of_one_shard_do_not_overwrite_each_other(tmp_path, store):
 
 
 def test_detected_and_failed_images_are_counted(tmp_path, store):
-    recorder = make_recorder(tmp_path, store)
+    recorder = make_recorder(store)
     recorder.add(stored_rows("A"), {})
     recorder.add(stored_rows("B", 0), {})
     recorder.add(stored_rows("C", status="unreadable"), {})
@@ -102,7 +101,7 @@ def test_detected_and_failed_images_are_counted(tmp_path, store):
 
 
 def test_the_ledger_says_what_was_detected_where_and_how_long_it_took(tmp_path, store):
-    recorder = make_recorder(tmp_path, store)
+    recorder = make_recorder(store)
     recorder.add(stored_rows("A", 2), {"device": "gpu0", "seconds_reading": 0.5})
     recorder.add(stored_rows("B", status="unreadable"), {"device": "gpu0"})
     recorder.finish()
@@ -112,5 +111,33 @@ def test_the_ledger_says_what_was_detected_where_and_how_long_it_took(tmp_path, 
     assert expected.items() <= first.items()
     assert first["host"]
     assert first["when"].endswith("+00:00")
-    assert float(first["seconds_writing"]) >= 0
     assert (second["image_id"], second["status"]) == ("B", "unreadable")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from samfleet.detection.recording import Recorder
+from samfleet.store.segments import SegmentWriter
+from tests.builders import stored_rows
+
+def flush_and_die(writer):
+    flush(writer)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+flush, SegmentWriter.flush = SegmentWriter.flush, flush_and_die
+recorder = Recorder(Path(sys.argv[1]), "plan7", "0003", 1e9)
+recorder.add(stored_rows("A", 2), {"device": "gpu0"})
+recorder.add(stored_rows("B", status="unreadable"), {"device": "gpu0"})
+recorder.flush()
+"""
+
+
+def test_a_job_that_is_killed_at_the_moment_of_its_flush_leaves_no_result_without_a_row(
+    tmp_path, store
+):
+    process = subprocess.run([sys.executable, "-c", KILLED, store], cwd=ROOT)
+    assert process.returncode == -signal.SIGKILL
+    assert stored(store) == ["A", "B"]
+    rows = {row["image_id"]: (row["status"], row["device"]) for row in ledger(tmp_path)}
+    assert rows == {"A": ("ok", "gpu0"), "B": ("unreadable", "gpu0")}

@@ -21,7 +21,7 @@ from samfleet.results import LEDGER_COLUMNS
 from samfleet.sam.model_key import weights_digest
 from samfleet.stamps import read_record, write_record
 from samfleet.store.index import read_index, read_stored_images
-from samfleet.store.ledger import append_rows, collect_ledger
+from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import SegmentError, read_segment, rebuild_index, stored_images
 from tests.builders import stored_rows, write_segment
 from tests.examples import examples
@@ -117,18 +117,18 @@ def test_a_users_table_is_read_or_refused_by_its_name(folder, changes):
 
 @FUZZ
 @given(CHANGES)
-def test_a_jobs_ledger_never_stops_the_summary(tmp_path_factory, changes):
+def test_a_damaged_segment_costs_the_ledger_its_own_rows_alone(tmp_path_factory, changes):
     results = tmp_path_factory.mktemp("results")
-    row = dict.fromkeys(LEDGER_COLUMNS, "1")
-    append_rows(results / "ledger" / "a.csv", [row, row])
-    append_rows(results / "ledger" / "b.csv", [row])
-    path = results / "ledger" / "a.csv"
+    write_segment(results / "store" / "key", "a", stored_rows("A", 2), stored_rows("B"))
+    write_segment(results / "store" / "other", "b", stored_rows("C"))
+    (path,) = (results / "store" / "key").glob("*.parquet")
     path.write_bytes(mutated(path.read_bytes(), changes))
     count = collect_ledger(results)
     with (results / "ledger.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == count >= 1
     assert all(set(row) == set(LEDGER_COLUMNS) for row in rows)
+    assert {row["image_id"] for row in rows} in ({"C"}, {"A", "B", "C"})
 
 
 @FUZZ

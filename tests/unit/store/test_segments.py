@@ -1,16 +1,21 @@
 """Segments: complete or absent, flushed as a job goes, damaged ones set aside."""
 
 import os
+import subprocess
+import sys
 from dataclasses import asdict
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from samfleet.resources import ROOT
 from samfleet.store.index import read_index, read_stored_images, segments_on_disk
 from samfleet.store.segments import (
     SCHEMA,
     SegmentError,
+    SegmentUnread,
     SegmentWriter,
     read_segment,
     reason_text,
@@ -136,6 +141,22 @@ def test_an_index_leaves_out_a_segment_that_a_job_replaced_while_it_was_made(tmp
     assert set(read_stored_images(tmp_path)) == {"A"}
 
 
+def test_an_index_has_the_images_of_flushes_that_were_merged_while_it_was_made(
+    tmp_path, monkeypatch
+):
+    write_segment(tmp_path, "a", *IMAGES, flush_every=1)
+    whole = rebuild_index(tmp_path)
+    for name in ("index.json", "images.tsv"):
+        (tmp_path / name).unlink()
+    listings = iter([{"a-00000.parquet": 9, "a-00001.parquet": 9}])
+    monkeypatch.setattr(
+        "samfleet.store.segments.segments_on_disk",
+        lambda folder: next(listings, None) or segments_on_disk(folder),
+    )
+    assert rebuild_index(tmp_path) == whole
+    assert set(read_stored_images(tmp_path)) == {"A", "B", "C"}
+
+
 def test_a_reason_is_one_printable_line():
     assert reason_text("two\nlines\tand \x00\udcff") == r"two lines and \u0000\xff"
     assert len(reason_text("x" * 10_000)) == 500
@@ -176,7 +197,9 @@ def test_a_disk_that_fails_is_not_a_damaged_segment(tmp_path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("samfleet.store.segments.pq.ParquetFile", fail)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(
+        SegmentUnread, match=r"a-00000\.parquet: cannot be read .*Input/output error"
+    ):
         rebuild_index(tmp_path)
     assert (tmp_path / "a-00000.parquet").exists()
 
@@ -202,3 +225,43 @@ def test_a_segment_whose_images_cannot_be_listed_is_set_aside(tmp_path, column, 
     assert list(rebuild_index(tmp_path).segments) == ["good-00000.parquet"]
     assert list(read_stored_images(tmp_path)) == ["A"]
     assert [path.name for path in tmp_path.glob("*.damaged")] == ["poisoned-00000.parquet.damaged"]
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+from samfleet.store.segments import SegmentUnread, rebuild_index
+
+def address_space():
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+folder, outcomes = Path(sys.argv[1]), []
+for megabytes in (0, 1, 2, 4, 8, 16, 24, 32, 48):
+    limit = address_space() + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    try:
+        rebuild_index(folder)
+        outcomes.append("read")
+    except (SegmentUnread, MemoryError) as error:
+        outcomes.append("unread")
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(*outcomes)
+"""
+
+
+def test_a_segment_is_not_damaged_because_memory_is_short(tmp_path):
+    """A large one, so that reading it needs more than there is; the file is whole all the time."""
+    random = np.random.default_rng(0)
+    masks = [random.bytes(2**20).hex() for _ in range(8)]
+    candidates = [stored_candidate(number, rle=rle) for number, rle in enumerate(masks)]
+    write_segment(tmp_path, "a", stored_rows("A" * 2**20, candidates))
+    child = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "ARROW_DEFAULT_MEMORY_POOL": "system"},
+        capture_output=True,
+        text=True,
+    )
+    assert [path.name for path in tmp_path.glob("a-*")] == ["a-00000.parquet"], child.stderr
+    assert "unread" in child.stdout, child.stderr
+    rebuild_index(tmp_path)
+    assert set(read_stored_images(tmp_path)) == {"A" * 2**20}

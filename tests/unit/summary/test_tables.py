@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from samfleet.cells import read_csv
 from samfleet.plan.manifest import ManifestRow, write_manifest
-from samfleet.store.segments import SegmentError
+from samfleet.store.segments import SegmentError, SegmentWriter
+from samfleet.summary import tables
 from samfleet.summary.filtering import FILTERS
 from samfleet.summary.tables import Counts, write_summary
 from tests.builders import (
@@ -774,3 +775,29 @@ def test_an_image_in_two_groups_of_a_segment_is_impossible(run):
     run.segment("s", stored_rows("A", 2), stored_rows("A", 2), flush_every=1)
     with pytest.raises(SegmentError, match="an image stands in it twice"):
         run.summarize()
+
+
+@pytest.mark.parametrize("moment", ["rebuild_index", "best_results"])
+def test_a_summary_beside_a_job_that_merges_its_flushes_says_what_it_says_after_it(
+    tmp_path, monkeypatch, moment
+):
+    run = Run(tmp_path, *((f"{name}.tif", name) for name in "ABC"))
+    writer = SegmentWriter(run.store, "job")
+    for name in "ABC":
+        writer.add(stored_rows(name, 2))
+        writer.flush()
+    before = getattr(tables, moment)
+
+    def merge_behind(store):
+        found = before(store)
+        writer.finish()
+        return found
+
+    monkeypatch.setattr(tables, moment, merge_behind)
+    run.summarize()
+    beside = run.content()
+    assert {row["status"] for row in run.rows()} == {"ok"}
+    assert len(run.rows("ledger.csv")) == 3
+    monkeypatch.undo()
+    run.summarize()
+    assert run.content() == beside
