@@ -1,6 +1,9 @@
 # Needs the configuration and the images. Leaves the defaults in `config`, the number of GPUs, and the
 # numbers of the stamps that each stage needs. The package does all the work.
+import os
+import signal
 import sys
+import threading
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -41,6 +44,15 @@ def plain_errors():
             raise
         logger.error(f"samfleet: {words}")
         sys.exit(1)
+
+
+# closing the terminal ends a run as SIGTERM does; under nohup it is ignored, and stays so
+if (
+    workflow.is_main_process
+    and threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+):
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 with plain_errors():

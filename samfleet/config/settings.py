@@ -33,6 +33,7 @@ class ImageSettings:
     page: int
     lookup_table: str = field(metadata=introduced_with("auto"))
     max_pixels: int = field(metadata=NEUTRAL)
+    timeout_seconds: float = field(metadata=NEUTRAL)
 
 
 @dataclass(frozen=True)

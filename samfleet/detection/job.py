@@ -21,6 +21,7 @@ from samfleet.detection.pipeline import (
 )
 from samfleet.detection.recording import Recorder
 from samfleet.detection.stopping import Stopped, StopSignals
+from samfleet.detection.threads import wait_passively
 from samfleet.detection.workers import Workers
 from samfleet.devices.job_device import (
     device_error,
@@ -73,7 +74,7 @@ def detect_shard(
     shard_list: Path,
     done: Path,
     threads: int,
-    open_workers: Callable[[int], WorkerPool] = Workers,
+    open_workers: Callable[[int, float], WorkerPool] = Workers,
     load_generator: Callable[[SamSettings, Device, int], Generator] = load_generator,
 ) -> None:
     """Detect the images of a shard, except those that an earlier job of this shard has detected.
@@ -84,7 +85,8 @@ def detect_shard(
         shard_list: the list of the shard's images.
         done: the file to write when the shard has been carried out.
         threads: CPU threads that this job may use.
-        open_workers: returns a pool of that many workers, a context manager.
+        open_workers: returns a pool of that many workers, a context manager, whose calls end after so
+            many seconds.
         load_generator: gives a mask generator on a device with so many threads.
 
     Raises:
@@ -150,21 +152,25 @@ def _detect(
     device: Device,
     threads: int,
     recorder: Recorder,
-    open_workers: Callable[[int], WorkerPool],
+    open_workers: Callable[[int, float], WorkerPool],
     load_generator: Callable[[SamSettings, Device, int], Generator],
 ) -> DeviceUse:
     signals = StopSignals()
+    wait_passively()
     root = collection_root(settings.images)
     try:
-        with open_workers(min(_MAXIMUM_WORKERS, max(1, threads - 1))) as workers:
+        count = min(_MAXIMUM_WORKERS, max(1, threads - 1))
+        with open_workers(count, settings.image.timeout_seconds) as workers:
             ahead = read_images(settings, root, pending, workers)
             generator = _load(settings.sam, device, threads, load_generator)
             use = DeviceUse()
             behind = find_masks(ahead, generator, device, use)
-            only_largest_part = settings.fluorescence.largest_part
-            for detection in measure_images(behind, workers, only_largest_part):
+            for detection in measure_images(settings, behind, workers):
                 with signals.critical():
-                    recorder.record(detection, device)
+                    if detection is None:
+                        recorder.flush_if_due()
+                    else:
+                        recorder.record(detection, device)
         with signals.critical():
             recorder.finish()
         if use.idle is not None:

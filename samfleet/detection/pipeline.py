@@ -2,14 +2,17 @@
 
 Each stage is a generator of detections. Bounded queues connect them: worker processes read images
 ahead and measure masks behind, while this process drives the device. An error affects only the image
-that it happened to, unless the device itself failed.
+that it happened to, unless the device itself failed. Images go on as they are ready, so one that takes long
+holds up no other. Where nothing is ready for a second, a stage yields None, so that what is finished can
+reach the disk meanwhile.
 """
 
 import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -19,7 +22,7 @@ import numpy as np
 from samfleet.config.settings import Settings
 from samfleet.detection.measurement import measure_found
 from samfleet.detection.row import CandidateRow
-from samfleet.detection.workers import Task, WorkerCrash
+from samfleet.detection.workers import Task, WorkerCrash, WorkerTimeout
 from samfleet.devices.job_device import device_error, is_device_failure, is_out_of_memory
 from samfleet.devices.use import DeviceUse
 from samfleet.devices.visible import Device
@@ -34,6 +37,8 @@ from samfleet.wording import counted
 logger = logging.getLogger(__name__)
 
 _SPARE = 2  # images that wait in a queue, besides those that workers are busy with
+_TICK_SECONDS = 1.0
+_NAMED_AFTER = 0.1  # of the time that an image may take
 
 
 class Generator(Protocol):
@@ -92,53 +97,119 @@ class Detection:
             logger.error("%s", escape_name(self.planned.path), exc_info=error)
 
 
+class _Queue:
+    """Images that workers are busy with.
+
+    Args:
+        doing: what they do, for the log, such as "reading it".
+        workers: the pool.
+        timeout: seconds that an image may take.
+    """
+
+    def __init__(self, doing: str, workers: WorkerPool, timeout: float):
+        self._doing, self._workers, self._timeout = doing, workers, timeout
+        self._tasks: deque[tuple[Detection, Task]] = deque()
+        self._named: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def add(self, detection: Detection, function: Any, *arguments: Any) -> None:
+        """Let a worker call a function for an image."""
+        self._tasks.append((detection, self._workers.submit(function, *arguments)))
+
+    def take(self, patience: float = _TICK_SECONDS) -> tuple[Detection, Task] | None:
+        """Take the first image that is ready, or none if no image is within so many seconds."""
+        wait([task.future for _, task in self._tasks], patience, FIRST_COMPLETED)
+        for position, (detection, task) in enumerate(self._tasks):
+            if task.future.done():
+                del self._tasks[position]
+                return detection, task
+            self._name_if_late(detection, task)
+        return None
+
+    def _name_if_late(self, detection: Detection, task: Task) -> None:
+        path = detection.planned.path
+        if task.seconds >= _NAMED_AFTER * self._timeout and path not in self._named:
+            self._named.add(path)
+            logger.warning(
+                "%s: %s takes more than %.3g s; after %g s (image.timeout_seconds) it is given up",
+                escape_name(path),
+                self._doing,
+                task.seconds,
+                self._timeout,
+            )
+
+    def result(self, task: Task) -> Any:
+        """The result of a call that is ready.
+
+        Raises:
+            _Lost: it crashed its process or took too long; the message says so.
+        """
+        try:
+            return self._workers.result(task)
+        except WorkerCrash as crash:
+            raise _Lost(f"{self._doing}: {crash}") from crash
+        except WorkerTimeout as late:
+            reason = f"{self._doing} took longer than image.timeout_seconds ({self._timeout:g} s)"
+            raise _Lost(reason) from late
+
+
+class _Lost(Exception):
+    """A worker gave no result for an image."""
+
+
 def read_images(
     settings: Settings, root: Path, pending: Iterable[ShardImage], workers: WorkerPool
-) -> Iterator[Detection]:
+) -> Iterator[Detection | None]:
     """Read images in workers, ahead of what is consumed; the first ones are started at once."""
-
-    def start(planned: ShardImage) -> tuple[ShardImage, Task]:
-        path = path_of(root, planned.path)
-        return planned, workers.submit(read_image, path, settings.image, settings.display)
-
+    tasks = _Queue("reading it", workers, settings.image.timeout_seconds)
     waiting = iter(pending)
-    tasks = deque(map(start, itertools.islice(waiting, workers.count + _SPARE)))
-    return _finish_reading(tasks, map(start, waiting), workers)
+
+    def start(count: int) -> None:
+        for planned in itertools.islice(waiting, count):
+            unread = Failure(Status.PENDING, "", True, planned.image_id)
+            path = path_of(root, planned.path)
+            detection = Detection(planned, unread)
+            tasks.add(detection, read_image, path, settings.image, settings.display)
+
+    start(workers.count + _SPARE)
+    return _finish_reading(tasks, start)
 
 
-def _finish_reading(
-    tasks: deque[tuple[ShardImage, Task]],
-    later: Iterator[tuple[ShardImage, Task]],
-    workers: WorkerPool,
-) -> Iterator[Detection]:
+def _finish_reading(tasks: _Queue, start: Callable[[int], None]) -> Iterator[Detection | None]:
     while tasks:
-        planned, task = tasks.popleft()
-        tasks.extend(itertools.islice(later, 1))
-        start = time.perf_counter()
-        detection = Detection(planned, Failure(Status.PENDING, "", True, planned.image_id))
+        began = time.perf_counter()
+        while (ready := tasks.take()) is None:
+            yield None
+        detection, task = ready
+        start(1)
         try:
-            detection.read = workers.result(task)
-        except WorkerCrash as crash:
-            reason = str(crash)
-            detection.read = Failure(Status.UNREADABLE, reason, True, planned.image_id)
+            detection.read = tasks.result(task)
+        except _Lost as lost:
+            identity = detection.planned.image_id
+            detection.read = Failure(Status.UNREADABLE, str(lost), True, identity)
         except Exception as error:
             detection.fail(error)
         detection.ledger = {
             "seconds_reading": round(detection.read.seconds, 4),
-            "seconds_waiting": round(time.perf_counter() - start, 4),
+            "seconds_waiting": round(time.perf_counter() - began, 4),
         }
         yield detection
 
 
 def find_masks(
-    detections: Iterable[Detection], generator: Generator, device: Device, use: DeviceUse
-) -> Iterator[Detection]:
+    detections: Iterable[Detection | None], generator: Generator, device: Device, use: DeviceUse
+) -> Iterator[Detection | None]:
     """Find the masks of each image that was read.
 
     Raises:
         DeviceError: the device failed.
     """
     for detection in detections:
+        if detection is None:
+            yield None
+            continue
         if isinstance(detection.read, ReadImage):
             height, width = detection.read.rgb.shape[:2]
             if reason := generator.why_not_shown(height, width):
@@ -186,36 +257,42 @@ def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundM
 
 
 def measure_images(
-    detections: Iterable[Detection], workers: WorkerPool, only_largest_part: bool
-) -> Iterator[Detection]:
+    settings: Settings, detections: Iterable[Detection | None], workers: WorkerPool
+) -> Iterator[Detection | None]:
     """Make records of masks and measure them in workers; only a few images wait at a time."""
-    tasks: deque[tuple[Detection, Task | None]] = deque()
+    only_largest_part = settings.fluorescence.largest_part
+    tasks = _Queue("measuring its masks", workers, settings.image.timeout_seconds)
     for detection in detections:
-        task = None
-        if isinstance(detection.read, ReadImage):
+        if detection is not None and isinstance(detection.read, ReadImage):
             read = detection.read
             image = (read.pixels, read.is_color, detection.found, only_largest_part)
-            task = workers.submit(measure_found, *image)
-        tasks.append((detection, task))
-        while tasks and (len(tasks) > workers.count + _SPARE or _is_ready(tasks[0][1])):
-            start = time.perf_counter()
-            finished = _finish_measuring(*tasks.popleft(), workers)
-            waited = finished.ledger["seconds_waiting"] + time.perf_counter() - start
-            finished.ledger["seconds_waiting"] = round(waited, 4)
-            yield finished
+            tasks.add(detection, measure_found, *image)
+        else:
+            yield detection
+        while tasks:
+            full = len(tasks) > workers.count + _SPARE
+            began = time.perf_counter()
+            if (ready := tasks.take(_TICK_SECONDS if full else 0)) is not None:
+                finished = _finish_measuring(*ready, tasks)
+                waited = finished.ledger["seconds_waiting"] + time.perf_counter() - began
+                finished.ledger["seconds_waiting"] = round(waited, 4)
+                yield finished
+            elif full:
+                yield None
+            else:
+                break
     while tasks:
-        yield _finish_measuring(*tasks.popleft(), workers)
+        ready = tasks.take()
+        yield None if ready is None else _finish_measuring(*ready, tasks)
 
 
-def _is_ready(task: Task | None) -> bool:
-    return task is None or task.future.done()
-
-
-def _finish_measuring(detection: Detection, task: Task | None, workers: WorkerPool) -> Detection:
-    if task is not None:
-        try:
-            detection.measured, seconds = workers.result(task)
-            detection.ledger["seconds_measuring"] = round(seconds, 4)
-        except Exception as error:
-            detection.fail(error, "no memory to measure its masks")
+def _finish_measuring(detection: Detection, task: Task, tasks: _Queue) -> Detection:
+    try:
+        detection.measured, seconds = tasks.result(task)
+        detection.ledger["seconds_measuring"] = round(seconds, 4)
+    except _Lost as lost:
+        identity = detection.read.image_id
+        detection.read = Failure(Status.ERROR, str(lost), True, identity)
+    except Exception as error:
+        detection.fail(error, "no memory to measure its masks")
     return detection

@@ -14,16 +14,18 @@ class Stopped(BaseException):
 
 
 class StopSignals:
-    """Turns SIGTERM, SIGINT and SIGUSR1 into `Stopped`, but never inside a `critical` block.
+    """Turns SIGTERM, SIGINT, SIGHUP and SIGUSR1 into `Stopped`, but never inside a `critical` block.
 
-    Schedulers announce the end of the walltime with SIGTERM or, if asked to, with SIGUSR1.
+    Schedulers announce the end of the walltime with SIGTERM or, if asked to, with SIGUSR1. SIGHUP comes when
+    a terminal is closed; under `nohup`, which has it ignored, it stays so.
     """
 
     def __init__(self) -> None:
         self._asked = 0
         self._critical = False
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, self._handle)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._handle)
 
     def _handle(self, number: int, _: object) -> None:
         self._asked = number

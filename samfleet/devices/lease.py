@@ -1,4 +1,4 @@
-"""Give each job a device of its own, by a lock that ends with its process. Standard library only."""
+"""Give each job a device of its own, by locks that end with its process. Standard library only."""
 
 import contextlib
 import errno
@@ -6,11 +6,13 @@ import fcntl
 import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from samfleet.devices.visible import Device
+from samfleet.digests import digest_of
 from samfleet.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -48,8 +50,11 @@ def lease_device(
 ) -> Iterator[Device]:
     """Hold one of `devices` during the block; wait until one is free.
 
-    The lease is an flock on a file named after the device. The kernel releases it when the process
-    ends, however it ends. Processes started with exec do not inherit the descriptor.
+    The lease is an flock on a file named after the device, and a socket whose name follows from the file's
+    path. The kernel releases both when the process ends, however it ends, and processes started with exec do
+    not inherit them. The file excludes processes that share the file system. Whoever cleans /tmp can remove
+    it, and then another process would lock a file of its own; but the name of a socket in Linux's abstract
+    namespace is no file, and is free only when its holder has ended.
 
     Args:
         devices: the devices to choose from; the first free one is taken.
@@ -73,14 +78,14 @@ def lease_device(
                 "look at the log, then run again to retry them"
             )
         for device in candidates:
-            descriptor = _try_lock(_lock_file(folder, device))
-            if descriptor is not None:
+            locks = _try_lock(_lock_file(folder, device))
+            if locks is not None:
                 logger.info("leased device %s", device.name)
-                try:
-                    yield device
-                finally:
-                    logger.info("released device %s", device.name)
-                    os.close(descriptor)
+                with locks:
+                    try:
+                        yield device
+                    finally:
+                        logger.info("released device %s", device.name)
                 return
         if not noticed and time.monotonic() - waited > _NOTICE_SECONDS:
             names = ", ".join(device.name for device in candidates)
@@ -104,24 +109,25 @@ def _make_private(folder: Path) -> None:
             raise LeaseError(f"{part} must be a folder that only you can write to; delete it")
 
 
-def _try_lock(path: Path) -> int | None:
-    """Return an open, locked descriptor, or None while another process holds the lock.
+def _try_lock(path: Path) -> contextlib.ExitStack | None:
+    """What holds the lock until it is closed, or None while another process holds it.
 
     Raises:
         LeaseError: the file cannot be opened or locked.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise _unusable(path, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise _unusable(path, error) from error
-    return descriptor
+    with contextlib.ExitStack() as stack:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(path, flags, 0o600)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            name = stack.enter_context(socket.socket(socket.AF_UNIX))
+            name.bind(f"\0samfleet-{digest_of(str(path))}")
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EADDRINUSE):
+                return None
+            raise _unusable(path, error) from error
+        return stack.pop_all()
 
 
 def _unusable(path: str | Path, error: OSError) -> LeaseError:

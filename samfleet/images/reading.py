@@ -1,5 +1,6 @@
 """Read an image file and prepare what the device needs. This runs in a worker process."""
 
+import errno
 import os
 import time
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ def read_image(path: Path, image: ImageSettings, display: DisplaySettings) -> Re
     start = time.perf_counter()
     identity = ""
     try:
+        if (
+            path.exists() and not path.is_file()
+        ):  # a pipe that came after planning would block for ever
+            raise OSError(errno.EINVAL, "not a regular file")
         data = path.read_bytes()
         identity = image_id(data)
         decoded = decode_image(

@@ -1,16 +1,29 @@
 """Fetch official weights once and check them against their digest."""
 
+import contextlib
 import errno
+import glob
 import hashlib
 import os
 import shutil
+import tempfile
+import time
 from pathlib import Path
 from urllib.parse import urljoin
 
 import pooch
+import requests
+from tqdm import tqdm
 
 from samfleet.errors import UserError, explanation
 from samfleet.sam.weights import OFFICIAL_WEIGHTS, OfficialWeights
+
+_CONNECT_SECONDS, _READ_SECONDS = 30, 60
+_SLOWEST = 50_000
+"""Bytes a second on average, below which a transfer is given up; vit_h may take 14 hours."""
+_CHUNK = 1 << 16
+_PART = ".part"
+_ABANDONED_SECONDS = 86400
 
 
 class FetchError(UserError):
@@ -85,14 +98,75 @@ def _check_space(folder: Path, official: OfficialWeights) -> None:
 
 
 def _download(url: str, destination: Path, official: OfficialWeights, progress: bool) -> None:
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=60)
-    pooch.retrieve(
-        url,
-        known_hash=f"sha256:{official.sha256}",
-        fname=destination.name,
-        path=destination.parent,
-        downloader=downloader,
-    )
+    _remove_abandoned(destination)
+    # a folder of its own, so that what a killed process leaves has a name that can be recognised
+    with tempfile.TemporaryDirectory(
+        prefix=f".{destination.name}.", suffix=_PART, dir=destination.parent
+    ) as folder:
+        fetched = pooch.retrieve(
+            url,
+            known_hash=f"sha256:{official.sha256}",
+            fname=destination.name,
+            path=folder,
+            downloader=_Downloader(official.size, progress),
+        )
+        os.replace(fetched, destination)
+
+
+def _remove_abandoned(destination: Path) -> None:
+    """Remove what processes that were killed had fetched, unless it is so young that one may be at work."""
+    for folder in destination.parent.glob(f".{glob.escape(destination.name)}.*{_PART}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Downloader:
+    """What pooch calls to download a file of a known size.
+
+    Args:
+        size: bytes; a server that sends more or fewer is left at once.
+        progress: whether to show a progress bar on stderr.
+    """
+
+    def __init__(self, size: int, progress: bool):
+        self._size, self._progress = size, progress
+
+    def __call__(self, url: str, output_file: str, _: object) -> None:
+        """Download.
+
+        Raises:
+            OSError: the server does not answer, stalls, is too slow, or sends a file of another size.
+        """
+        deadline = time.monotonic() + _READ_SECONDS + self._size / _SLOWEST
+        with (
+            requests.get(
+                url,
+                stream=True,
+                timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+                headers={"Accept-Encoding": "identity"},
+            ) as response,
+            open(output_file, "wb") as file,
+            tqdm(total=self._size, unit="B", unit_scale=True, disable=not self._progress) as bar,
+        ):
+            response.raise_for_status()
+            self._check_size(int(response.headers.get("Content-Length", self._size)))
+            try:
+                while chunk := response.raw.read1(_CHUNK):
+                    bar.update(file.write(chunk))
+                    if file.tell() > self._size:
+                        self._check_size(file.tell())
+                    if time.monotonic() > deadline:
+                        raise OSError(f"slower than {_SLOWEST:,} bytes a second")
+            except OSError:
+                raise
+            except Exception as error:  # of urllib3, whose errors are no OSErrors
+                raise OSError(str(error)) from error
+            self._check_size(file.tell())
+
+    def _check_size(self, size: int) -> None:
+        if size != self._size:
+            raise OSError(f"the server sends {size:,} bytes or more, but it must be {self._size:,}")
 
 
 def _how_to_fetch(error: Exception, url: str, destination: Path, official: OfficialWeights) -> str:

@@ -149,8 +149,8 @@ class Workspace:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # whoever runs the tests in the background has Ctrl-C ignored, and that is inherited
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                # whoever runs the tests in the background has these ignored, and that is inherited
+                preexec_fn=_obey_the_terminal,
             )
         self.started.append(process)
         return process
@@ -184,6 +184,11 @@ class Workspace:
         """The rows of summary.csv by image."""
         with (self.results / "summary.csv").open(newline="") as file:
             return {row["image"]: row for row in csv.DictReader(file)}
+
+
+def _obey_the_terminal() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def table_bytes(workspace: Workspace) -> dict[str, bytes]:

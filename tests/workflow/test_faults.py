@@ -100,7 +100,7 @@ def test_a_job_that_is_stopped_and_then_killed_goes_on_within_its_shard(busy):
     assert_complete(busy, at_most_twice=1)
 
 
-def test_walltime_then_ctrl_c_then_sigterm_to_snakemake_lose_nothing_that_is_finished(busy):
+def test_walltime_then_ctrl_c_then_a_closed_terminal_lose_nothing_that_is_finished(busy):
     snakemake = busy.start()
     wait_for_another_result(busy, snakemake)
     (job,) = detect_processes(snakemake)
@@ -121,7 +121,7 @@ def test_walltime_then_ctrl_c_then_sigterm_to_snakemake_lose_nothing_that_is_fin
 
     snakemake = busy.start()  # no --unlock is needed
     wait_for_another_result(busy, snakemake)
-    snakemake.terminate()
+    snakemake.send_signal(signal.SIGHUP)  # which becomes SIGTERM
     snakemake.wait(timeout=PATIENCE)
     assert len(stored(busy)) == IMAGES  # running jobs finish
     busy.run()

@@ -36,6 +36,7 @@ WRONG = [
     ("image.page", "first"),
     ("image.lookup_table", "on"),
     ("image.max_pixels", 0),
+    ("image.timeout_seconds", 0),
     ("display.channel", -1),
     ("display.channel", "red"),
     ("display.colormap", "grey"),

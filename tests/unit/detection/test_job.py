@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,7 +19,7 @@ from samfleet.config.settings import Settings
 from samfleet.detection import pipeline
 from samfleet.detection.job import PlanError, detect_shard
 from samfleet.detection.stopping import Stopped
-from samfleet.detection.workers import Task, Workers
+from samfleet.detection.workers import Task, Workers, WorkerTimeout
 from samfleet.devices import job_device
 from samfleet.devices.job_device import DeviceError
 from samfleet.devices.lease import LeaseError
@@ -36,14 +37,14 @@ from samfleet.store.index import read_stored_images
 from samfleet.store.segments import read_segment, rebuild_index
 from tests.builders import disc, found_masks, job_ledgers, make_settings, rle_counts, weights_stub
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 MASK = disc(40, 50, 20, 25, 10)
 
 
 class InlineWorkers:
     """Workers whose calls are done at once in this process."""
 
-    def __init__(self, count: int):
+    def __init__(self, count: int, timeout: float):
         self.count = count
 
     def submit(self, function, *arguments) -> Task:
@@ -52,7 +53,7 @@ class InlineWorkers:
             future.set_result(function(*arguments))
         except Exception as error:
             future.set_exception(error)
-        return Task(function, arguments, future)
+        return Task(future)
 
     def result(self, task: Task) -> object:
         return task.future.result()
@@ -309,6 +310,56 @@ def test_the_work_is_the_same_with_real_workers(job):
     job.detect()
     assert set(job.stored().values()) == {"ok"}
     assert len(job.rows()) == 3
+
+
+def test_an_image_that_hangs_is_named_and_given_up_and_what_is_finished_reaches_the_disk_meanwhile(
+    job, caplog
+):
+    """As where the image lies on a network mount that is gone."""
+    meanwhile = {}
+
+    class LateWorkers(InlineWorkers):
+        def submit(self, function, *arguments) -> Task:
+            if str(arguments[0]) != str(job.images / "a.png"):
+                return super().submit(function, *arguments)
+            task = Task(started=time.monotonic() - 70)
+            threading.Timer(4, self.give_up, [task]).start()
+            return task
+
+        def give_up(self, task: Task) -> None:
+            meanwhile.update(job.stored(), log=caplog.text)
+            task.future.set_exception(WorkerTimeout())
+
+    job.workers = LateWorkers
+    job.detect(shard={"flush_seconds": 2})
+    log = meanwhile.pop("log")
+    assert "a.png: reading it takes more than 70 s; after 600 s (image.timeout_seconds)" in log
+    assert meanwhile == {job.id("b.png"): "ok", job.id("c.png"): "ok"}
+    (failed,) = [row for row in job.rows() if row["status"] != "ok"]
+    assert (failed["image_id"], failed["status"]) == (job.id("a.png"), "unreadable")
+    assert failed["transient"]
+    assert failed["reason"] == "reading it took longer than image.timeout_seconds (600 s)"
+    assert job.done.exists()
+
+
+def test_masks_that_are_measured_for_too_long_are_a_transient_failure(job, monkeypatch):
+    def late(*_):
+        raise WorkerTimeout
+
+    monkeypatch.setattr(pipeline, "measure_found", late)
+    job.detect(image={"timeout_seconds": 2.5})
+    reason = "measuring its masks took longer than image.timeout_seconds (2.5 s)"
+    assert {(r["status"], r["reason"], r["transient"]) for r in job.rows()} == {
+        ("error", reason, True)
+    }
+
+
+def test_a_pipe_in_the_place_of_an_image_is_unreadable_at_once(job):
+    (job.images / "b.png").unlink()
+    os.mkfifo(job.images / "b.png")
+    job.detect()
+    (failed,) = [row for row in job.rows() if row["status"] != "ok"]
+    assert (failed["reason"], failed["transient"]) == ("cannot be read: not a regular file", True)
 
 
 def test_an_image_that_is_replaced_meanwhile_is_stored_as_what_was_read(job):

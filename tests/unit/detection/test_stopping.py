@@ -7,7 +7,7 @@ import pytest
 
 from samfleet.detection.stopping import Stopped, StopSignals
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 @pytest.fixture
@@ -70,3 +70,9 @@ def test_a_second_signal_does_not_cut_off_what_the_first_one_left(signals):
                 flushed.append("everything")
     assert flushed == ["everything"]
     assert stopped.value.number == signal.SIGTERM
+
+
+def test_a_job_under_nohup_outlives_its_terminal(signals):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    StopSignals()
+    send(signal.SIGHUP)

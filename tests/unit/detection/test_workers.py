@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from samfleet.detection import workers as workers_module
 from samfleet.detection.measurement import measure_found
-from samfleet.detection.workers import WorkerCrash, Workers
+from samfleet.detection.workers import WorkerCrash, Workers, WorkerTimeout
 from tests.builders import disc, found_masks
 
 SET_BY_THE_PARENT = []
@@ -38,7 +41,8 @@ def inherited() -> list:
 
 
 def signals_ignored() -> list[bool]:
-    return [signal.getsignal(n) == signal.SIG_IGN for n in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [signal.getsignal(n) == signal.SIG_IGN for n in numbers]
 
 
 def crash() -> None:
@@ -85,7 +89,7 @@ def test_workers_are_spawned_and_inherit_nothing(workers):
 
 
 def test_workers_leave_signals_to_their_parent(workers):
-    assert workers.result(workers.submit(signals_ignored)) == [True, True]
+    assert workers.result(workers.submit(signals_ignored)) == [True, True, True]
 
 
 def test_the_error_of_a_call_is_that_of_its_result(workers):
@@ -101,3 +105,87 @@ def test_a_crash_costs_the_call_that_crashed_and_no_other(workers):
         workers.result(tasks[1])
     assert workers.result(tasks[2]) == 4
     assert workers.result(workers.submit(double, 3)) == 6
+
+
+def test_what_cannot_be_sent_is_the_error_of_its_call(workers):
+    with pytest.raises(Exception, match="pickle"):
+        workers.result(workers.submit(lambda: None))
+    with pytest.raises(Exception, match="pickle"):
+        workers.result(workers.submit(give_a_lambda))
+    assert workers.result(workers.submit(double, 4)) == 8
+
+
+def give_a_lambda():
+    return lambda: None
+
+
+def test_an_error_says_where_in_the_worker_it_was_raised(workers):
+    with pytest.raises(LookupError) as raised:
+        workers.result(workers.submit(fail))
+    assert "in fail" in "".join(raised.value.__notes__)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Calls of other tests' workers are over; these begin with a process that is ready."""
+    with Workers(1) as pool:
+        process = pool.result(pool.submit(os.getpid))
+        pool._timeout = 2.0
+        yield pool, process
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_a_call_that_takes_too_long_costs_itself_and_its_process_alone(started):
+    pool, process = started
+    tasks = [pool.submit(time.sleep, 1000), pool.submit(double, 1)]
+    with pytest.raises(WorkerTimeout, match="longer than 2 s"):
+        pool.result(tasks[0])
+    assert has_ended(process)
+    pool._timeout = 600
+    assert pool.result(pool.submit(double, 2)) == 4
+
+
+@pytest.mark.parametrize("size", [1, 2**22])
+def test_a_stopped_worker_is_replaced(started, size):
+    """Also when it has taken a part of the call only, since that is larger than its socket's buffer."""
+    pool, process = started
+    os.kill(process, signal.SIGSTOP)
+    with pytest.raises(WorkerTimeout):
+        pool.result(pool.submit(len, bytes(size)))
+    assert has_ended(process)
+    pool._timeout = 600
+    assert pool.result(pool.submit(double, 2)) == 4
+
+
+def test_a_worker_that_cannot_be_killed_is_left_behind(started, monkeypatch):
+    """The kernel kills no process that waits for a network file system that is gone."""
+    pool, process = started
+    monkeypatch.setattr(workers_module, "_PATIENCE", 0)
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda _: None)
+    os.kill(process, signal.SIGSTOP)
+    try:
+        with pytest.raises(WorkerTimeout):
+            pool.result(pool.submit(double, 1))
+        assert not has_ended(process)
+        pool._timeout = 600
+        assert pool.result(pool.submit(double, 2)) == 4
+    finally:
+        os.kill(process, signal.SIGKILL)
+
+
+def test_workers_that_are_busy_at_the_end_are_killed(started):
+    pool, process = started
+    pool._timeout = 600
+    task = pool.submit(time.sleep, 1000)
+    while not task.seconds:
+        time.sleep(0.01)
+    pool.__exit__()
+    with pytest.raises(WorkerCrash):
+        pool.result(task)
+    assert has_ended(process)

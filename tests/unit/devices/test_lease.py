@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,15 @@ def test_a_worker_of_a_killed_holder_does_not_keep_its_device_and_ends(folder, s
     finally:
         os.kill(worker, signal.SIGCONT)
     assert wait_until_ended(worker)
+
+
+def test_a_device_stays_held_when_a_cleaner_of_tmp_removes_its_lock(folder, start_holder):
+    process, _, _ = start_holder(folder)
+    shutil.rmtree(folder.parent)
+    assert not is_free(A, folder)
+    process.kill()
+    process.wait()
+    assert is_free(A, folder)
 
 
 def test_a_job_waits_until_a_device_is_free(folder, monkeypatch, caplog):

@@ -47,6 +47,7 @@ NEUTRAL_VALUES = {
     "images": "elsewhere",
     "image.suffixes": [".tif"],
     "image.max_pixels": 1000,
+    "image.timeout_seconds": 5.0,
     "sam.checkpoint": "elsewhere.pth",
     "sam.cache_folder": "elsewhere",
     "sam.points_per_batch": 32,

@@ -1,6 +1,7 @@
 """Where weights lie, and fetching them, against a server on the loopback interface."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from samfleet.sam import weights
+from samfleet.sam import fetching, weights
 from samfleet.sam.fetching import FetchError, fetch_weights
 from samfleet.sam.weights import (
     MODEL_NAMES,
@@ -29,6 +30,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content, self.stop_after, self.requests = CONTENT, None, 0
+        self.announce, self.pause, self.over = True, 0.0, threading.Event()
 
     @property
     def url(self) -> str:
@@ -39,9 +41,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.requests += 1
         self.send_response(200)
-        self.send_header("Content-Length", str(len(self.server.content)))
+        if self.server.announce:
+            self.send_header("Content-Length", str(len(self.server.content)))
         self.end_headers()
-        self.wfile.write(self.server.content[: self.server.stop_after])
+        if not self.server.pause:
+            self.wfile.write(self.server.content[: self.server.stop_after])
+            return
+        for byte in self.server.content:
+            try:
+                self.wfile.write(bytes([byte]))
+            except OSError:
+                break
+            if self.server.over.wait(self.server.pause):
+                break
 
     def log_message(self, *args):
         pass
@@ -54,6 +66,7 @@ def server(monkeypatch):
         thread = threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         yield running
+        running.over.set()
         running.shutdown()
 
 
@@ -134,6 +147,39 @@ def test_truncated_transfer_leaves_nothing(server, tmp_path):
     assert not list(tmp_path.iterdir())
     server.stop_after = None
     assert _fetch(server, tmp_path / "weights.pth").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("announce", [True, False])
+@pytest.mark.parametrize("size", [len(CONTENT) - 1, len(CONTENT) + 1])
+def test_a_file_of_another_size_is_not_fetched(server, tmp_path, announce, size):
+    server.announce = announce
+    with pytest.raises(FetchError, match=f"but it must be {size:,}"):
+        _fetch(server, tmp_path / "weights.pth", _small(size=size))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_stalls_or_trickles_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "_READ_SECONDS", 0.5)
+    server.pause = 60
+    with pytest.raises(FetchError, match="timed out"):
+        _fetch(server, tmp_path / "weights.pth")
+    server.pause = 0.05
+    monkeypatch.setattr(fetching, "_SLOWEST", 10**6)
+    with pytest.raises(FetchError, match="slower than 1,000,000 bytes a second"):
+        _fetch(server, tmp_path / "weights.pth")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_fetch_left_is_removed_when_it_is_old(server, tmp_path):
+    left = tmp_path / ".weights.pth.x1y2.part"
+    left.mkdir()
+    (left / "tmp3").write_bytes(CONTENT)
+    _fetch(server, tmp_path / "weights.pth")
+    assert left.exists(), "another process may be at work on it"
+    os.utime(left, (1, 1))
+    (tmp_path / "weights.pth").unlink()
+    _fetch(server, tmp_path / "weights.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.pth"]
 
 
 def test_no_network_says_what_to_do(tmp_path, monkeypatch):

@@ -1,5 +1,9 @@
 """objects.parquet: sorted by image however the objects came, complete or absent."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samfleet.resources import ROOT
 from samfleet.summary import objects
 from samfleet.summary.objects import OBJECT_SCHEMA, ObjectSorter
 
@@ -77,4 +82,27 @@ def test_an_error_leaves_neither_a_table_nor_temporary_files(tmp_path):
     with pytest.raises(ZeroDivisionError), ObjectSorter(tmp_path) as sorter:
         sorter.add(table([1]), np.array([0]))
         raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from samfleet.summary.objects import ObjectSorter
+
+with ObjectSorter(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_summary_left_goes_with_the_next_and_what_is_in_use_stays(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path], cwd=ROOT)
+    (abandoned,) = tmp_path.iterdir()
+    with ObjectSorter(tmp_path):
+        assert abandoned.exists(), "it is too young to be known as abandoned"
+        for path in tmp_path.iterdir():
+            os.utime(path, (1, 1))
+        with ObjectSorter(tmp_path):
+            assert not abandoned.exists()
+            assert len(list(tmp_path.iterdir())) == 2
     assert list(tmp_path.iterdir()) == []
