@@ -9,8 +9,6 @@ from samfleet.plan.mistakes import noted_mistakes
 from samfleet.stamps import not_ahead_of_the_clock
 
 if __name__ == "__main__":
-    # workers would import this script as their main module, but one from an address is not a file
-    del __file__
     configure_logging(snakemake.log[0])
     not_ahead_of_the_clock(snakemake.input)
     done = Path(snakemake.output.done)

@@ -5,6 +5,7 @@ Standard library only, since the Snakefile imports this.
 
 import errno
 import itertools
+import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,10 @@ from samfleet.files import (
 )
 from samfleet.plan.collection import Collection, ScannedFile
 from samfleet.results import MANIFEST_COLUMNS
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ def identify(
         ):
             # the line feed ends a line that an interrupted plan did not finish
             file.write("\t".join(MANIFEST_COLUMNS) + "\n" if fresh else "\n")
-            for row in pool.map(lambda f: _identify_file(collection.root, f), new):
+            for row in _in_order(pool, collection.root, new):
                 hashed[row.path] = row
                 if not row.problem:
                     file.write("\t".join(map(str, _fields(row))) + "\n")
@@ -101,6 +106,22 @@ def identify(
         or ManifestRow(f.path, known[f.path, f.size, f.mtime_ns], f.size, f.mtime_ns)
         for f in collection.files
     ]
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, root: Path, files: list[ScannedFile]
+) -> Iterator[ManifestRow]:
+    """The rows of files in their order; a file that takes long is named while it is waited for."""
+    for file, future in [(file, pool.submit(_identify_file, root, file)) for file in files]:
+        try:
+            row = future.result(_PATIENCE_SECONDS)
+        except TimeoutError:
+            name = escape_name(file.path)
+            logger.warning(
+                "%s: its content does not come in %g s; waiting", name, _PATIENCE_SECONDS
+            )
+            row = future.result()
+        yield row
 
 
 def _identify_file(root: Path, file: ScannedFile) -> ManifestRow:

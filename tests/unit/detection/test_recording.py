@@ -141,3 +141,40 @@ def test_a_job_that_is_killed_at_the_moment_of_its_flush_leaves_no_result_withou
     assert stored(store) == ["A", "B"]
     rows = {row["image_id"]: (row["status"], row["device"]) for row in ledger(tmp_path)}
     assert rows == {"A": ("ok", "gpu0"), "B": ("unreadable", "gpu0")}
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_whenever_a_job_ends_every_result_has_its_row_and_every_row_its_result(
+    tmp_path, monkeypatch, after
+):
+    """It ends before or after one of five renamings and four removals of files."""
+    left, whole = [0], {name: getattr(Path, name) for name in ("replace", "unlink")}
+
+    def patch(name: str) -> None:
+        def step(path, *arguments, **options):
+            left[0] -= 1
+            if left[0] or after:
+                whole[name](path, *arguments, **options)
+            if not left[0]:
+                raise Killed
+
+        monkeypatch.setattr(Path, name, step)
+
+    for name in whole:
+        patch(name)
+    for moment in range(1, 10):
+        results = tmp_path / f"{moment}"
+        store, left[0] = results / "store" / "key", moment
+        recorder = make_recorder(store, flush_seconds=0)
+        with pytest.raises(Killed):
+            for image in "ABCD":
+                recorder.add(stored_rows(image, 2), {"device": "gpu0"})
+            recorder.finish()
+        left[0] = -1
+        rows = [row["image_id"] for row in ledger(results)]
+        assert sorted(rows) == sorted(stored(store)), moment
+        assert len(rows) == min(moment - (not after), 4), moment

@@ -1,12 +1,14 @@
 """Which images there are: folders and tables scanned, and identified by content."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from samfleet.digests import image_id
 from samfleet.marker import mark
+from samfleet.plan import manifest
 from samfleet.plan.collection import (
     ManifestError,
     collection_columns,
@@ -254,6 +256,24 @@ def test_every_image_gets_the_id_of_its_content(three):
     rows = identified(three)
     assert rows["sub/c.tif"].image_id == image_id(b"ccc")
     assert len({row.image_id for row in rows.values()}) == 3
+
+
+def test_a_file_whose_content_does_not_come_is_named_while_it_is_waited_for(
+    three, monkeypatch, caplog
+):
+    """As on a network mount that is gone; this one comes back when the log has named the file."""
+    whole = manifest.image_id_of_file
+
+    def slow(path):
+        deadline = time.monotonic() + 30
+        while path.name == "b.tif" and "b.tif" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return whole(path)
+
+    monkeypatch.setattr(manifest, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(manifest, "image_id_of_file", slow)
+    assert identified(three)["b.tif"].image_id == image_id(b"bb")
+    assert "b.tif: its content does not come in 0.1 s; waiting" in caplog.text
 
 
 def test_only_images_with_a_new_stat_are_hashed(three):
