@@ -21,7 +21,6 @@ WAYS: dict[str, dict[str, str]] = {
     "samfleet": {},
     "torch's default": {"OMP_WAIT_POLICY": ""},
     "spin 1000 times": {"GOMP_SPINCOUNT": "1000"},
-    "active": {"OMP_WAIT_POLICY": "active"},
 }
 """Environments by name; an empty value stands for a variable that is not set."""
 
