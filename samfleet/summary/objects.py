@@ -1,11 +1,9 @@
 """Write results/objects.parquet: a row for each kept object, sorted by image, in bounded memory."""
 
-import fcntl
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,30 +20,7 @@ OBJECT_SCHEMA = pa.schema(
 
 _BLOCK_IMAGES = 50_000
 _PREFIX = ".objects-"
-_LOCKED_AFTER = 60
-"""Seconds after which a temporary folder has the lock of its process for certain."""
 _RANKED = pa.schema([("rank", pa.int64()), *list(OBJECT_SCHEMA)[1:]])
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove the temporary folders of processes that were killed; one that is at work holds a lock."""
-    for temporary in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            if time.time() - temporary.stat().st_mtime > _LOCKED_AFTER:
-                with _locked(temporary):
-                    shutil.rmtree(temporary)
-
-
-@contextmanager
-def _locked(temporary: Path) -> Iterator[None]:
-    """Hold a temporary folder's lock, which the kernel releases when the process ends.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    with (temporary / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
 
 
 class ObjectSorter:
@@ -55,16 +30,16 @@ class ObjectSorter:
     memory. To be used as a context manager.
 
     Args:
-        folder: where temporary files can be written.
+        folder: where temporary files can be written; only one process may be at work there.
     """
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
+        for abandoned in folder.glob(f"{_PREFIX}*"):  # by a process that was killed
+            shutil.rmtree(abandoned)
         self._stack = ExitStack()
         temporary = tempfile.TemporaryDirectory(dir=folder, prefix=_PREFIX)
         self._folder = Path(self._stack.enter_context(temporary))
-        self._stack.enter_context(_locked(self._folder))
         self._writers: dict[int, pq.ParquetWriter] = {}
 
     def __enter__(self) -> "ObjectSorter":
