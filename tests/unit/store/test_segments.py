@@ -1,6 +1,7 @@
 """Segments: complete or absent, flushed as a job goes, damaged ones set aside."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -262,6 +263,7 @@ def test_a_segment_is_not_damaged_because_memory_is_short(tmp_path):
         text=True,
     )
     assert [path.name for path in tmp_path.glob("a-*")] == ["a-00000.parquet"], child.stderr
-    assert "unread" in child.stdout, child.stderr
+    # Arrow ends the process where it cannot even make its own error
+    assert "unread" in child.stdout or child.returncode == -signal.SIGABRT, child.stderr
     rebuild_index(tmp_path)
     assert set(read_stored_images(tmp_path)) == {"A" * 2**20}
