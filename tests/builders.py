@@ -112,7 +112,7 @@ def found_masks(
     """
     height, width = size or masks[0].shape
     x0, y0, x1, y1 = crop or (0, 0, width, height)
-    tiling = Tiling(*zip(_cut(y1 - y0), _cut(x1 - x0), strict=True))
+    tiling = _tiling(y1 - y0, x1 - x0)
     count = len(masks)
     pixels = [np.nonzero(mask if mask.any() else ~mask)[::-1] for mask in masks]
     boxes = [[*map(np.min, xy), *map(np.max, xy)] for xy in pixels]
@@ -123,7 +123,7 @@ def found_masks(
         stability=np.full(count, 0.95, np.float32),
         points=np.tile([1.5, 2.5], (count, 1)),
         crops=np.tile([x0, y0, x1, y1], (count, 1)),
-        masks=[_pack(mask[y0:y1, x0:x1], tiling) for mask in masks],
+        masks=[packed_mask(mask[y0:y1, x0:x1], tiling) for mask in masks],
         min_mask_region_area=min_mask_region_area,
         nms_thresh=0.7,
     )
@@ -135,7 +135,13 @@ def _cut(length: int) -> tuple[np.ndarray, np.ndarray]:
     return start, np.minimum(4, length - start).astype(np.int32)
 
 
-def _pack(mask: np.ndarray, tiling: Tiling) -> PackedMask:
+def _tiling(height: int, width: int) -> Tiling:
+    return Tiling(*zip(_cut(height), _cut(width), strict=True))
+
+
+def packed_mask(mask: np.ndarray, tiling: Tiling | None = None) -> PackedMask:
+    """A (height, width) bool mask of a crop as the generator packs it, in cells of four pixels."""
+    tiling = tiling or _tiling(*mask.shape)
     rows, columns = (len(start) for start in tiling.start)
     height, width = (int(count.max()) for count in tiling.count)
     cells = np.zeros((rows * height, columns * width), bool)

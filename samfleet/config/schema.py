@@ -226,12 +226,37 @@ def _contradictions(config: dict) -> list[str]:
             f"sam.precision: {sam['precision']} needs a GPU, but "
             + ("devices are pretended" if config["devices"] else "device is cpu")
         )
+    errors += _tile_contradictions(sam)
     factor = sam["crop_n_points_downscale_factor"] ** sam["crop_n_layers"]
     if sam["points_per_side"] // factor < 1:
         errors.append(
             f"sam.points_per_side: {sam['points_per_side']} leaves no prompt in crop layer "
             f"{sam['crop_n_layers']} with sam.crop_n_points_downscale_factor "
             f"{sam['crop_n_points_downscale_factor']}"
+        )
+    return errors
+
+
+def _tile_contradictions(sam: dict) -> list[str]:
+    size, diameter, overlap = (
+        sam[name] for name in ("tile_size", "object_diameter", "tile_overlap")
+    )
+    errors = []
+    if size is not None and diameter is not None:
+        errors.append(
+            f"sam.object_diameter: {diameter} chooses the size of tiles, which sam.tile_size sets to "
+            f"{size}; leave one of them out"
+        )
+    if sam["crop_n_layers"] and (size is not None or diameter is not None):
+        name = "tile_size" if size is not None else "object_diameter"
+        errors.append(
+            f"sam.crop_n_layers: {sam['crop_n_layers']} layers of crops, but sam.{name} asks for tiles, "
+            "which take their place; leave one of them out"
+        )
+    if size is not None and overlap is not None and overlap > size // 2:
+        errors.append(
+            f"sam.tile_overlap: {overlap} is more than half of sam.tile_size ({size}); "
+            f"it can be at most {size // 2}"
         )
     return errors
 

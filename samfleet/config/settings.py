@@ -65,6 +65,10 @@ class SamSettings:
     crop_n_points_downscale_factor: int
     min_mask_region_area: int
     skip_background: bool
+    tile_size: int | None = field(metadata=introduced_with(None))
+    tile_overlap: int | None = field(metadata=introduced_with(None))
+    tile_whole_image: bool = field(metadata=introduced_with(True))
+    object_diameter: float | str | None = field(metadata=introduced_with(None))
 
 
 @dataclass(frozen=True)

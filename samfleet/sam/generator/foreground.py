@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -14,24 +16,55 @@ _LEAST_CONTRAST = 2.0  # of 255: what JPEG adds to a flat background
 _MOST_CONTRAST = 40.0  # of 255: if noise can hide more than this, there is no clear background
 
 
+@dataclass(frozen=True, eq=False)
+class Background:
+    """The background of an image: its most frequent colour, with any look-up table, and its noise.
+
+    Attributes:
+        color: (3,) float32.
+        noise: pixels that differ from the colour by more than this are foreground, of 255; below 0 if
+            there is no clear background, because the image is inverted, full of objects, or very noisy.
+    """
+
+    color: np.ndarray
+    noise: float
+
+    @classmethod
+    def of(cls, blurred: np.ndarray) -> Background:
+        """The background of (rows, columns, 3) uint8 pixels, which ``blur`` has returned."""
+        color = _most_frequent_color(blurred)
+        noise = np.percentile(_contrast(blurred, color), _NOISE_PERCENTILE) / _NOISE_SIGMAS
+        noise = max(_LEAST_CONTRAST, _SIGMAS * noise)
+        if noise > _MOST_CONTRAST or color.max() > blurred.max(axis=2).mean():
+            noise = -1.0
+        return cls(color, float(noise))
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether anything can be told from it."""
+        return self.noise >= 0
+
+    def differs(self, pixels: np.ndarray) -> np.ndarray:
+        """Which of (..., 3) pixels are foreground."""
+        return _contrast(pixels, self.color) > self.noise
+
+
 class Foreground:
     """Tells which points of an image have something near them that differs from the background.
-
-    The background is the most frequent colour, with any look-up table. An image without a clear
-    background (inverted, full of objects, or very noisy) counts as foreground everywhere.
 
     Args:
         rgb: (height, width, 3) uint8.
         longest_side: pixels. A larger image is scaled to this size, at which the model sees it.
+        background: that of the image of which this is a part; None for its own.
     """
 
-    def __init__(self, rgb: np.ndarray, longest_side: int) -> None:
+    def __init__(
+        self, rgb: np.ndarray, longest_side: int, background: Background | None = None
+    ) -> None:
         self._size = rgb.shape[:2]
-        scale = longest_side / max(self._size)
-        if scale < 1:
-            height, width = (max(1, round(n * scale)) for n in self._size)
-            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-        self._counts = cv2.integral(_foreground(cv2.GaussianBlur(rgb, (0, 0), 1)))
+        blurred = blur(rgb, longest_side)
+        background = background or Background.of(blurred)
+        self._counts = cv2.integral(background.differs(blurred).astype(np.uint8))
 
     def is_in_cells(self, grid: np.ndarray, crop_box: list[int]) -> np.ndarray:
         """Whether each prompt of a crop has foreground in its cell of the prompt grid.
@@ -66,16 +99,22 @@ class Foreground:
         return counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] > 0
 
 
-def _foreground(rgb: np.ndarray) -> np.ndarray:
-    """Pixels that differ from the background by more than its noise: uint8, 0 or 1."""
-    background = _most_frequent_color(rgb)
-    if background.max() > rgb.max(axis=2).mean():
-        return np.ones(rgb.shape[:2], np.uint8)
-    contrast = np.abs(rgb - background).max(axis=2)
-    noise = np.percentile(contrast, _NOISE_PERCENTILE) / _NOISE_SIGMAS
-    if _SIGMAS * noise > _MOST_CONTRAST:
-        return np.ones(rgb.shape[:2], np.uint8)
-    return (contrast > max(_LEAST_CONTRAST, _SIGMAS * noise)).astype(np.uint8)
+def blur(rgb: np.ndarray, longest_side: int) -> np.ndarray:
+    """An image at the size at which the model sees it, without the noise of single pixels.
+
+    Args:
+        rgb: (height, width, 3) uint8.
+        longest_side: pixels; a larger image is scaled to this size.
+    """
+    scale = longest_side / max(rgb.shape[:2])
+    if scale < 1:
+        height, width = (max(1, round(n * scale)) for n in rgb.shape[:2])
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(rgb, (0, 0), 1)
+
+
+def _contrast(pixels: np.ndarray, color: np.ndarray) -> np.ndarray:
+    return np.abs(pixels - color).max(axis=-1)
 
 
 def _most_frequent_color(rgb: np.ndarray) -> np.ndarray:

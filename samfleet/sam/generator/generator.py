@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -16,6 +15,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torchvision.ops.boxes import batched_nms, box_area
 
 from samfleet.errors import UserError
+from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
 from samfleet.sam.generator.decoder import Decoded, Decoder
 from samfleet.sam.generator.encoder import encode_frames
 from samfleet.sam.generator.fast_decoder import FastDecoder
@@ -23,9 +23,10 @@ from samfleet.sam.generator.foreground import Foreground
 from samfleet.sam.generator.geometry import Geometry
 from samfleet.sam.generator.packing import MaskBits, bits_of, packer_of
 from samfleet.sam.generator.precision import PRECISIONS, arithmetic
+from samfleet.sam.generator.tiled import Search, find_in_tiles
 from samfleet.sam.generator.upsampling import Upsampler
-from samfleet.sam.masks.packed import PackedMask
-from samfleet.sam.masks.records import FoundMasks, make_records
+from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
+from samfleet.sam.tiles import Tiles
 
 # Masks × pixels of the image to upsample at once, which limits the memory that the worst masks need.
 PIXELS_AT_ONCE = {"cpu": 1 << 27, "cuda": 1 << 29}
@@ -33,42 +34,6 @@ PIXELS_AT_ONCE = {"cpu": 1 << 27, "cuda": 1 << 29}
 
 class NotFiniteError(UserError):
     """The model computed numbers that are infinite or no numbers."""
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The properties of masks that have passed the filters so far, on the generator's device.
-
-    Attributes:
-        boxes: (n, 4) int64, x0 y0 x1 y1, both ends inside.
-        predicted_iou, stability: (n,) float32.
-        points: (n, 2) float64, x and y of the prompts.
-    """
-
-    boxes: torch.Tensor
-    predicted_iou: torch.Tensor
-    stability: torch.Tensor
-    points: torch.Tensor
-
-    @classmethod
-    def none(cls, device: torch.device) -> Candidates:
-        """No masks."""
-        return cls(
-            boxes=torch.zeros(0, 4, dtype=torch.int64, device=device),
-            predicted_iou=torch.zeros(0, device=device),
-            stability=torch.zeros(0, device=device),
-            points=torch.zeros(0, 2, dtype=torch.float64, device=device),
-        )
-
-    @classmethod
-    def concatenate(cls, parts: list[Candidates]) -> Candidates:
-        """All masks of some parts, in their order."""
-        names = [field.name for field in fields(cls)]
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
-
-    def select(self, index: torch.Tensor) -> Candidates:
-        """The candidates at (n,) int64 numbers, in their order."""
-        return Candidates(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 class MaskGenerator:
@@ -101,6 +66,7 @@ class MaskGenerator:
         min_mask_region_area: islands and holes with fewer pixels are removed; 0 keeps them.
         skip_background: leave out prompts if ``Foreground`` sees nothing but background in their
             cell of the grid; the records are then those of the other prompts.
+        tiles: how larger images are divided; None shows the model the whole image only. Without crops.
 
     Attributes:
         seconds: seconds of the last image, by stage: encoding, decoding, postprocessing.
@@ -128,6 +94,7 @@ class MaskGenerator:
         point_grids: list[np.ndarray] | None = None,
         min_mask_region_area: int = 0,
         skip_background: bool = False,
+        tiles: Tiles | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, not {precision!r}")
@@ -136,6 +103,8 @@ class MaskGenerator:
             raise ValueError(f"precision {precision!r} needs a CUDA device, not {sam.device}")
         if (points_per_side is None) == (point_grids is None):
             raise ValueError("give exactly one of points_per_side and point_grids")
+        if tiles is not None and crop_n_layers:
+            raise ValueError("tiles take the place of crops: crop_n_layers must be 0")
         if point_grids is None:
             point_grids = amg.build_all_layer_point_grids(
                 points_per_side, crop_n_layers, crop_n_points_downscale_factor
@@ -153,6 +122,7 @@ class MaskGenerator:
         self.point_grids = point_grids
         self.min_mask_region_area = min_mask_region_area
         self.skip_background = skip_background
+        self.tiles = tiles
         self.seconds: dict[str, float] = {}
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
@@ -164,9 +134,12 @@ class MaskGenerator:
     def why_not_shown(self, height: int, width: int) -> str:
         """Why SAM cannot be shown an image of this size in pixels, in words; empty if it can."""
         size = f"{width} x {height} pixels are too"
-        boxes, _ = amg.generate_crop_boxes(
-            (height, width), self.crop_n_layers, self.crop_overlap_ratio
-        )
+        if self.tiles is not None:
+            boxes = self.tiles.lay((height, width)).boxes[:1]  # all have this size
+        else:
+            boxes, _ = amg.generate_crop_boxes(
+                (height, width), self.crop_n_layers, self.crop_overlap_ratio
+            )
         side = self._transform.target_length
         for left, top, right, bottom in boxes:
             if left >= right or top >= bottom:
@@ -209,18 +182,62 @@ class MaskGenerator:
             raise ValueError(f"expected (height, width, 3) uint8, not {rgb.shape} {rgb.dtype}")
         self.seconds = {"encoding": 0.0, "decoding": 0.0, "postprocessing": 0.0}
         self._events = []
+        points_per_batch = points_per_batch or self.points_per_batch
+        if self.tiles is not None:
+            found, report = self._find_in_tiles(rgb, self.tiles, points_per_batch)
+        else:
+            found, report = self._find_in_crops(rgb, points_per_batch), None
+        self._finish_stages()
+        candidates = found.candidates
+        return FoundMasks(
+            size=rgb.shape[:2],
+            boxes=candidates.boxes.cpu().numpy(),
+            predicted_iou=candidates.predicted_iou.cpu().numpy(),
+            stability=candidates.stability.cpu().numpy(),
+            points=candidates.points.cpu().numpy(),
+            crops=found.crops,
+            masks=found.masks,
+            min_mask_region_area=self.min_mask_region_area,
+            nms_thresh=max(self.box_nms_thresh, self.crop_nms_thresh),
+            reductions=found.reductions,
+            tiles=report,
+        )
+
+    def _find_in_tiles(
+        self, rgb: np.ndarray, tiles: Tiles, points_per_batch: int
+    ) -> tuple[Chosen, TileReport]:
+        def look(view: View) -> Seen:
+            seen = self.look(view, points_per_batch)
+            self._finish_stages()
+            return seen
+
+        input_size = self.sam.image_encoder.img_size
+        search = Search(
+            look=look,
+            find_all=partial(self._find_in_crops, rgb, points_per_batch),
+            input_size=input_size,
+            grid=self.point_grids[0],
+            skip_background=self.skip_background,
+            nms_thresh=self.crop_nms_thresh,
+        )
+        return find_in_tiles(rgb, tiles, search)
+
+    def _find_in_crops(self, rgb: np.ndarray, points_per_batch: int) -> Chosen:
         size = rgb.shape[:2]
         crop_boxes, layers = amg.generate_crop_boxes(
             size, self.crop_n_layers, self.crop_overlap_ratio
         )
-        points_per_batch = points_per_batch or self.points_per_batch
         prompts = self._prompts(rgb, crop_boxes, layers)
         parts, masks, crops = [], [], []
-        for crop_box, points in zip(crop_boxes, prompts, strict=True):
-            candidates, packed = self._crop_candidates(rgb, crop_box, points, points_per_batch)
-            parts.append(candidates)
-            masks += packed
-            crops += [crop_box] * len(packed)
+        whole_image = [0, 0, size[1], size[0]]
+        for box, points in zip(crop_boxes, prompts, strict=True):
+            cut = partial(amg.is_box_near_crop_edge, crop_box=box, orig_box=whole_image)
+            x0, y0, x1, y1 = box
+            view = View(rgb[y0:y1, x0:x1], box, points, cut if box != whole_image else None)
+            seen = self.look(view, points_per_batch)
+            parts.append(seen.candidates)
+            masks += seen.masks
+            crops += [box] * len(seen.masks)
         with self._stage("postprocessing"):
             candidates = Candidates.concatenate(parts)
             if len(crop_boxes) > 1:
@@ -229,18 +246,8 @@ class MaskGenerator:
                 kept = _suppress(candidates.boxes, scores.to(self.sam.device), self.crop_nms_thresh)
                 candidates = candidates.select(kept)
                 masks, crops = ([each[i] for i in kept.tolist()] for each in (masks, crops))
-        self._finish_stages()
-        return FoundMasks(
-            size=size,
-            boxes=candidates.boxes.cpu().numpy(),
-            predicted_iou=candidates.predicted_iou.cpu().numpy(),
-            stability=candidates.stability.cpu().numpy(),
-            points=candidates.points.cpu().numpy(),
-            crops=np.array(crops, np.int64).reshape(-1, 4),
-            masks=masks,
-            min_mask_region_area=self.min_mask_region_area,
-            nms_thresh=max(self.box_nms_thresh, self.crop_nms_thresh),
-        )
+        boxes = np.array(crops, np.int64).reshape(-1, 4)
+        return Chosen(candidates, masks, boxes, np.ones(len(boxes), np.int64))
 
     def _prompts(
         self, rgb: np.ndarray, crop_boxes: list[list[int]], layers: list[int]
@@ -257,37 +264,32 @@ class MaskGenerator:
                 points = points[foreground.is_in_cells(grid, crop_box)]
             yield points
 
-    def _crop_candidates(
-        self, rgb: np.ndarray, crop_box: list[int], points: np.ndarray, points_per_batch: int
-    ) -> tuple[Candidates, list[PackedMask]]:
-        if not len(points):
-            return Candidates.none(self.sam.device), []
-        x0, y0, x1, y1 = crop_box
+    def look(self, view: View, points_per_batch: int) -> Seen:
+        """The masks in a part of an image, after non-maximum suppression within it."""
+        if not len(view.points):
+            return Seen.nothing(self.sam.device)
         with self._stage("encoding"):
-            unpadded = self._encode(rgb[y0:y1, x0:x1])
-        upsampler = self._upsampler(unpadded, (y1 - y0, x1 - x0))
+            unpadded = self._encode(view.rgb)
+        upsampler = self._upsampler(unpadded, view.rgb.shape[:2])
         parts = []
-        for first in range(0, len(points), points_per_batch):
-            batch = points[first : first + points_per_batch]
-            parts += self._batch_candidates(batch, upsampler, crop_box, rgb.shape[:2])
+        for first in range(0, len(view.points), points_per_batch):
+            batch = view.points[first : first + points_per_batch]
+            parts += self._batch_candidates(batch, upsampler, view)
         if not self._decoder.is_finite:
             raise NotFiniteError(
                 "the model's output is not finite: the weights that sam.checkpoint names are damaged, or "
                 f"cannot be computed with sam.precision {self.precision}"
             )
         with self._stage("postprocessing"):
-            candidates = Candidates.concatenate([candidates for candidates, _ in parts])
-            bits = MaskBits.concatenate([bits for _, bits in parts])
+            candidates = Candidates.concatenate([part for part, _, _ in parts])
+            bits = MaskBits.concatenate([bits for _, bits, _ in parts])
             kept = _suppress(candidates.boxes, candidates.predicted_iou, self.box_nms_thresh)
             candidates, bits = candidates.select(kept), bits.select(kept)
             # Only surviving masks leave the device.
             packer = packer_of(upsampler.y, upsampler.x)
             masks = packer.pack(bits, candidates.boxes.cpu().numpy())
-            return replace(
-                candidates,
-                boxes=amg.uncrop_boxes_xyxy(candidates.boxes, crop_box),
-                points=amg.uncrop_points(candidates.points, crop_box),
-            ), masks
+            cut = Candidates.concatenate([cut for _, _, cut in parts])
+            return Seen(candidates.in_image(view.box), masks, cut.in_image(view.box))
 
     def _upsampler(self, unpadded: tuple[int, int], size: tuple[int, int]) -> Upsampler:
         height, width = self.sam.prompt_encoder.image_embedding_size
@@ -319,12 +321,8 @@ class MaskGenerator:
         return resized.shape[0], resized.shape[1]
 
     def _batch_candidates(
-        self,
-        points: np.ndarray,
-        upsampler: Upsampler,
-        crop_box: list[int],
-        size: tuple[int, int],
-    ) -> list[tuple[Candidates, MaskBits]]:
+        self, points: np.ndarray, upsampler: Upsampler, view: View
+    ) -> list[tuple[Candidates, MaskBits, Candidates]]:
         height, width = upsampler.geometry.image
         with self._stage("decoding"):
             encoder_points = self._transform.apply_coords(points, (height, width))
@@ -335,34 +333,29 @@ class MaskGenerator:
             on_device = torch.as_tensor(points, device=self.sam.device)
             at_once = max(1, PIXELS_AT_ONCE[self.sam.device.type] // (height * width))
             return [
-                self._filter(part, on_device, upsampler, crop_box, size)
-                for part in decoded.split(at_once)
+                self._filter(part, on_device, upsampler, view) for part in decoded.split(at_once)
             ]
 
     def _filter(
-        self,
-        decoded: Decoded,
-        points: torch.Tensor,
-        upsampler: Upsampler,
-        crop_box: list[int],
-        size: tuple[int, int],
-    ) -> tuple[Candidates, MaskBits]:
-        """Masks that are stable and are not cut off by the edge of a crop."""
+        self, decoded: Decoded, points: torch.Tensor, upsampler: Upsampler, view: View
+    ) -> tuple[Candidates, MaskBits, Candidates]:
+        """Masks that are stable and whole, their pixels, and stable masks that the view's edge cuts."""
         masks = upsampler.masks(decoded.logits)
-        kept = torch.ones_like(decoded.index, dtype=torch.bool)
-        whole_image = [0, 0, size[1], size[0]]
-        if crop_box != whole_image:
-            kept = ~amg.is_box_near_crop_edge(masks.boxes, crop_box, whole_image)
+        stable = torch.ones_like(decoded.index, dtype=torch.bool)
         if self.stability_score_thresh > 0:
-            kept &= masks.stability >= self.stability_score_thresh
-        index = kept.nonzero()[:, 0]
-        candidates = Candidates(
-            boxes=masks.boxes[index],
-            predicted_iou=decoded.predicted_iou[index],
-            stability=masks.stability[index],
-            points=points[decoded.index[index] // self._decoder.masks_per_prompt],
+            stable = masks.stability >= self.stability_score_thresh
+        is_cut = torch.zeros_like(stable) if view.cut is None else view.cut(masks.boxes)
+        everything = Candidates(
+            boxes=masks.boxes,
+            predicted_iou=decoded.predicted_iou,
+            stability=masks.stability,
+            points=points[decoded.index // self._decoder.masks_per_prompt],
         )
-        return candidates, bits_of(masks, index)
+        index = (stable & ~is_cut).nonzero()[:, 0]
+        cut = Candidates.none(points.device)
+        if view.keeps_cut:
+            cut = everything.select((stable & is_cut).nonzero()[:, 0])
+        return everything.select(index), bits_of(masks, index), cut
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

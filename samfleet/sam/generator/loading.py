@@ -7,6 +7,7 @@ import torch
 from samfleet.config.settings import SamSettings
 from samfleet.sam.generator.generator import MaskGenerator
 from samfleet.sam.model import load_model
+from samfleet.sam.tiles import configured_tiles
 from samfleet.sam.weights import configured_weights
 
 
@@ -37,4 +38,5 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         crop_n_points_downscale_factor=settings.crop_n_points_downscale_factor,
         min_mask_region_area=settings.min_mask_region_area,
         skip_background=settings.skip_background,
+        tiles=configured_tiles(settings),
     )

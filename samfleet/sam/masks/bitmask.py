@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samfleet.sam.masks.boxes import meeting
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class BitMask:
@@ -84,24 +86,10 @@ def overlaps(masks: Sequence[BitMask]) -> list[dict[int, int]]:
     Only masks whose boxes overlap are compared.
     """
     shared: list[dict[int, int]] = [{} for _ in masks]
-    for one, two in _meeting(masks):
-        if pixels := masks[one].shared_pixels(masks[two]):
-            shared[one][two] = shared[two][one] = pixels
+    corners = np.array([mask.corner for mask in masks], np.int64).reshape(-1, 2)
+    shapes = np.array([mask.shape for mask in masks], np.int64).reshape(-1, 2)
+    for one, others in meeting(corners, corners + shapes):
+        for two in others.tolist():
+            if pixels := masks[one].shared_pixels(masks[two]):
+                shared[one][two] = shared[two][one] = pixels
     return [dict(sorted(found.items())) for found in shared]
-
-
-def _meeting(masks: Sequence[BitMask]) -> list[tuple[int, int]]:
-    """Pairs of masks whose boxes overlap, from the top of the frame down."""
-    top, left = np.array([mask.corner for mask in masks], np.int64).reshape(-1, 2).T
-    height, width = np.array([mask.shape for mask in masks], np.int64).reshape(-1, 2).T
-    order = np.argsort(top, kind="stable")
-    top, left = top[order], left[order]
-    right = left + width[order]
-    # for each mask, the first one further down that begins below its last row
-    end = np.searchsorted(top, top + height[order])
-    pairs = []
-    for place, number in enumerate(order.tolist()):
-        below = slice(place + 1, end[place])
-        beside = (left[below] < right[place]) & (right[below] > left[place])
-        pairs += [(number, other) for other in order[below][beside].tolist()]
-    return pairs

@@ -10,7 +10,24 @@ from samfleet.sam.masks.bitmask import BitMask
 from samfleet.sam.masks.packed import PackedMask
 from samfleet.sam.masks.regions import remove_small_regions
 from samfleet.sam.masks.rle import encode, run_lengths
-from samfleet.sam.masks.suppression import suppress
+from samfleet.sam.masks.suppression import keep_best, suppress
+
+
+@dataclass(frozen=True)
+class TileReport:
+    """What was done with the tiles of an image.
+
+    Attributes:
+        size: pixels of a tile as asked for, at the last look.
+        done: tiles that were shown to the model, at all looks.
+        left_out: tiles with nothing but background, at all looks.
+        cut: objects that every tile cuts and that were not found in the whole image either, about.
+    """
+
+    size: int
+    done: int
+    left_out: int
+    cut: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +40,11 @@ class FoundMasks:
         predicted_iou, stability: (n,) float32.
         points: (n, 2) float64, x and y of the prompts in the image.
         crops: (n, 4) int64, x0 y0 x1 y1 of the crops that the masks were found in.
-        masks: n masks, in their crops.
+        masks: n masks, in their crops, of which each pixel stands for ``reductions`` squared.
         min_mask_region_area: islands and holes with fewer pixels will be removed; 0 keeps them.
         nms_thresh: greatest IoU of two masks' boxes after that.
+        reductions: (n,) int64, by what factor the crops were smaller than in the image; None for 1.
+        tiles: what was done with tiles; None without tiles.
     """
 
     size: tuple[int, int]
@@ -37,6 +56,17 @@ class FoundMasks:
     masks: list[PackedMask]
     min_mask_region_area: int
     nms_thresh: float
+    reductions: np.ndarray | None = None
+    tiles: TileReport | None = None
+
+    def region(self, number: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """The pixels of a mask: (height, width) bool, and (row, column) of the first in the image."""
+        region, (row, column) = self.masks[number].unpack()
+        if self.reductions is not None and (factor := int(self.reductions[number])) > 1:
+            region = region.repeat(factor, axis=0).repeat(factor, axis=1)
+            row, column = row * factor, column * factor
+        x0, y0 = self.crops[number, :2].tolist()
+        return region, (row + y0, column + x0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,9 +97,8 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
     boxes = found.boxes.copy()
     unchanged = np.ones(len(boxes), np.float32)
     drawn_boxes = boxes.copy()
-    for i, (mask, crop) in enumerate(zip(found.masks, found.crops, strict=True)):
-        region, (row, column) = mask.unpack()
-        corner = row + int(crop[1]), column + int(crop[0])
+    for i in range(len(boxes)):
+        region, corner = found.region(i)
         changed = False
         if found.min_mask_region_area > 0:
             region, corner, changed = remove_small_regions(
@@ -84,7 +113,8 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
     kept = np.arange(len(boxes))
     if found.min_mask_region_area > 0:
         # Unchanged masks come first.
-        kept = suppress(drawn_boxes, unchanged, found.nms_thresh)
+        choose = suppress if found.tiles is None else keep_best
+        kept = choose(drawn_boxes, unchanged, found.nms_thresh)
     return [
         SurvivingMask(
             pixels=masks[i],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from samfleet.sam.masks.boxes import meeting
+
 # With more boxes, ``torchvision.ops.batched_nms`` sorts the result again, and not stably.
 SORTED_ONCE = 1000
 
 
-def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+def keep_best(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     """Chooses boxes greedily by score; of boxes with equal scores, the first one comes first.
 
     Args:
@@ -17,27 +19,42 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndar
         threshold: greatest IoU with a better box.
 
     Returns:
-        (k,) int64, numbers of the boxes that are kept, the best first: the same numbers in the same
-        order as ``torchvision.ops.batched_nms`` returns for float32 boxes of one class on a CPU.
+        (k,) int64, numbers of the boxes that are kept, the best first.
     """
-    boxes = boxes.astype(np.float32)
+    rivals = _rivals(boxes.astype(np.float32), threshold)
+    alive = np.ones(len(boxes), bool)
+    kept = []
+    for best in np.argsort(-scores, kind="stable").tolist():
+        if alive[best]:
+            kept.append(best)
+            alive[rivals.get(best, [])] = False
+    return np.array(kept, np.int64)
+
+
+def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Like ``keep_best``, but the same numbers in the same order as torchvision on a CPU.
+
+    ``torchvision.ops.batched_nms`` returns them for float32 boxes of one class.
+    """
+    numbers = keep_best(boxes, scores, threshold)
+    return _sort_again(numbers, scores) if len(boxes) > SORTED_ONCE else numbers
+
+
+def _rivals(boxes: np.ndarray, threshold: float) -> dict[int, list[int]]:
+    """For each box those with a greater IoU; only boxes that meet are compared."""
     top_left, bottom_right = boxes[:, :2], boxes[:, 2:]
     areas = (bottom_right - top_left).prod(1)
-    waiting = np.argsort(-scores, kind="stable")
-    kept = []
-    with np.errstate(
-        invalid="ignore"
-    ):  # the IoU of two empty boxes is NaN, which suppresses nothing
-        while len(waiting):
-            best, waiting = waiting[0], waiting[1:]
-            kept.append(best)
-            sides = np.minimum(bottom_right[best], bottom_right[waiting])
-            sides = np.maximum(sides - np.maximum(top_left[best], top_left[waiting]), 0)
-            shared = sides.prod(1)
-            iou = shared / (areas[best] + areas[waiting] - shared)
-            waiting = waiting[~(iou.astype(np.float64) > threshold)]
-    numbers = np.array(kept, np.int64)
-    return _sort_again(numbers, scores) if len(boxes) > SORTED_ONCE else numbers
+    rivals: dict[int, list[int]] = {}
+    # boxes that do not meet suppress nothing
+    for one, others in meeting(top_left[:, ::-1], bottom_right[:, ::-1]):
+        sides = np.minimum(bottom_right[one], bottom_right[others])
+        shared = (sides - np.maximum(top_left[one], top_left[others])).prod(1)
+        with np.errstate(invalid="ignore"):  # two boxes without area: NaN, which suppresses nothing
+            iou = shared / (areas[one] + areas[others] - shared)
+        for other in others[iou.astype(np.float64) > threshold].tolist():
+            rivals.setdefault(one, []).append(other)
+            rivals.setdefault(other, []).append(one)
+    return rivals
 
 
 def _sort_again(kept: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -68,6 +68,13 @@ WRONG = [
     ("sam.crop_n_points_downscale_factor", 0),
     ("sam.min_mask_region_area", -1),
     ("sam.skip_background", 1),
+    ("sam.tile_size", 31),
+    ("sam.tile_size", "auto"),
+    ("sam.tile_size", 512.5),
+    ("sam.tile_overlap", -1),
+    ("sam.tile_whole_image", "no"),
+    ("sam.object_diameter", 0),
+    ("sam.object_diameter", "large"),
     ("fluorescence.channel", -1),
     ("fluorescence.channel", "violet"),
     ("fluorescence.white", 0),
@@ -137,6 +144,18 @@ def test_all_errors_are_in_one_message():
     ("config", "key", "other"),
     [
         ({"fluorescence": {"min_area": 11, "max_area": 10}}, "min_area", "fluorescence.max_area"),
+        (
+            {"sam": {"tile_size": 512, "object_diameter": "auto"}},
+            "object_diameter",
+            "sam.tile_size",
+        ),
+        ({"sam": {"tile_size": 512, "crop_n_layers": 1}}, "crop_n_layers", "sam.tile_size"),
+        (
+            {"sam": {"object_diameter": 20, "crop_n_layers": 1}},
+            "crop_n_layers",
+            "sam.object_diameter",
+        ),
+        ({"sam": {"tile_size": 512, "tile_overlap": 257}}, "tile_overlap", "sam.tile_size"),
         ({"fluorescence": {"min_predicted_iou": 0.7}}, "min_predicted_iou", "sam.pred_iou_thresh"),
         (
             {"fluorescence": {"min_stability_score": 0.7}},

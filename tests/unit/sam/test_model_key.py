@@ -40,6 +40,10 @@ OTHER_VALUES = {
     "sam.min_mask_region_area": 50,
     "sam.skip_background": True,
     "fluorescence.largest_part": False,
+    "sam.tile_size": 512,
+    "sam.tile_overlap": 64,
+    "sam.tile_whole_image": False,
+    "sam.object_diameter": "auto",
 }
 """Keys that can change a candidate, with a value that is not the default."""
 

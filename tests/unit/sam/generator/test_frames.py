@@ -10,9 +10,12 @@ from segment_anything.utils.amg import generate_crop_boxes
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from samfleet.sam.generator import MaskGenerator
+from samfleet.sam.tiles import Tiles
 
 
-def why_not_shown(height: int, width: int, input_size: int, layers: int, ratio: float) -> str:
+def why_not_shown(
+    height: int, width: int, input_size: int, layers: int, ratio: float, tiles: Tiles | None = None
+) -> str:
     encoder = SimpleNamespace(img_size=input_size)
     decoder = SimpleNamespace(num_multimask_outputs=3)
     sam = SimpleNamespace(
@@ -21,7 +24,7 @@ def why_not_shown(height: int, width: int, input_size: int, layers: int, ratio: 
         mask_decoder=decoder,
         device=torch.device("cpu"),
     )
-    generator = MaskGenerator(sam, crop_n_layers=layers, crop_overlap_ratio=ratio)
+    generator = MaskGenerator(sam, crop_n_layers=layers, crop_overlap_ratio=ratio, tiles=tiles)
     return generator.why_not_shown(height, width)
 
 
@@ -50,3 +53,8 @@ def test_an_image_is_refused_when_sam_could_not_scale_it_or_a_crop(layers, ratio
 def test_the_reason_names_size_and_key():
     assert why_not_shown(5, 6, 1024, 2, 0.34).startswith("6 x 5 pixels are too few for sam.crop_n_")
     assert why_not_shown(1, 2049, 1024, 0, 0.34).startswith("2049 x 1 pixels are too narrow: SAM")
+
+
+def test_a_long_strip_is_shown_in_tiles():
+    assert why_not_shown(1, 2049, 1024, 0, 0.34, Tiles(1024)) == ""
+    assert "too narrow" in why_not_shown(1, 2049, 1024, 0, 0.34, Tiles(4096))

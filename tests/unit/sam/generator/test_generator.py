@@ -22,6 +22,7 @@ from samfleet.sam.generator.encoder import encode_frames
 from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.generator import NotFiniteError
 from samfleet.sam.masks.packed import PackedMask
+from samfleet.sam.tiles import Tiles
 
 SIDE, PATCH, CHANNELS = 64, 4, 64
 FIELDS = {
@@ -312,6 +313,50 @@ def test_a_blank_image_is_done_without_the_model(sam, layers, monkeypatch):
     generator = MaskGenerator(sam, "fast", skip_background=True, **ALL | {"crop_n_layers": layers})
     monkeypatch.setattr(generator, "_encode", lambda rgb: pytest.fail("encoded"))
     assert generator.generate(np.full((70, 90, 3), 30, np.uint8)) == []
+
+
+def test_an_image_within_one_tile_gives_the_library_s_records(spotted):
+    rgb = image(64, 73)
+    generator = MaskGenerator(spotted, "exact", points_per_batch=64, tiles=Tiles(64), **SOME)
+    assert generator.generate(rgb) == vanilla(spotted, rgb, **SOME)
+
+
+def test_each_tile_gives_the_library_s_records_of_that_tile(spotted_in_the_middle):
+    """Without suppression among tiles: all that the library finds there and the edges do not cut."""
+    rgb = image(100, 230)
+    parameters = ALL | {"stability_score_thresh": 0.15}
+    tiles = Tiles(100, whole_image=False)
+    theirs = []
+    layout = tiles.lay((100, 230))
+    for x0, y0, x1, y1 in layout.boxes:
+        for record in vanilla(spotted_in_the_middle, rgb[y0:y1, x0:x1], **parameters):
+            left, _, width, _ = record["bbox"]
+            least, most = layout.inside((x0, y0, x1, y1))
+            if left + x0 >= least[0] and left + x0 + width <= most[0]:
+                x, y = record["point_coords"][0]
+                mask = np.zeros((100, 230), np.uint8)
+                mask[y0:y1, x0:x1] = coco.decode(record["segmentation"])
+                counts = coco.encode(np.asfortranarray(mask))["counts"].decode()
+                theirs.append((counts, record["predicted_iou"], [x + x0, y + y0], x0))
+    generator = MaskGenerator(
+        spotted_in_the_middle, "exact", points_per_batch=64, tiles=tiles, **parameters
+    )
+    ours = [
+        (
+            record["segmentation"]["counts"],
+            record["predicted_iou"],
+            record["point_coords"][0],
+            record["crop_box"][0],
+        )
+        for record in generator.generate(rgb)
+    ]
+    assert len({crop for *_, crop in ours}) == len(layout.boxes) >= 3
+    assert sorted(ours) == sorted(theirs)
+
+
+def test_tiles_take_the_place_of_crops(sam):
+    with pytest.raises(ValueError, match="crop_n_layers must be 0"):
+        MaskGenerator(sam, tiles=Tiles(64), crop_n_layers=1)
 
 
 @pytest.mark.slow

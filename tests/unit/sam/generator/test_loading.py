@@ -7,6 +7,8 @@ import torch
 
 from samfleet.config.settings import SamSettings
 from samfleet.sam.generator.loading import load_generator
+from samfleet.sam.model import load_model
+from samfleet.sam.tiles import BEST_DIAMETER, INPUT_SIZE, Tiles, configured_tiles, enough_diameter
 from tests.builders import make_settings
 
 
@@ -39,7 +41,8 @@ def test_every_setting_reaches_the_generator():
         "skip_background": True,
     }
     places = {"checkpoint", "cache_folder"}
-    assert {field.name for field in fields(SamSettings)} == set(values) | places
+    tiles = {"tile_size", "tile_overlap", "tile_whole_image", "object_diameter"}
+    assert {field.name for field in fields(SamSettings)} == set(values) | places | tiles
     before = torch.get_num_threads()
     try:
         generator = load_generator(make_settings(sam=values).sam, "cpu", 1)
@@ -48,3 +51,29 @@ def test_every_setting_reaches_the_generator():
     assert [len(grid) for grid in generator.point_grids] == [16, 4]
     for name in set(values) - {"model", "points_per_side", "crop_n_points_downscale_factor"}:
         assert getattr(generator, name) == values[name]
+
+
+@pytest.mark.parametrize(
+    ("values", "tiles"),
+    [
+        ({}, None),
+        ({"tile_size": 512}, Tiles(512)),
+        ({"tile_size": 300, "tile_overlap": 50}, Tiles(300, 50)),
+        ({"tile_size": 300, "tile_whole_image": False}, Tiles(300, None, False)),
+        ({"object_diameter": BEST_DIAMETER["tiny"]}, Tiles(512)),
+        ({"object_diameter": BEST_DIAMETER["tiny"] / 4}, Tiles(128)),
+        ({"model": "vit_h", "object_diameter": BEST_DIAMETER["vit_h"] * 2}, Tiles(2048)),
+        ({"object_diameter": 0.1}, Tiles(32)),
+        ({"object_diameter": "auto"}, Tiles(512, enough=enough_diameter("tiny"))),
+        (
+            {"model": "vit_b", "object_diameter": "auto"},
+            Tiles(1024, enough=enough_diameter("vit_b")),
+        ),
+    ],
+)
+def test_tiles_are_those_that_the_configuration_asks_for(values, tiles):
+    assert configured_tiles(make_settings(sam={"model": "tiny", **values}).sam) == tiles
+
+
+def test_the_input_s_size_is_the_model_s():
+    assert load_model("tiny").image_encoder.img_size == INPUT_SIZE["tiny"]

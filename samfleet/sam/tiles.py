@@ -1,0 +1,155 @@
+"""Tiles over an image that is larger than what the model should see at once, and how large they are.
+
+Standard library only, since the planner counts tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from samfleet.config.settings import SamSettings
+
+INPUT_SIZE = {"tiny": 512, "vit_b": 1024, "vit_l": 1024, "vit_h": 1024}
+"""The longest side, in pixels, to which each model's images are scaled."""
+
+BEST_DIAMETER = {"tiny": 28.0, "vit_b": 56.0, "vit_l": 56.0, "vit_h": 56.0}
+"""Pixels of the model's input that an object should be wide. Whoever changes this raises
+ALGORITHM_VERSION.
+
+Measured for tiny (benchmarks/README.md): F1 is highest where the median nucleus is 20 to 48 pixels wide, and
+lower at 12 and above 54. Not measured for the official models: the same part of the input is assumed, which
+is 3.5 patches for all of them, twice the spacing of 32 prompts along a side.
+"""
+
+SMALLEST_TILE = 32
+"""Pixels; a tile that shows less than this has nothing to tell."""
+
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels; the latter two are outside."""
+
+STRETCH = 15
+"""A tile may be longer than asked by so many percent, so that a few surplus pixels cost no more tiles."""
+
+_EDGE = 20 / 1024
+"""How near to a tile's edge, as a part of its longer side, a mask counts as cut: SAM's own 20 pixels
+for crops, at SAM's own size of input."""
+
+_FAR = 1 << 40  # beyond any image
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How images are divided into tiles.
+
+    Attributes:
+        size: pixels along each side of a tile, at least 1.
+        overlap: pixels that neighbours share at least; None for a quarter of the tile, and never more
+            than half of it.
+        whole_image: whether the whole image is looked at as well, for objects that every tile cuts.
+        enough: an object's diameter in pixels of the model's input. Where the median of what was found
+            is shown smaller than this, the image is looked at again, with tiles half as large; None
+            for a single look.
+    """
+
+    size: int
+    overlap: int | None = None
+    whole_image: bool = True
+    enough: float | None = None
+
+    def half(self) -> Tiles:
+        """Tiles half as large, for a last look."""
+        return Tiles(max(1, self.size // 2), self.overlap, self.whole_image)
+
+    def lay(self, size: tuple[int, int]) -> Layout:
+        """The tiles of an image of (height, width) pixels."""
+        overlap = self.size // 4 if self.overlap is None else self.overlap
+        overlap = min(overlap, self.size // 2)
+        rows, columns = (spread(length, self.size, overlap) for length in size)
+        boxes = [(x0, y0, x1, y1) for y0, y1 in rows for x0, x1 in columns]
+        return Layout(size, overlap, boxes)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The tiles of an image.
+
+    Attributes:
+        size: (height, width) of the image.
+        overlap: pixels that neighbours share at least.
+        boxes: x0, y0, x1, y1 of every tile, row by row. Together they cover the image.
+    """
+
+    size: tuple[int, int]
+    overlap: int
+    boxes: list[Box]
+
+    @property
+    def longest_side(self) -> int:
+        """Of a tile, in pixels; all tiles have the same size."""
+        x0, y0, x1, y1 = self.boxes[0]
+        return max(x1 - x0, y1 - y0)
+
+    @property
+    def tolerance(self) -> int:
+        """How many pixels before an inner edge a mask counts as cut by it."""
+        return max(1, round(_EDGE * self.longest_side))
+
+    def inside(self, box: Box) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The part of a tile where masks are whole: up to the image's edges, but not to inner ones.
+
+        Returns:
+            The least x0, y0 and the greatest x1, y1 of a mask's box, both ends inside. At the image's
+            edges there is no limit.
+        """
+        height, width = self.size
+        x0, y0, x1, y1 = box
+        margin = self.tolerance
+        return (
+            (x0 + margin if x0 > 0 else -_FAR, y0 + margin if y0 > 0 else -_FAR),
+            (x1 - 1 - margin if x1 < width else _FAR, y1 - 1 - margin if y1 < height else _FAR),
+        )
+
+
+def spread(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """Cover an axis with as few tiles as possible, evenly spread.
+
+    Args:
+        length: pixels of the axis.
+        tile: pixels that a tile should have; it gets up to 15 % more where that saves a tile.
+        overlap: pixels that neighbours share at least; at most half of `tile`.
+
+    Returns:
+        First pixel and end of every tile; all have the same length.
+    """
+    longest = tile * (100 + STRETCH) // 100
+    if length <= longest:
+        return [(0, length)]
+    count = -((overlap - length) // (longest - overlap))  # rounded up
+    needed = -(-(length + (count - 1) * overlap) // count)
+    size = max(tile, needed)
+    starts = [number * (length - size) // (count - 1) for number in range(count)]
+    return [(start, start + size) for start in starts]
+
+
+def tile_size_for(model: str, diameter: float) -> int:
+    """Pixels of a tile in which the model sees objects of this diameter, in pixels, best."""
+    return max(SMALLEST_TILE, round(INPUT_SIZE[model] * diameter / BEST_DIAMETER[model]))
+
+
+def enough_diameter(model: str) -> float:
+    """Below this many pixels of the input, twice as many are nearer to the best diameter."""
+    return BEST_DIAMETER[model] / math.sqrt(2)
+
+
+def configured_tiles(settings: SamSettings) -> Tiles | None:
+    """How images are divided, if they are."""
+    overlap, whole_image = settings.tile_overlap, settings.tile_whole_image
+    model, diameter = settings.model, settings.object_diameter
+    if diameter == "auto":
+        return Tiles(INPUT_SIZE[model], overlap, whole_image, enough=enough_diameter(model))
+    if diameter is not None:
+        return Tiles(tile_size_for(model, float(diameter)), overlap, whole_image)
+    if settings.tile_size is not None:
+        return Tiles(settings.tile_size, overlap, whole_image)
+    return None
