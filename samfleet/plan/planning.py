@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from samfleet.config.settings import Settings
 from samfleet.digests import digest_of, digest_of_rows
 from samfleet.files import TableError, escape_name, remove_leftovers, write_atomic
 from samfleet.marker import mark
-from samfleet.plan.collection import Collection, scan_collection
+from samfleet.plan.collection import Collection, collection_root, scan_collection
 from samfleet.plan.cost import MODEL_LOAD_SECONDS, expected_cost
+from samfleet.plan.dimensions import dimensions
 from samfleet.plan.manifest import (
     ManifestRow,
     identify,
@@ -37,6 +38,7 @@ from samfleet.results import (
     shard_file,
     store_folder,
 )
+from samfleet.sam.tiles import configured_tiles
 from samfleet.stamps import remove_older_stamps
 from samfleet.statuses import Status
 from samfleet.store.index import StoredImage, read_stored_images
@@ -177,7 +179,9 @@ def _new_plan(
 ) -> Plan:
     plan_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     model = settings.sam.model
-    cost = expected_cost(results, model, present["model_key"], rows)
+    count = tile_counter(settings)
+    cost = expected_cost(results, model, present["model_key"], rows, count)
+    pending = [replace(image, tiles=count(image.path)) for image in pending]
     minimum = settings.shard.min_seconds
     if minimum is None:
         minimum = MODEL_LOADS_PER_SHARD * MODEL_LOAD_SECONDS[model]
@@ -185,7 +189,7 @@ def _new_plan(
     for number, images in enumerate(pack_shards(pending, gpus, cost, minimum), start=1):
         name = f"{number:04d}"
         write_shard(shard_file(results, plan_id, name), images)
-        seconds = sum(cost.seconds(image.size) for image in images)
+        seconds = sum(cost.seconds(image.size, image.tiles) for image in images)
         planned.append(PlannedShard(name, len(images), round(seconds, 1)))
     configuration = json.dumps(asdict(settings), indent=1)
     write_atomic(plan_config_file(results, plan_id), configuration + "\n")
@@ -197,6 +201,18 @@ def _new_plan(
         shards=tuple(planned),
         **present,
     )
+
+
+def tile_counter(settings: Settings) -> Callable[[str], int]:
+    """Tells how many tiles the image in a file has, by its header; 1 where that is not known."""
+    tiles = configured_tiles(settings.sam)
+    root = collection_root(settings.images)
+
+    def count(path: str) -> int:
+        size = dimensions(root / path) if tiles else None
+        return len(tiles.lay(size).boxes) if tiles and size and min(size) > 0 else 1
+
+    return count
 
 
 def _remove_old_plans(results: Path, current: Plan) -> None:

@@ -20,11 +20,15 @@ MODEL_LOADS_PER_SHARD = 20
 
 @dataclass(frozen=True, slots=True)
 class ShardImage:
-    """An image of a shard: its id, the size of its file in bytes, and its path."""
+    """An image of a shard: its id, the size of its file in bytes, its path, and about how many tiles.
+
+    The list of a shard does not have the tiles, which are for packing only.
+    """
 
     image_id: str
     size: int
     path: str
+    tiles: int = 1
 
 
 def pack_shards(
@@ -44,7 +48,7 @@ def pack_shards(
     """
     if gpus < 1:
         raise ValueError(f"gpus: {gpus} GPUs are too few; there must be at least 1")
-    seconds = [cost.seconds(image.size) for image in images]
+    seconds = [cost.seconds(image.size, image.tiles) for image in images]
     remaining = sum(seconds)
     shards: list[list[ShardImage]] = []
     start = 0

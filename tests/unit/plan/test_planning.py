@@ -5,7 +5,9 @@ import logging
 import os
 import time
 
+import numpy as np
 import pytest
+import tifffile
 
 from samfleet.digests import image_id
 from samfleet.plan import manifest, planning
@@ -408,14 +410,13 @@ def ledger_row(image: bytes, **columns) -> dict:
     return row | {"status": "ok", "seconds_encoding": "2", "seconds_decoding": "3"} | columns
 
 
-def expected_seconds(run, *rows: dict) -> float:
+def expected_seconds(run, *rows: dict, **sections) -> float:
     run.results.mkdir(exist_ok=True)
     with (run.results / "ledger.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, LEDGER_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    (shard,) = run.plan().shards
-    return shard.seconds
+    return sum(shard.seconds for shard in run.plan(gpus=1, **sections).shards)
 
 
 def test_the_ledgers_seconds_replace_the_guess(run):
@@ -432,6 +433,37 @@ def test_failed_images_in_the_ledger_do_not_hide_those_that_were_measured(run):
     failed = ledger_row(b"bb", status="unreadable", seconds_encoding="", seconds_decoding="")
     measured = ledger_row(b"a", seconds_postprocessing="0")
     assert expected_seconds(run, failed, measured, failed) == pytest.approx(3 * 5)
+
+
+def tiled_images(run) -> None:
+    """Nine images of one tile and one of sixteen, all in small files."""
+    sides = {f"s{number}.tif": 500 + number for number in range(9)} | {"z.tif": 1900}
+    for name, side in sides.items():
+        image = np.zeros((side, side), np.uint8)
+        tifffile.imwrite(run.images / name, image, compression="zlib")
+
+
+def test_an_image_costs_as_much_as_its_tiles(run):
+    tiled_images(run)
+    sam = {"model": "tiny", "tile_size": 512}
+    shard = {"min_seconds": 0}
+    shards = run.plan(gpus=2, sam=sam, shard=shard).shards
+    # twelve images of one tile, counting those that no header tells, and the one of sixteen alone
+    assert run.plan(gpus=1, sam={"model": "tiny"}).shards[0].seconds < 13 * 0.15
+    assert sum(shard.seconds for shard in shards) == pytest.approx((12 + 16) * 0.1, rel=0.15)
+    assert max(shards, key=lambda shard: shard.seconds).images < 12
+    (whole,) = run.plan(gpus=1, sam={"model": "tiny", "tile_size": 2048}).shards
+    assert whole.seconds == pytest.approx(13 * 0.1, rel=0.3)
+
+
+def test_the_seconds_of_a_tile_are_measured(run):
+    tiled_images(run)
+    sam = {"model": "tiny", "tile_size": 512}
+    large = (run.images / "z.tif").read_bytes()
+    row = ledger_row(large, seconds_encoding="16", seconds_decoding="32")
+    assert expected_seconds(run, row | {"seconds_postprocessing": "0"}, sam=sam) == pytest.approx(
+        (12 + 16) * 3
+    )
 
 
 def test_a_damaged_record_of_a_plan_is_no_plan(tmp_path):

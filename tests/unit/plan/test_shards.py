@@ -56,7 +56,9 @@ def test_a_shard_takes_its_part_of_what_remains_up_to_half_an_image(sizes, gpus,
     half = max((COST.seconds(size) for size in sizes), default=0) / 2
     for shard in shards[:-1]:
         part = remaining / (OVERSUBSCRIPTION * gpus)
-        if part > minimum and len(shard) > 1:
+        if (
+            part > minimum + half and len(shard) > 1
+        ):  # below the minimum, a shard takes another image
             assert abs(seconds(shard) - part) <= half + 1e-6
         remaining -= seconds(shard)
 
@@ -96,7 +98,7 @@ def test_a_shard_list_is_read_as_it_was_written(tmp_path):
 
 
 def test_the_measured_cost_replaces_the_guess():
-    cost = fit_cost([(1.0, 0.2, 100), (3.0, 0.4, 200)], guess_cost("vit_h"))
+    cost = fit_cost([(1.0, 0.2, 100, 1), (3.0, 0.4, 200, 1)], guess_cost("vit_h"))
     assert cost.constant == 2.0
     assert cost.per_byte == pytest.approx(0.6 / 300)
     assert cost.seconds(1000) == pytest.approx(2.0 + 2.0)
@@ -104,7 +106,18 @@ def test_the_measured_cost_replaces_the_guess():
 
 def test_the_guess_serves_while_nothing_is_measured():
     assert fit_cost([], guess_cost("vit_h")) == guess_cost("vit_h")
-    assert fit_cost([(1.0, 0.0, 0)], guess_cost("vit_h")).per_byte == guess_cost("vit_h").per_byte
+    assert (
+        fit_cost([(1.0, 0.0, 0, 1)], guess_cost("vit_h")).per_byte == guess_cost("vit_h").per_byte
+    )
+
+
+def test_the_seconds_of_an_image_are_those_of_its_tiles():
+    cost = fit_cost([(1.0, 0.0, 100, 2), (5.0, 0.0, 100, 4)], guess_cost("vit_h"))
+    assert cost.constant == 1.0
+    assert cost.seconds(0, tiles=7) == 7.0
+    many = [ShardImage("a", 0, "a.tif", tiles=30), *images([0] * 30)]
+    large, *others = pack_shards(many, 2, CostModel(1.0, 0.0), 1.0)
+    assert large == many[:1] and len(others) >= 2
 
 
 def test_larger_models_are_expected_to_take_longer():
