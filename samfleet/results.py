@@ -89,6 +89,10 @@ LEDGER_COLUMNS = (
     "host",
     "device",
     "points_per_batch",
+    "tile_size",
+    "tiles",
+    "tiles_left_out",
+    "objects_cut",
     "seconds_reading",
     "seconds_encoding",
     "seconds_decoding",
@@ -101,7 +105,9 @@ LEDGER_COLUMNS = (
 `when` is UTC in ISO 8601. Encoding, decoding and post-processing follow each other in the process
 that drives the device; at the same time, worker processes read images and measure masks (small
 regions, run-length encoding, fluorescence). `seconds_waiting` is how long the device's process waited
-for this image to be read, or to be measured when the queue for that was full.
+for this image to be read, or to be measured when the queue for that was full. With tiles, `tile_size` is
+that of the last look, `tiles` and `tiles_left_out` (nothing but background) count all looks, and
+`objects_cut` is about how many objects every tile cuts and the whole image does not show.
 """
 
 EVALUATION_COLUMNS = (

@@ -219,6 +219,7 @@ def find_masks(
             try:
                 with use.working():
                     detection.found = _find(generator, detection, detection.read.rgb)
+                _note_tiles(detection, detection.found)
                 for stage, seconds in generator.seconds.items():
                     detection.ledger[f"seconds_{stage}"] = round(seconds, 4)
             except Exception as error:
@@ -226,6 +227,26 @@ def find_masks(
                     raise device_error(device, error) from error
                 detection.fail(error, "out of memory even with one prompt at a time")
         yield detection
+
+
+def _note_tiles(detection: Detection, found: FoundMasks) -> None:
+    """What the ledger says of tiles, and a warning if objects are larger than what tiles share."""
+    if (tiles := found.tiles) is None:
+        return
+    detection.ledger |= {
+        "tile_size": tiles.size,
+        "tiles": tiles.done,
+        "tiles_left_out": tiles.left_out,
+        "objects_cut": tiles.cut,
+    }
+    if tiles.cut:
+        logger.warning(
+            "%s: about %s cut by every tile and not found in the whole image either: "
+            "larger than what tiles of %d pixels share; raise sam.tile_overlap or the size of tiles",
+            escape_name(detection.planned.path),
+            "1 object is" if tiles.cut == 1 else f"{tiles.cut} objects are",
+            tiles.size,
+        )
 
 
 def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundMasks:

@@ -37,6 +37,10 @@ class ImageRow:
     host: str | None = None
     device: str | None = None
     points_per_batch: int | None = None
+    tile_size: int | None = None
+    tiles: int | None = None
+    tiles_left_out: int | None = None
+    objects_cut: int | None = None
     seconds_reading: float | None = None
     seconds_encoding: float | None = None
     seconds_decoding: float | None = None

@@ -10,6 +10,7 @@ import yaml
 from samfleet.config.schema import complete_config
 from samfleet.config.settings import settings_of
 from samfleet.devices.visible import visible_devices
+from samfleet.sam.tiles import INPUT_SIZE, enough_diameter
 from samfleet.survey.sample import Survey
 from samfleet.wording import counted
 
@@ -33,7 +34,7 @@ def suggest(images: str, survey: Survey) -> str:
         f"images: {_quoted(images)}",
         *_image(survey),
         "",
-        *_model(),
+        *_model(survey),
         "",
         *_filters(survey),
     ]
@@ -98,12 +99,27 @@ def _image(survey: Survey) -> Iterator[str]:
         yield f"  channel: max # what SAM is shown: 0 to {channels - 1}, or max for the brightest of all"
 
 
-def _model() -> Iterator[str]:
+def _model(survey: Survey) -> Iterator[str]:
     yield "sam:"
     if visible_devices():
+        model = "vit_h"
         yield "  model: vit_h # its weights are fetched once, 2.6 GB; vit_l and vit_b are faster"
     else:
+        model = "vit_b"
         yield "  model: vit_b # no GPU is visible here; vit_l and vit_h find more and take longer"
+    yield from _tiles(survey, model)
+
+
+def _tiles(survey: Survey, model: str) -> Iterator[str]:
+    input_size = INPUT_SIZE[model]
+    longest = max((max(look.width, look.height) for look in survey.readable), default=0)
+    if longest > input_size:
+        yield f"  # SAM scales an image to {input_size} pixels, and these have up to {longest}: tiles keep small"
+        yield "  # objects apart, and take longer. You may give the objects' usual width in pixels instead"
+        yield "  object_diameter: auto"
+    else:
+        least = max(1, round(enough_diameter(model) * longest / input_size))
+        yield f"  # object_diameter: auto # tiles, if objects are less than {least} pixels wide; takes longer"
 
 
 def _filters(survey: Survey) -> Iterator[str]:

@@ -69,6 +69,18 @@ def test_init_chooses_the_large_model_where_there_is_a_gpu(monkeypatch):
     assert init()[1]["sam"] == {"model": "vit_h"}
 
 
+def test_init_proposes_tiles_for_images_that_are_larger_than_the_models_input():
+    write_tiff("a.tif", shape=(700, 1000))
+    written, keys = init()
+    assert "object_diameter" not in keys["sam"]
+    assert "# object_diameter: auto # tiles, if objects are less than 39 pixels wide" in written
+    write_tiff("b.tif", shape=(1030, 60))
+    Path("samfleet.yaml").unlink()
+    written, keys = init()
+    assert keys["sam"] == {"model": "vit_b", "object_diameter": "auto"}
+    assert "up to 1030" in written
+
+
 @pytest.mark.parametrize(
     ("dtype", "brightest", "white"),
     [

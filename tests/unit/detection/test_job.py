@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -31,7 +32,7 @@ from samfleet.images.reading import read_image
 from samfleet.plan.planning import make_plan
 from samfleet.results import done_file, shard_file, store_folder, store_settings_file
 from samfleet.sam.generator.generator import NotFiniteError
-from samfleet.sam.masks.records import FoundMasks
+from samfleet.sam.masks.records import FoundMasks, TileReport
 from samfleet.sam.model_key import configured_model_key
 from samfleet.store.index import read_stored_images
 from samfleet.store.segments import read_segment, rebuild_index
@@ -388,6 +389,20 @@ def test_an_image_that_becomes_a_copy_of_another_is_detected_once(job):
     assert job.stored()[planned] == "changed"
     assert [row["image_id"] for row in job.rows()].count(job.id("a.png")) == 1
     assert len(generator.shown) == 3
+
+
+@pytest.mark.parametrize(("cut", "words"), [(0, ""), (1, "1 object is"), (7, "7 objects are")])
+def test_the_ledger_says_what_was_done_with_tiles(job, caplog, cut, words):
+    generator = Generator()
+    report = TileReport(size=256, done=5, left_out=11, cut=cut)
+    generator.find = lambda *_, **__: replace(found_masks(MASK), tiles=report)
+    job.detect(generator)
+    names = ("tile_size", "tiles", "tiles_left_out", "objects_cut")
+    for row in job.ledger():
+        assert [int(row[name]) for name in names] == [256, 5, 11, cut]
+    warnings = [line for line in caplog.messages if "cut by every tile" in line]
+    assert len(warnings) == (3 if cut else 0)
+    assert all(f".png: about {words} cut by" in line for line in warnings)
 
 
 def test_an_image_that_is_gone_is_unreadable_and_costs_no_other(job):
