@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from pycocotools import mask as coco
 
 from benchmarks.common import DEMO, report
 from samfleet.config.schema import complete_config
 from samfleet.config.settings import FluorescenceSettings, Settings, settings_of
 from samfleet.detection.measurement import measure_found
 from samfleet.detection.row import CandidateRow
-from samfleet.evaluation.labels import find_label_image, read_label_image
+from samfleet.evaluation.labels import LabelError, find_label_image, read_label_image
 from samfleet.evaluation.matching import Counts, match_objects, score
 from samfleet.images.reading import Failure, read_image
 from samfleet.sam.generator import MaskGenerator
@@ -81,13 +82,14 @@ def read_labelled(images: Path, labels: Path, settings: Settings) -> dict[str, t
     found = {}
     for path in sorted(p for p in images.rglob("*") if p.is_file()):
         name = str(path.relative_to(images))
-        label_image = find_label_image(name, labels)
-        if label_image is None:
+        try:
+            label_image = find_label_image(name, labels)
+        except LabelError:
             continue
         read = read_image(path, settings.image, settings.display)
         if isinstance(read, Failure):
             raise SystemExit(f"{path}: {read.reason}")
-        found[name] = (read.rgb, read.pixels, read_label_image(label_image))
+        found[name] = (read.rgb, read.pixels, read_label_image(label_image.path))
     return found
 
 
@@ -118,6 +120,28 @@ def mosaic(pictures: dict[str, tuple], side: int) -> tuple[np.ndarray, np.ndarra
     return rgb, rgb.max(axis=2, keepdims=True), truth
 
 
+def matched_when_slid(
+    generator: MaskGenerator, rgb: np.ndarray, slide: int, settings: Settings
+) -> dict[str, float]:
+    """How many objects are found again at IoU ≥ 0.8 when a part of an image is slid over it.
+
+    Only objects count that lie within what both positions show.
+    """
+    side = min(rgb.shape[:2]) - slide
+    inner = side - slide
+    found = []
+    for corner in (0, slide):
+        part = np.ascontiguousarray(rgb[corner : corner + side, corner : corner + side])
+        objects, _ = find_objects(generator, part, part.max(axis=2, keepdims=True), settings)
+        begin = slide - corner
+        window = (slice(begin + 1, begin + inner - 1),) * 2
+        masks = [coco.decode(rle | {"counts": rle["counts"].encode()}) for rle in objects]
+        found.append([m[window] for m in masks if m.any() and m[window].sum() == m.sum()])
+    encoded = [[coco.encode(np.asfortranarray(mask)) for mask in masks] for masks in found]
+    best = coco.iou(*encoded, [0] * len(encoded[1])).max(1) if all(encoded) else np.zeros(1)
+    return {"objects": len(found[0]), "matched_80": round(float((best >= 0.8).mean()), 3)}
+
+
 def ways_of(names: list[str], input_size: int) -> dict[str, Tiles | None]:
     """What to compare: `none`, `auto`, a size in pixels, or a size and `w` for no whole image."""
     ways: dict[str, Tiles | None] = {}
@@ -137,6 +161,7 @@ def main() -> None:
     parser.add_argument("labels", type=Path, help="a folder of their label images")
     parser.add_argument("--ways", nargs="+", default=["none", "512", "256", "auto"])
     parser.add_argument("--mosaic", type=int, default=0, help="side of a mosaic in pixels")
+    parser.add_argument("--slide", type=int, default=0, help="by how many pixels images are slid")
     parser.add_argument("--only", nargs="+", default=[""], help="parts of the images' names")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -163,6 +188,8 @@ def main() -> None:
             row = rows.setdefault(name, {"size": rgb.shape[:2], "objects": counts.labelled})
             row["diameter"] = round(float(diameter), 1)
             row[way] = {"f1_50": round(scores["f1_50"], 3), **done}
+            if arguments.slide:
+                row[way] |= matched_when_slid(generator, rgb, arguments.slide, settings)
         scores = score(reduce(Counts.__add__, pooled))
         total[way] = {
             name: round(scores[name], 3)

@@ -26,7 +26,7 @@ from samfleet.sam.generator.precision import PRECISIONS, arithmetic
 from samfleet.sam.generator.tiled import Search, find_in_tiles
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
-from samfleet.sam.tiles import Tiles
+from samfleet.sam.tiles import Layout, Tiles
 
 # Masks × pixels of the image to upsample at once, which limits the memory that the worst masks need.
 PIXELS_AT_ONCE = {"cpu": 1 << 27, "cuda": 1 << 29}
@@ -184,9 +184,9 @@ class MaskGenerator:
         self._events = []
         points_per_batch = points_per_batch or self.points_per_batch
         if self.tiles is not None:
-            found, report = self._find_in_tiles(rgb, self.tiles, points_per_batch)
+            found, report, layout = self._find_in_tiles(rgb, self.tiles, points_per_batch)
         else:
-            found, report = self._find_in_crops(rgb, points_per_batch), None
+            found, report, layout = self._find_in_crops(rgb, points_per_batch), None, None
         self._finish_stages()
         candidates = found.candidates
         return FoundMasks(
@@ -201,11 +201,12 @@ class MaskGenerator:
             nms_thresh=max(self.box_nms_thresh, self.crop_nms_thresh),
             reductions=found.reductions,
             tiles=report,
+            layout=layout,
         )
 
     def _find_in_tiles(
         self, rgb: np.ndarray, tiles: Tiles, points_per_batch: int
-    ) -> tuple[Chosen, TileReport]:
+    ) -> tuple[Chosen, TileReport, Layout]:
         def look(view: View) -> Seen:
             seen = self.look(view, points_per_batch)
             self._finish_stages()

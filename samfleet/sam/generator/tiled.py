@@ -16,7 +16,7 @@ from torchvision.ops.boxes import box_iou
 
 from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
 from samfleet.sam.generator.foreground import Background, Foreground, blur
-from samfleet.sam.masks.boxes import groups_of
+from samfleet.sam.masks.boxes import groups_of, held
 from samfleet.sam.masks.records import TileReport
 from samfleet.sam.masks.suppression import keep_best
 from samfleet.sam.tiles import Box, Layout, Tiles
@@ -60,31 +60,34 @@ class Search:
         return points
 
 
-def find_in_tiles(image: np.ndarray, tiles: Tiles, search: Search) -> tuple[Chosen, TileReport]:
+def find_in_tiles(
+    image: np.ndarray, tiles: Tiles, search: Search
+) -> tuple[Chosen, TileReport, Layout]:
     """Looks for the masks of an image.
 
     Args:
         image: (height, width, 3) uint8.
         tiles: how it is divided.
         search: how to look.
+
+    Returns:
+        The masks, what was done, and the tiles of the last look.
     """
-    found, report, diameter = _find(image, tiles, search)
-    half = tiles.half()
-    if (
-        tiles.enough is not None
-        and diameter < tiles.enough
-        and half.lay(image.shape[:2]).boxes != tiles.lay(image.shape[:2]).boxes
-    ):
-        found, again, _ = _find(image, half, search)
-        report = replace(
-            again, done=report.done + again.done, left_out=report.left_out + again.left_out
-        )
-    return found, report
-
-
-def _find(image: np.ndarray, tiles: Tiles, search: Search) -> tuple[Chosen, TileReport, float]:
-    """One look: the masks, the report, and the median diameter as shown (infinite without masks)."""
     layout = tiles.lay(image.shape[:2])
+    found, report, diameter = _find(image, layout, tiles, search)
+    half = tiles.half()
+    smaller = half.lay(image.shape[:2])
+    if tiles.enough is None or diameter >= tiles.enough or smaller.boxes == layout.boxes:
+        return found, report, layout
+    found, again, _ = _find(image, smaller, half, search)
+    done, left_out = report.done + again.done, report.left_out + again.left_out
+    return found, replace(again, done=done, left_out=left_out), smaller
+
+
+def _find(
+    image: np.ndarray, layout: Layout, tiles: Tiles, search: Search
+) -> tuple[Chosen, TileReport, float]:
+    """One look: the masks, the report, and the median diameter as shown (infinite without masks)."""
     scale = search.input_size / layout.longest_side
     if len(layout.boxes) == 1:
         found = search.find_all().on_host()
@@ -202,15 +205,6 @@ def _find_in_whole(
         numbers[:, 2:] >= (width - margin, height - margin)
     ).all(1)
     return found.select(np.flatnonzero(~held(layout, numbers) & ~spans))
-
-
-def held(layout: Layout, boxes: np.ndarray) -> np.ndarray:
-    """Which masks some tile holds whole: (n,) bool of (n, 4) boxes, both ends inside."""
-    whole = np.zeros(len(boxes), bool)
-    for tile in layout.boxes:
-        least, most = layout.inside(tile)
-        whole |= (boxes[:, :2] >= least).all(1) & (boxes[:, 2:] <= most).all(1)
-    return whole
 
 
 def reduction(size: tuple[int, int], input_size: int) -> int:

@@ -1,10 +1,12 @@
-"""Boxes of masks: which of them meet."""
+"""Boxes of masks: which of them meet, and which lie in a tile."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
+
+from samfleet.sam.tiles import Layout
 
 
 def meeting(top_left: np.ndarray, bottom_right: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -45,3 +47,12 @@ def groups_of(boxes: np.ndarray) -> int:
         for other in others.tolist():
             group[first(other)] = first(one)
     return len({first(number) for number in group})
+
+
+def held(layout: Layout, boxes: np.ndarray) -> np.ndarray:
+    """Which masks some tile holds whole: (n,) bool of (n, 4) boxes, both ends inside."""
+    whole = np.zeros(len(boxes), bool)
+    for tile in layout.boxes:
+        least, most = layout.inside(tile)
+        whole |= (boxes[:, :2] >= least).all(1) & (boxes[:, 2:] <= most).all(1)
+    return whole

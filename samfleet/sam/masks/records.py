@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from samfleet.sam.masks.bitmask import BitMask
+from samfleet.sam.masks.boxes import held
 from samfleet.sam.masks.packed import PackedMask
 from samfleet.sam.masks.regions import remove_small_regions
 from samfleet.sam.masks.rle import encode, run_lengths
 from samfleet.sam.masks.suppression import keep_best, suppress
+from samfleet.sam.tiles import Layout
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class FoundMasks:
         nms_thresh: greatest IoU of two masks' boxes after that.
         reductions: (n,) int64, by what factor the crops were smaller than in the image; None for 1.
         tiles: what was done with tiles; None without tiles.
+        layout: the tiles of the last look. Masks that were found in the whole image are dropped if a tile
+            holds them once small regions are removed.
     """
 
     size: tuple[int, int]
@@ -58,6 +62,7 @@ class FoundMasks:
     nms_thresh: float
     reductions: np.ndarray | None = None
     tiles: TileReport | None = None
+    layout: Layout | None = None
 
     def region(self, number: int) -> tuple[np.ndarray, tuple[int, int]]:
         """The pixels of a mask: (height, width) bool, and (row, column) of the first in the image."""
@@ -110,11 +115,11 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
         if changed:
             unchanged[i] = 0
             boxes[i] = drawn_boxes[i]
-    kept = np.arange(len(boxes))
+    kept = np.flatnonzero(~_is_redundant(found, drawn_boxes))
     if found.min_mask_region_area > 0:
         # Unchanged masks come first.
         choose = suppress if found.tiles is None else keep_best
-        kept = choose(drawn_boxes, unchanged, found.nms_thresh)
+        kept = kept[choose(drawn_boxes[kept], unchanged[kept], found.nms_thresh)]
     return [
         SurvivingMask(
             pixels=masks[i],
@@ -127,6 +132,14 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
         )
         for i in kept.tolist()
     ]
+
+
+def _is_redundant(found: FoundMasks, boxes: np.ndarray) -> np.ndarray:
+    """Which masks of the whole image some tile holds: (n,) bool."""
+    if found.layout is None or len(found.layout.boxes) == 1:
+        return np.zeros(len(boxes), bool)
+    height, width = found.size
+    return (found.crops == (0, 0, width, height)).all(1) & held(found.layout, boxes)
 
 
 def make_records(found: FoundMasks) -> list[dict]:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samfleet.sam.generator.tiled import held, reduction
+from samfleet.sam.generator.tiled import reduction
+from samfleet.sam.masks.boxes import held
 from samfleet.sam.tiles import Tiles, spread
 from tests.examples import examples
 

@@ -1,6 +1,7 @@
 """Masks that were found on their way to records, in processes without torch."""
 
 import pickle
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torchvision.ops import batched_nms
 
-from samfleet.sam.masks.records import make_records
+from samfleet.sam.masks.records import make_records, surviving_masks
 from samfleet.sam.masks.suppression import suppress
+from samfleet.sam.tiles import Tiles
 from tests.builders import disc, found_masks
 from tests.examples import examples
 
@@ -117,3 +119,16 @@ def test_what_goes_to_workers_is_small_and_shares_its_tiling():
     assert many - one < 14 * 10_000
     found = pickle.loads(pickle.dumps(found_masks(*masks)))
     assert len({id(mask.tiling) for mask in found.masks}) == 1
+
+
+def test_a_mask_of_the_whole_image_is_dropped_if_a_tile_holds_it_once_it_is_cleaned():
+    """With a stray pixel far away, no tile seems to hold it before that."""
+    small, large = np.zeros((2, 100, 230), bool)
+    small[10:20, 5:15] = large[40:60, 5:225] = True
+    small[90, 220] = True
+    found = found_masks(small, large, min_mask_region_area=5)
+    assert [mask.pixels.area for mask in surviving_masks(found)] == [4400, 100]
+    tiled = replace(found, layout=Tiles(100).lay((100, 230)))
+    assert [mask.pixels.area for mask in surviving_masks(tiled)] == [4400]
+    one_tile = replace(found, layout=Tiles(230).lay((100, 230)))
+    assert len(surviving_masks(one_tile)) == 2
