@@ -51,8 +51,11 @@ def groups_of(boxes: np.ndarray) -> int:
 
 def held(layout: Layout, boxes: np.ndarray) -> np.ndarray:
     """Which masks some tile holds whole: (n,) bool of (n, 4) boxes, both ends inside."""
-    whole = np.zeros(len(boxes), bool)
-    for tile in layout.boxes:
-        least, most = layout.inside(tile)
-        whole |= (boxes[:, :2] >= least).all(1) & (boxes[:, 2:] <= most).all(1)
+    whole = np.ones(len(boxes), bool)
+    # tiles are a grid: what lies in some row of them and in some column lies in the tile of both
+    for axis in (0, 1):
+        spans = {tile[axis]: tile for tile in layout.boxes}.values()
+        limits = [(least[axis], most[axis]) for least, most in map(layout.inside, spans)]
+        low, high = boxes[:, axis], boxes[:, axis + 2]
+        whole &= np.any([(low >= least) & (high <= most) for least, most in limits], axis=0)
     return whole
