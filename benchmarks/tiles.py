@@ -50,6 +50,7 @@ def kept_objects(
         stability_score=np.array([row.stability_score for row in candidates]),
         area=np.array([row.area for row in candidates]),
         mean_intensity=np.array([row.intensity_mean[0] for row in candidates]),
+        contrast=np.zeros(len(candidates)),
     )
     passed = first_failed(columns, fluorescence) == FILTERS.index("max_overlap")
     pairs = [
@@ -70,7 +71,7 @@ def find_objects(
     found = generator.find(rgb)
     seconds = time.process_time() - start
     is_color = pixels.shape[2] == 3
-    (_, candidates), _ = measure_found(pixels, is_color, found)
+    (_, candidates), _ = measure_found(pixels, is_color, found, settings.fluorescence.largest_part)
     objects = kept_objects(candidates, settings.fluorescence)
     size = list(rgb.shape[:2])
     done = {"seconds": round(seconds, 2), "tiles": vars(found.tiles) if found.tiles else None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from samfleet.sam.masks.bitmask import BitMask
@@ -47,8 +48,8 @@ class FoundMasks:
         nms_thresh: greatest IoU of two masks' boxes after that.
         reductions: (n,) int64, by what factor the crops were smaller than in the image; None for 1.
         tiles: what was done with tiles; None without tiles.
-        layout: the tiles of the last look. Masks that were found in the whole image are dropped if a tile
-            holds them once small regions are removed.
+        layout: the tiles of the last look. Masks that were found in the whole image are dropped if, once
+            small regions are removed, a tile holds their largest part.
     """
 
     size: tuple[int, int]
@@ -115,7 +116,7 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
         if changed:
             unchanged[i] = 0
             boxes[i] = drawn_boxes[i]
-    kept = np.flatnonzero(~_is_redundant(found, drawn_boxes))
+    kept = np.flatnonzero(~_is_redundant(found, masks))
     if found.min_mask_region_area > 0:
         # Unchanged masks come first.
         choose = suppress if found.tiles is None else keep_best
@@ -134,12 +135,26 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
     ]
 
 
-def _is_redundant(found: FoundMasks, boxes: np.ndarray) -> np.ndarray:
-    """Which masks of the whole image some tile holds: (n,) bool."""
-    if found.layout is None or len(found.layout.boxes) == 1:
-        return np.zeros(len(boxes), bool)
-    height, width = found.size
-    return (found.crops == (0, 0, width, height)).all(1) & held(found.layout, boxes)
+def _is_redundant(found: FoundMasks, masks: list[BitMask]) -> np.ndarray:
+    """Which masks of the whole image have no part that a tile could not hold better: (n,) bool."""
+    redundant = np.zeros(len(masks), bool)
+    if found.layout is not None and len(found.layout.boxes) > 1:
+        height, width = found.size
+        whole = np.flatnonzero((found.crops == (0, 0, width, height)).all(1))
+        largest = [_largest_box(masks[number]) for number in whole.tolist()]
+        redundant[whole] = held(found.layout, np.array(largest, np.int64).reshape(-1, 4))
+    return redundant
+
+
+def _largest_box(pixels: BitMask) -> tuple[int, int, int, int]:
+    """The box of a mask's largest part, x0 y0 x1 y1 in the frame, both ends inside."""
+    region = pixels.region().view(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(region, connectivity=8)
+    if len(stats) == 1:
+        return _box(pixels)
+    x, y, width, height, _ = stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax()].tolist()
+    x, y = x + pixels.corner[1], y + pixels.corner[0]
+    return x, y, x + width - 1, y + height - 1
 
 
 def make_records(found: FoundMasks) -> list[dict]:

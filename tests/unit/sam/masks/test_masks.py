@@ -132,3 +132,14 @@ def test_a_mask_of_the_whole_image_is_dropped_if_a_tile_holds_it_once_it_is_clea
     assert [mask.pixels.area for mask in surviving_masks(tiled)] == [4400]
     one_tile = replace(found, layout=Tiles(230).lay((100, 230)))
     assert len(surviving_masks(one_tile)) == 2
+
+
+def test_a_mask_of_the_whole_image_that_joins_small_objects_is_dropped():
+    """Each of them is found in a tile, with a better outline."""
+    joined, ring = np.zeros((2, 100, 230), bool)
+    for left in (5, 100, 200):
+        joined[10:30, left : left + 20] = True
+    ring[40:90, 5:225] = True
+    ring[45:85, 10:220] = False
+    found = replace(found_masks(joined, ring), layout=Tiles(100).lay((100, 230)))
+    assert [mask.pixels.area for mask in surviving_masks(found)] == [int(ring.sum())]
