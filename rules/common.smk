@@ -25,7 +25,7 @@ from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
 from samfleet.stamps import latest_stamp
 from samfleet.store.index import segments_on_disk
-from samfleet.summary.stamp import summary_stamp
+from samfleet.summary.stamp import summary_stamp, verification_stamp
 from samfleet.wording import counted
 from snakemake.logging import logger
 
@@ -65,7 +65,7 @@ with plain_errors():
 wildcard_constraints:
     plan=r"[\w-]+",
     shard=r"\d+",
-    stage="plan|summary|evaluation",
+    stage="plan|summary|evaluation|verification",
     number=r"\d+",
 
 
@@ -115,7 +115,9 @@ def stamp(stage, number):
 def detects_here():
     """Whether detections run on this machine: this is no dry run, and no job is submitted."""
     plugin = workflow.executor_plugin
-    return plugin and plugin.common_settings.local_exec and not workflow.dryrun and not workflow.touch
+    return (
+        plugin and plugin.common_settings.local_exec and not workflow.dryrun and not workflow.touch
+    )
 
 
 @cache
@@ -160,6 +162,18 @@ def evaluation_input(wildcards):
     """The evaluation's stamp, made only after the plan: what is made before does not force a job."""
     checkpoints.plan.get()
     return stamp("evaluation", number_of_evaluation_stamp)
+
+
+@cache
+def number_of_verification_stamp():
+    """The number of the stamp that the word that no image failed needs."""
+    return verification_stamp(RESULTS)
+
+
+def verification_input(wildcards):
+    """The verification's stamp, made only after the plan, as the evaluation's."""
+    checkpoints.plan.get()
+    return stamp("verification", number_of_verification_stamp)
 
 
 def detect_input(wildcards):

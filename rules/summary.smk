@@ -21,6 +21,7 @@ rule summary:
 # In the DAG only with `on_error: fail`.
 rule verify:
     input:
+        stamp=verification_input,
         summary="results/summary.csv",
     output:
         verified="results/logs/verified.txt",

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 _CHUNK = 1 << 20
+_WHOLE, _PART = 256_000_000, 16_000_000
 
 
 def image_id(data: bytes) -> str:
@@ -21,6 +23,21 @@ def image_id_of_file(path: str | Path) -> tuple[str, int]:
             digest.update(chunk)
             size += len(chunk)
     return digest.hexdigest(), size
+
+
+def fingerprint_of_file(path: str | Path) -> str:
+    """BLAKE2b-128 of a file's size and content; of more than 256 MB, of its beginning and its end."""
+    size = Path(path).stat().st_size
+    digest = hashlib.blake2b(f"{size} ".encode(), digest_size=16)
+    with open(path, "rb") as file:
+        if size <= _WHOLE:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        else:
+            digest.update(file.read(_PART))
+            file.seek(-_PART, os.SEEK_END)
+            digest.update(file.read(_PART))
+    return digest.hexdigest()
 
 
 def digest_of(value: object) -> str:

@@ -80,6 +80,8 @@ def must_be_writable(folder: str | Path) -> None:
     Raises:
         OSError: they cannot; it names the folder.
     """
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(folder))
     if os.path.isdir(folder):
         try:
             tempfile.TemporaryFile(dir=folder).close()

@@ -232,6 +232,11 @@ def evaluation_record_file(results: str | Path) -> Path:
     return Path(results) / "plan" / "evaluation.json"
 
 
+def verification_record_file(results: str | Path) -> Path:
+    """The record of what the word that no image failed was made from."""
+    return Path(results) / "plan" / "verification.json"
+
+
 def verified_file(results: str | Path) -> Path:
     """The word that no image failed, with `on_error: fail`."""
     return Path(results) / "logs" / "verified.txt"

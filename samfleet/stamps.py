@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from samfleet.digests import digest_of
+from samfleet.digests import digest_of, fingerprint_of_file
 from samfleet.files import write_atomic
 from samfleet.results import stamp_file
 
@@ -59,17 +59,17 @@ class Record:
     Attributes:
         made_from: digest of everything that they depend on.
         stamp: number of the stage's stamp.
-        sizes: bytes of every table by name.
+        tables: fingerprint of every table by name.
     """
 
     made_from: str
     stamp: int
-    sizes: dict[str, int]
+    tables: dict[str, str]
 
 
 def write_record(path: Path, made_from: str, stamp: int, tables: Iterable[Path]) -> None:
     """Record what tables were made from; to be called when all of them are in place."""
-    record = asdict(Record(made_from, stamp, {t.name: t.stat().st_size for t in tables}))
+    record = asdict(Record(made_from, stamp, {t.name: fingerprint_of_file(t) for t in tables}))
     write_atomic(path, json.dumps(record | {"digest": digest_of(record)}, indent=1) + "\n")
 
 
@@ -80,7 +80,7 @@ def read_record(path: Path, tables: Iterable[Path]) -> Record | None:
         if content.pop("digest") != digest_of(content):
             return None
         record = Record(**content)
-        sizes = {table.name: table.stat().st_size for table in tables}
+        present = {table.name: fingerprint_of_file(table) for table in tables}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return record if record.sizes == sizes else None
+    return record if record.tables == present else None

@@ -1,13 +1,20 @@
 """`samfleet summary`: write the tables from what is stored, without running the workflow."""
 
 import argparse
+import contextlib
+import logging
+from pathlib import Path
 
 from samfleet.cli.arguments import add_config, add_results, read_settings
+from samfleet.config.settings import Settings
 from samfleet.errors import UserError
 from samfleet.files import read_object
-from samfleet.plan.record import is_complete, read_plan
+from samfleet.plan.collection import scan_collection
+from samfleet.plan.record import Plan, is_complete, read_plan
 from samfleet.results import last_plan_file, store_folder, store_settings_file
 from samfleet.sam.model_key import differing_settings
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -49,4 +56,25 @@ def summarize(arguments: argparse.Namespace) -> None:
             f"{results}: the last plan was made with another {' and '.join(other)}, which changes what is "
             f"detected; `samfleet run {arguments.config}` does so"
         )
-    summarize_plan(settings, results, plan)
+    _compare_images(settings, results, plan)
+    summarize_plan(settings, results, plan, partial=arguments.partial)
+
+
+def _compare_images(settings: Settings, results: Path, plan: Plan) -> None:
+    """Refuse another collection than that of the plan, and say if the collection has changed since.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if plan.source != settings.images:
+        raise UserError(
+            f"{results}: the last plan is of images: {plan.source}, not of {settings.images}; run the workflow "
+            "with this configuration first"
+        )
+    with contextlib.suppress(UserError):  # the images may be elsewhere by now
+        collection = scan_collection(settings.images, settings.image.suffixes, results)
+        if collection.fingerprint() != plan.files:
+            logger.warning(
+                "the images have changed since the last plan; these tables are of what it listed. The workflow "
+                "plans again"
+            )

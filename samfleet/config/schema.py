@@ -5,6 +5,7 @@ The Snakefile imports this, so it uses nothing but what Snakemake itself depends
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -261,8 +262,21 @@ def _tile_contradictions(sam: dict) -> list[str]:
     return errors
 
 
+_ODD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|[0-9_]+(:[0-9]+)+)")
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one section, of which YAML would keep the last."""
+    """Refuses a key that stands twice in one section, of which YAML would keep the last, and odd numbers."""
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """A value of the text. YAML 1.1 takes 0200 for an octal number and 1:30 for 90."""
+        node = super().compose_scalar_node(anchor)
+        if node.tag == "tag:yaml.org,2002:int" and _ODD_NUMBER.fullmatch(node.value):
+            raise ConfigError(
+                f"line {node.start_mark.line + 1}: YAML does not read {node.value} as the number it looks like: "
+                "write it without leading zeros and colons, or in quotation marks"
+            )
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A section of the text, before merged keys are added to it."""

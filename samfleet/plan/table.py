@@ -225,7 +225,16 @@ def _without_empty_columns(
         for position, (_, name) in enumerate(columns)
         if name or any(values[position].strip() for _, _, values in rows)
     ]
-    names = [columns[position][1] or f"column_{columns[position][0]}" for position in kept]
+    given = {name for _, name in columns}
+    names = [columns[position][1] or _free_name(columns[position][0], given) for position in kept]
     if len(kept) < len(columns):
         rows = [(line, image, [values[n] for n in kept]) for line, image, values in rows]
     return ImageTable(names, rows)
+
+
+def _free_name(number: int, given: set[str]) -> str:
+    """A name for a column without one, which no other column has."""
+    name = f"column_{number}"
+    while name in given:
+        name += "_"
+    return name

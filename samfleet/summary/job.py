@@ -6,6 +6,7 @@ from samfleet.config.settings import Settings
 from samfleet.errors import UserError
 from samfleet.files import exclusive
 from samfleet.plan.collection import collection_columns, columns_digest
+from samfleet.plan.manifest import read_manifest
 from samfleet.plan.record import Plan, has_manifest
 from samfleet.results import (
     evaluation_record_file,
@@ -15,24 +16,40 @@ from samfleet.results import (
     summary_lock_file,
     summary_record_file,
     summary_tables,
+    verification_record_file,
     verified_file,
 )
 from samfleet.stamps import latest_stamp, remove_older_stamps, write_record
+from samfleet.store.index import read_stored_images
 from samfleet.store.segments import rebuild_index
 from samfleet.summary.stamp import summary_origin
 from samfleet.summary.tables import Counts, write_summary
+from samfleet.wording import counted
+
+
+class MissingResults(UserError):
+    """The store lacks results of a plan that was carried out; the message says what to do."""
 
 
 class ManifestMismatch(UserError):
     """The manifest is not the one of the plan; the message says what to do."""
 
 
-def summarize_plan(settings: Settings, results: Path, plan: Plan) -> Counts:
+def summarize_plan(
+    settings: Settings, results: Path, plan: Plan, *, partial: bool = False
+) -> Counts:
     """Write the tables of a plan and the record of what they were made from.
 
     What was derived from the tables before (scores, the word that nothing failed) is removed.
 
+    Args:
+        settings: the configuration.
+        results: the folder of the results.
+        plan: the plan.
+        partial: whether images without a result may be `pending` in the tables.
+
     Raises:
+        MissingResults: images have no result, and `partial` is false. The tables stay as they are.
         ManifestMismatch: manifest.tsv was changed or deleted since the plan was made.
         SegmentError: a segment is damaged; it has been set aside.
     """
@@ -42,19 +59,33 @@ def summarize_plan(settings: Settings, results: Path, plan: Plan) -> Counts:
             "which makes it anew"
         )
     store, record = store_folder(results, plan.model_key), summary_record_file(results)
+    rebuild_index(store)
+    if not partial:
+        _refuse_missing(results, store)
     stamp = latest_stamp(results, "summary")
     with exclusive(summary_lock_file(results)):
         derived = (
             *evaluation_tables(results),
             evaluation_record_file(results),
             verified_file(results),
+            verification_record_file(results),
         )
         for path in (record, *derived):
             path.unlink(missing_ok=True)
-        rebuild_index(store)
         columns = columns_digest(*collection_columns(settings.images))
         origin = summary_origin(settings, results, plan, columns)
         counts = write_summary(settings, results, store)
         write_record(record, origin, stamp, summary_tables(results))
     remove_older_stamps(results, "summary", stamp)
     return counts
+
+
+def _refuse_missing(results: Path, store: Path) -> None:
+    stored = read_stored_images(store)
+    listed = {row.image_id for row in read_manifest(manifest_file(results)) if row.image_id}
+    if missing := len(listed - stored.keys()):
+        verb = "has" if missing == 1 else "have"
+        raise MissingResults(
+            f"{counted(missing, 'image')} of the last plan {verb} no result in {store}, whose files are gone or "
+            "damaged; run the workflow again, which detects what is missing"
+        )

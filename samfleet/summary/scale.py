@@ -97,10 +97,7 @@ class Scale:
 
     def _warn_of_other_types(self, white: float) -> None:
         """Warn of types that cannot reach a white that others can: their images are dark for ever."""
-        limits = {
-            dtype: np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else np.inf
-            for dtype in sorted(self.seen)
-        }
+        limits = {dtype: self._limit(dtype) for dtype in sorted(self.seen)}
         for dtype, limit in limits.items():
             if limit < white <= max(limits.values()):
                 logger.warning(
@@ -108,6 +105,12 @@ class Scale:
                     "give them a collection of their own",
                     *(number(white), dtype, limit),
                 )
+
+    def _limit(self, dtype: str) -> float:
+        """The largest value that pixels of a type can have; of floats, 1 if all are from 0 to 1."""
+        if np.dtype(dtype).kind in "iu":
+            return float(np.iinfo(dtype).max)
+        return 1.0 if self.seen[dtype].brightness.maximum <= 1 else np.inf
 
     def _remarks(self, dtype: str, brightest: str, before: object) -> Iterator[str]:
         white, maximum = self.white(dtype), self.seen[dtype].brightness.maximum

@@ -6,7 +6,14 @@ from pathlib import Path
 from samfleet.config.settings import Settings
 from samfleet.digests import digest_of
 from samfleet.plan.record import Plan
-from samfleet.results import TABLES_VERSION, store_folder, summary_record_file, summary_tables
+from samfleet.results import (
+    TABLES_VERSION,
+    store_folder,
+    summary_record_file,
+    summary_tables,
+    verification_record_file,
+    verified_file,
+)
 from samfleet.stamps import latest_stamp, read_record
 from samfleet.store.index import segments_on_disk
 
@@ -35,3 +42,17 @@ def summary_stamp(settings: Settings, results: Path, plan: Plan, columns: str) -
     if record and record.made_from == summary_origin(settings, results, plan, columns):
         return record.stamp
     return latest_stamp(results, "summary") + 1
+
+
+def verification_origin(results: Path) -> str:
+    """A digest of everything that the word that no image failed is made from."""
+    record = read_record(summary_record_file(results), summary_tables(results))
+    return digest_of(record.tables if record else {})
+
+
+def verification_stamp(results: Path) -> int:
+    """The number of the stamp that the verification needs: the one that it has, or the next one."""
+    record = read_record(verification_record_file(results), [verified_file(results)])
+    if record and record.made_from == verification_origin(results):
+        return record.stamp
+    return latest_stamp(results, "verification") + 1

@@ -388,6 +388,22 @@ def test_summary_refuses_what_was_detected_under_other_settings(workdir, capsys)
     assert not list(note.parent.glob("*.damaged"))
 
 
+def test_summary_refuses_another_collection_and_says_that_it_has_changed(workdir, capsys, caplog):
+    settings = make_settings("images")
+    write_tiff("a.tif")
+    plan = make_plan(settings, workdir / "results", "0" * 16, 1)
+    carry_out(workdir / "results", plan)
+    Path("my.yaml").write_text("images: others")
+    assert cli.main(["summary", "my.yaml"]) == 2
+    assert "the last plan is of images: images, not of others" in capsys.readouterr().err
+    Path("my.yaml").write_text("images: images")
+    assert cli.main(["summary", "my.yaml"]) == 0
+    assert "have changed" not in capsys.readouterr().err + caplog.text
+    write_tiff("b.tif")
+    assert cli.main(["summary", "my.yaml"]) == 0
+    assert "the images have changed since the last plan" in capsys.readouterr().err + caplog.text
+
+
 def test_run_names_a_configuration_that_is_not_yaml(started, workdir, capsys):
     Path("my.yaml").write_text("images: [")
     assert cli.main(["run", "my.yaml"]) == 2

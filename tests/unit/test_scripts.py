@@ -20,7 +20,7 @@ from samfleet.detection.stopping import Stopped
 from samfleet.errors import UserError, explanation
 from samfleet.logs import configure_logging
 from samfleet.plan.record import read_plan
-from samfleet.results import plan_file, shard_file, stamp_file
+from samfleet.results import plan_file, shard_file, stamp_file, verified_file
 from samfleet.summary.verification import FailedImages
 from tests.builders import carry_out, write_files
 
@@ -146,14 +146,14 @@ def test_verify_writes_its_word_only_when_nothing_failed(workdir):
     plan = planned()
     carry_out(Path("results"), plan, {"b.tif": {"status": "error", "reason": "why"}})
     summarize()
-    files = {"input": {"summary": "results/summary.csv"}, "output": {"verified": "verified.txt"}}
+    files = {"input": {"summary": "results/summary.csv"}, "output": {}}
     with pytest.raises(FailedImages, match=r"b\.tif: error: why"):
         run_script("verify", **files)
-    assert not Path("verified.txt").exists()
+    assert not verified_file("results").exists()
     carry_out(Path("results"), plan)
     summarize()
     run_script("verify", **files)
-    assert Path("verified.txt").read_text() == "2 images, none failed\n"
+    assert verified_file("results").read_text() == "2 images, none failed\n"
 
 
 def test_fetch_weights_fetches_the_configured_file_and_says_where_it_is(workdir, monkeypatch):

@@ -1,6 +1,5 @@
 """Whole runs over images that are broken, odd or badly named: a row for every file, no `error`."""
 
-import csv
 import os
 import struct
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from samfleet.cells import read_csv
 from samfleet.config.schema import schema
 from samfleet.digests import image_id
 from samfleet.files import unescape_name
@@ -29,8 +29,7 @@ pytestmark = pytest.mark.slow
 
 def summary_rows(workspace) -> dict[str, dict]:
     """The rows of summary.csv by file name; no file has two, and they are in the order of bytes."""
-    with (workspace.results / "summary.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(workspace.results / "summary.csv")
     names = [unescape_name(row["image"]) for row in rows]
     assert names == sorted(set(names), key=os.fsencode)
     return dict(zip(names, rows, strict=True))

@@ -257,6 +257,17 @@ def test_a_faulty_file_is_named(tmp_path):
 REPEATED = "images: demo\nsam:\n  model: tiny\nfluorescence: {min_area: 5}\nsam:\n  model: vit_b\n"
 
 
+@pytest.mark.parametrize("number", ["0200", "1:30", "-017"])
+def test_a_number_that_yaml_reads_otherwise_than_people_is_refused(tmp_path, number):
+    path = tmp_path / "my.yaml"
+    path.write_text(f"images: demo\nfluorescence:\n  min_area: {number}\n")
+    for read in (read_config, refuse_repeated_keys):
+        with pytest.raises(ConfigError, match=rf"line 3: YAML does not read {number} as"):
+            read(path)
+    path.write_text(f"images: '{number}'\nfluorescence: {{min_area: 200, max_overlap: 0.2}}\n")
+    assert read_config(path)["images"] == number
+
+
 def test_a_section_or_key_that_stands_twice_is_refused_with_both_lines(tmp_path):
     path = tmp_path / "my.yaml"
     path.write_text(REPEATED)

@@ -26,11 +26,13 @@ from samfleet.results import (
     store_folder,
     summary_record_file,
     summary_tables,
+    verified_file,
 )
 from samfleet.stamps import latest_stamp
 from samfleet.store.segments import rebuild_index
-from samfleet.summary.job import ManifestMismatch, summarize_plan
-from samfleet.summary.stamp import summary_stamp
+from samfleet.summary.job import ManifestMismatch, MissingResults, summarize_plan
+from samfleet.summary.stamp import summary_stamp, verification_stamp
+from samfleet.summary.verification import verify_summary
 from tests.builders import carry_out, make_settings, write_files
 
 KEY = "0123456789abcdef"
@@ -326,6 +328,15 @@ def test_columns_of_the_users_table_make_the_summary_stale(summarized):
 
 
 @pytest.mark.parametrize("number", range(4))
+def test_a_table_that_was_edited_makes_the_summary_stale(summarized, number):
+    table = summary_tables(summarized.results)[number]
+    whole = table.read_bytes()
+    middle = len(whole) // 2
+    table.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    assert summarized.summary_is_stale()
+
+
+@pytest.mark.parametrize("number", range(4))
 def test_a_table_that_was_cut_or_deleted_makes_the_summary_stale(summarized, number):
     table = summary_tables(summarized.results)[number]
     table.write_bytes(table.read_bytes()[:-1])
@@ -333,6 +344,19 @@ def test_a_table_that_was_cut_or_deleted_makes_the_summary_stale(summarized, num
     summarized.summarize()
     table.unlink()
     assert summarized.summary_is_stale()
+
+
+def test_a_store_that_lost_results_is_not_summarized_unless_in_part(summarized):
+    before = [table.read_bytes() for table in summary_tables(summarized.results)]
+    for segment in store_folder(summarized.results, KEY).glob("*.parquet"):
+        segment.write_bytes(segment.read_bytes()[:-9])
+    for _ in range(2):
+        with pytest.raises(MissingResults, match=r"2 images of the last plan have no result"):
+            summarized.summarize()
+    assert [table.read_bytes() for table in summary_tables(summarized.results)] == before
+    plan = read_plan(plan_file(summarized.results))
+    summarize_plan(summarized.settings(), summarized.results, plan, partial=True)
+    assert b",pending," in summary_tables(summarized.results)[0].read_bytes()
 
 
 def test_a_damaged_record_makes_the_summary_stale(summarized):
@@ -382,6 +406,25 @@ def test_labels_tables_and_version_make_the_evaluation_stale(summarized, tmp_pat
     summarized.summarize(fluorescence={"max_overlap": 0.4})
     assert stale()
     assert not any(table.exists() for table in evaluation_tables(summarized.results))
+
+
+# the word that no image failed
+
+
+def test_only_its_own_word_on_these_tables_counts(summarized):
+    def stale() -> bool:
+        number = verification_stamp(summarized.results)
+        return not stamp_file(summarized.results, "verification", number).exists()
+
+    word = verified_file(summarized.results)
+    write_files(word.parent, {word.name: b""})
+    assert stale()
+    summarized.make_stamp("verification", 1)
+    verify_summary(summarized.results)
+    assert not stale()
+    summarized.summarize(fluorescence={"max_overlap": 0.4})
+    assert not word.exists()
+    assert stale()
 
 
 # the outlook

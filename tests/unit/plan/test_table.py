@@ -132,6 +132,7 @@ def test_a_column_without_a_name_gets_one_if_there_is_something_in_it(read):
         [("a.tif", ["0", "A1"]), ("b.tif", ["1", "A2"])],
     )
     assert read("image,well,\na.tif,A1,x\nb.tif,A2,\n")[0] == ["well", "column_3"]
+    assert read("image,column_3,\na.tif,A1,x\nb.tif,A2,\n")[0] == ["column_3", "column_3_"]
 
 
 @pytest.mark.parametrize("header", ["Image,well", "IMAGE , well", '"image","well"', " image,well "])

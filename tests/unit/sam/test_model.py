@@ -94,6 +94,11 @@ def test_fine_tuned_files_load_as_they_are(saved, state, wrapper, prefix):
     _assert_loaded(load_model("tiny", saved(content)), state)
 
 
+def test_a_pytorch_file_loads_whatever_its_name(tmp_path, state):
+    torch.save(state, tmp_path / "w.safetensors")
+    assert read_state_dict(tmp_path / "w.safetensors").keys() == state.keys()
+
+
 def test_a_safetensors_file_loads_whatever_its_name(tmp_path, state):
     for name in ("w.safetensors", "w.pth"):
         save_file({f"sam.{key}": tensor.half() for key, tensor in state.items()}, tmp_path / name)

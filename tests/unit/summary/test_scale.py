@@ -106,7 +106,9 @@ def test_a_set_white_that_suits_one_type_and_not_another_is_told(caplog):
     text = said(caplog, images, white=4095)
     assert "fluorescence.white (4095) is in force for all images" in text
     assert "but uint8 pixels cannot be above 255" in text
-    assert text.count("cannot be above") == 1
+    assert "but float32 pixels cannot be above 1:" in text
+    assert text.count("cannot be above") == 2
+    del images["float32"]
     assert said(caplog, images, white=255) == ""
 
 
