@@ -73,7 +73,7 @@ def inverted(
     if pixels.dtype.kind == "f" or lookup_table == "ignored" or (lookup_table == "auto" and measured):  # fmt: skip
         return pixels, ""
     warning = ""
-    if lookup_table == "auto" and bits >= 8:
+    if lookup_table == "auto":
         warning = (
             "the values were inverted, since the file says that 0 is white; if that is for display "
             "only, set image.lookup_table: ignored"

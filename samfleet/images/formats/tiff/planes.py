@@ -15,6 +15,7 @@ import tifffile
 from samfleet.images.formats.image import Limits, Wanted, check_page, unsupported
 from samfleet.images.formats.tiff.ome import OmeMetadata, ome_metadata
 from samfleet.images.formats.tiff.pages import check_header, read_page
+from samfleet.images.formats.tiff.shaped import check_channels, shaped_series
 from samfleet.images.formats.tiff.stacks import Plane, Stack, listed, unknown_channels
 from samfleet.wording import counted
 
@@ -64,9 +65,11 @@ def _described_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     except Exception:  # the metadata are nonsense, but the pages may be intact
         series = []
     series = [one for one in series if not one.keyframe.is_reduced] or series
-    if tiff.is_imagej and all(one.kind in ("uniform", "generic") for one in series):
-        series = list(_imagej_stack(tiff))
+    if all(one.kind in ("uniform", "generic") for one in series):
+        series = list(_imagej_stack(tiff)) if tiff.is_imagej else shaped_series(tiff)
     for one in series:
+        if one.kind == "shaped":
+            check_channels(one.keyframe)
         if one.kind in ("uniform", "generic") or not {"Y", "X"} <= set(one.axes):
             return []
     return series
@@ -124,7 +127,7 @@ def _doubts(tiff: tifffile.TiffFile, ome: OmeMetadata | None, stacks: list[Stack
     """Where metadata and pages disagree, for all planes of a file alike.
 
     Raises:
-        ImageError: the channels that the file has are not the first ones.
+        ImageError: the channels that the file has are not the first ones, or cannot be told.
     """
     if ome is not None and ome.damaged:
         yield "its OME metadata are not well-formed and were read as far as they can be"
@@ -138,10 +141,16 @@ def _doubts(tiff: tifffile.TiffFile, ome: OmeMetadata | None, stacks: list[Stack
         if there < named:
             yield f"the metadata name {named} planes, and the file has {there}"
     kind = stacks[0].kind
+    pages = [page for stack in stacks for page in stack.pages]
+    if kind == "ome" and len(set(pages)) < len(pages):
+        said = "its OME metadata name a page of the file for several planes"
+        if any(stack.channels > tiff.pages.first.samplesperpixel for stack in stacks):
+            raise unknown_channels(f"{said}, so which of its pages are channels is not known")
+        yield said
     if any(stack.is_cut for stack in stacks):
         yield "the file ends before the last plane that its metadata name"
-    elif kind in ("ome", "imagej") and not any(stack.is_contiguous for stack in stacks):
-        more = len(tiff.pages) - sum(stack.pages for stack in stacks)
+    elif kind in ("ome", "imagej", "shaped"):
+        more = len(tiff.pages) - len(set(pages))
         if more > 0 and (more := more - sum(_is_copy(page) for page in tiff.pages)) > 0:
             yield f"the metadata do not say what {counted(more, 'page')} of the file are"
     if kind == "mmstack":

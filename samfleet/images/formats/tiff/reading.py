@@ -15,6 +15,7 @@ from samfleet.images.formats.tiff.planes import find_plane
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # fmt: skip
 # The tags of the layout, the colours, and the metadata about planes and channels.
 _RELEVANT_TAGS = {*range(254, 280), 284, 317, *range(320, 326), 330, 338, 339, 347, 530, 532, 32997, 32998, 33628, 33629, 34412}  # fmt: skip
+_NO_CALIBRATION = 20  # ij.measure.Calibration.NONE
 _MOST_TAGS = 4096  # tifffile considers more to be damage
 _MOST_PAGES = 1_000_000
 
@@ -37,7 +38,7 @@ def read_tiff(data: bytes, wanted: Wanted, limits: Limits) -> Image:
             image,
             pixels=upright(image.pixels, orientation_tag(keyframe)),
             plane=plane.words,
-            warning="; ".join(filter(None, [plane.warning, image.warning])),
+            warning="; ".join(filter(None, [plane.warning, _calibration(tiff), image.warning])),
         )
 
 
@@ -77,6 +78,17 @@ def _check_tag(tag: tuple[int, int, int, int], inline: int, end: int) -> None:
     size = count * _TYPE_SIZES.get(kind, 0)
     if size > inline and place + size > end and code in _RELEVANT_TAGS:
         raise unreadable("the TIFF is truncated: part of its header lies beyond its end")
+
+
+def _calibration(tiff: tifffile.TiffFile) -> str:
+    """A warning if ImageJ shows other values than are stored, as it does of signed 16-bit images."""
+    metadata = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
+    names = ("cf", "c0", "c1", "c2", "c3", "c4")  # a function and its coefficients
+    found = {name: metadata[name] for name in names if name in metadata}
+    if found.get("cf", _NO_CALIBRATION) == _NO_CALIBRATION or found == {"cf": 0, "c0": 0, "c1": 1}:
+        return ""
+    words = ", ".join(f"{name}={value}" for name, value in found.items())
+    return f"values are measured as stored, not with the calibration of ImageJ ({words})"
 
 
 def _height_width_channels(pixels: np.ndarray, axes: str) -> np.ndarray:

@@ -45,7 +45,7 @@ class Stack:
         described: the number of planes that the metadata describe.
         planes: which of them have a page in the file, by their numbers among those described.
         channels: of a plane, as described.
-        pages: how many pages of the file belong to it.
+        pages: which pages of the file belong to it, in the order of the planes.
         is_contiguous: whether all planes share one header.
         is_cut: whether in that case the file ends before the last of them.
 
@@ -79,11 +79,12 @@ class Stack:
         numbers = np.arange(count).reshape(self._shape[:lead]).transpose(order)
         channels = math.prod(size for axis, size in sizes[:lead] if axis in "CS")
         self._numbers = numbers.reshape(-1, channels)
-        there = [self.is_contiguous or _page_of(series, n) is not None for n in range(count)]
+        pages = [keyframe] if self.is_contiguous else [_page_of(series, n) for n in range(count)]
+        there = [self.is_contiguous or pages[n] is not None for n in range(count)]
         self._there = np.array(there)[self._numbers]
         self._within = self.described // len(self._numbers)  # planes that a page holds
         self.planes = np.flatnonzero(np.repeat(self._there.any(axis=1), self._within)).tolist()
-        self.pages = sum(there)
+        self.pages = [page.treeindex for page in pages if page is not None]
 
     def plane(
         self, index: int, page: int, pages: int, elsewhere: Sequence[str], limits: Limits

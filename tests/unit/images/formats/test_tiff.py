@@ -74,10 +74,18 @@ def test_tiff_of_few_bits_fills_the_range(bits, photometric):
     samples = (GREY8 >> (8 - bits)).astype(np.uint8)
     stored = samples.astype(bool) if bits == 1 else samples
     options = {} if bits == 1 else {"bitspersample": bits}
-    expected = samples * np.uint8(255 // (2**bits - 1))
+    expected, warning = samples * np.uint8(255 // (2**bits - 1)), ""
     if photometric == "miniswhite":
-        expected = 255 - expected
-    check(tiff(stored, photometric=photometric, **options), expected)
+        expected, warning = 255 - expected, "inverted"
+    check(tiff(stored, photometric=photometric, **options), expected, warning=warning)
+
+
+def test_tiff_of_truth_values_is_min_is_white_as_tifffile_writes_it_and_this_is_said():
+    bright = GREY8 > 127
+    as_written = tiff(bright)
+    check(as_written, np.uint8(255) * ~bright, warning="image.lookup_table: ignored")
+    check(as_written, np.uint8(255) * bright, lookup_table="ignored")
+    check(as_written, np.uint8(255) * ~bright, lookup_table="applied")
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14])

@@ -206,6 +206,131 @@ def test_absurd_numbers_of_planes_cost_no_memory():
     check(described(text, PAGES[0]), PAGES[0], warning="they name 2 channels")
 
 
+# pages that are named twice
+
+
+@pytest.mark.parametrize("files", [[(), ()], [("a.tif",), ("a.tif",)]])
+def test_two_channels_on_one_page_are_no_channels(files):
+    places = at(*((channel, 0, 0, *file) for channel, file in enumerate(files)))
+    for pages in (1, 2):
+        data = described(ome(2, planes=places), PAGES[:pages])
+        refused(data, "unsupported", "which of its pages are channels", name="a.tif")
+
+
+def test_several_files_of_one_uuid_are_not_told_apart():
+    places = at((0, 0, 0, "a.tif"), (1, 0, 0, "b.tif")).replace("uuid:b", "uuid:a")
+    refused(
+        described(ome(2, planes=places), PAGES[:2]), "unsupported", "are channels", name="a.tif"
+    )
+
+
+def test_planes_without_a_page_of_their_own_are_channels_of_none():
+    data = described(ome(2, planes='<TiffData FirstC="0"/><TiffData FirstC="1"/>'), PAGES[:2])
+    refused(data, "unsupported", "a page of the file for several planes")
+    data = described(ome(1, 2, planes=at((0, 0, 1), (0, 1, 1))), PAGES[:2])
+    check(data, PAGES[1], False, "page 1 of 2 (Z=1)", "name a page of the file for several", page=1)
+
+
+def test_two_images_on_one_page_are_doubtful():
+    text = ome(planes='<TiffData IFD="0"/>')
+    image = text[text.index("<Image") : text.index("</OME>")]
+    data = described(text.replace("</OME>", image + "</OME>"), PAGES[0])
+    check(data, PAGES[0], False, "page 1 of 2", "name a page of the file for several", page=1)
+
+
+# arrays that tifffile describes, and pages that it does not
+
+
+def written(*writes: tuple[np.ndarray, dict | None], **options) -> bytes:
+    """A file of several calls of TiffWriter.write, each of pages and metadata."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for pages, metadata in writes:
+            writer.write(pages, photometric="minisblack", metadata=metadata, **options)
+    return file.getvalue()
+
+
+CYX = {"axes": "CYX"}
+
+
+@pytest.mark.parametrize("options", [{}, {"contiguous": False}, {"compression": "zlib"}])
+def test_channels_stay_channels_if_pages_without_metadata_are_added(options):
+    data = written((PAGES[:3], CYX), (PAGES[3], None), **options)
+    check(data, channels(0, 1, 2), warning="do not say what 1 page of the file are")
+    refused(data, "unsupported", "has 1 page", page=1)
+    slices = PAGES[:4].reshape(2, 2, 16, 20)
+    data = written((slices, {"axes": "CZYX"}), (PAGES[4:], None), **options)
+    words = "do not say what 2 pages of the file are"
+    check(data, channels(1, 3), False, "page 1 of 2 (Z=1)", words, page=1)
+
+
+def test_channels_stay_channels_whether_a_page_is_added_behind_or_before_them():
+    array, page = (PAGES[:3], CYX, {}), (PAGES[3, :8], None, {})
+    with_one_header = (PAGES[:3], CYX, {"truncate": True})
+    for parts in ((array, page), (page, array), (with_one_header, page), (page, with_one_header)):
+        file = io.BytesIO()
+        for n, (pages, metadata, options) in enumerate(parts):
+            file.seek(0)
+            with tifffile.TiffWriter(file, append=n > 0) as writer:
+                writer.write(pages, photometric="minisblack", metadata=metadata, **options)
+        check(file.getvalue(), channels(0, 1, 2), warning="do not say what 1 page of the file are")
+
+
+def test_the_first_pages_are_the_channels_that_an_array_has():
+    check(described('{"shape": [3, 16, 20], "axes": "CYX"}'), channels(0, 1, 2), warning="3 pages")
+
+
+def test_planes_that_are_no_channels_are_counted_whatever_describes_them():
+    for metadata in ({"axes": "ZYX"}, {"axes": "TYX"}, {}):
+        data = written((PAGES[:3], metadata), (PAGES[3], None))
+        check(data, PAGES[3], plane="page 3 of 4", page=3)
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(RGB8, photometric="rgb", metadata={"axes": "YXS"})
+        writer.write(PAGES[0], photometric="minisblack", metadata=None)
+    check(file.getvalue(), RGB8, True, "page 0 of 2")
+    check(file.getvalue(), PAGES[0], plane="page 1 of 2", page=1)
+
+
+def test_channels_that_do_not_fit_the_pages_are_not_guessed():
+    alone = [(page, CYX) for page in PAGES[:3]]
+    for data in (
+        written(alone[0], *((page, None) for page in PAGES[1:3]), contiguous=False),
+        written(*alone, compression="zlib"),
+        described('{"shape": [3, 8, 10], "axes": "CYX"}', PAGES[:3]),
+        described('{"shape": [3, 32, 40], "axes": "CYX"}', PAGES[:3]),
+        described('{"shape": [3, 17, 20], "axes": "CYX"}', PAGES[:3]),
+    ):
+        refused(data, "unsupported", "which of its 3 pages are channels is not known")
+    check(written(alone[0]), PAGES[0])
+    for nonsense in ("[]", "[0, 16, 20]", '"x"', "[3.5, null, {}]", "[-3, 16, 20]"):
+        data = described(f'{{"shape": {nonsense}, "axes": "ZYX"}}', PAGES[:3])
+        check(data, PAGES[2], plane="page 2 of 3", page=2)
+    absurd = '{"shape": [2000000000, 16, 20], "axes": "CYX"}'
+    refused(described(absurd, PAGES[:3]), "unreadable", "metadata are damaged")
+
+
+# values that ImageJ shows otherwise
+
+
+@pytest.mark.parametrize(
+    ("said", "is_doubtful"),
+    [
+        ("cf=0\nc0=-32768.0\nc1=1.0\nvunit=Gray Value\n", True),  # signed 16 bits
+        ("cf=3\nc0=1\nc1=2\nc2=3\nc3=4\n", True),
+        ("cf=21\nvunit=Uncalibrated OD\n", True),
+        ("cf=0\nc0=0.0\nc1=1.0\n", False),
+        ("cf=20\n", False),
+        ("unit=um\n", False),
+    ],
+)
+def test_a_calibration_of_imagej_is_not_applied_and_this_is_said(said, is_doubtful):
+    for images, pages in ((1, PAGES[0]), (2, PAGES[:2])):
+        data = described(f"ImageJ=1.53t\nimages={images}\nslices={images}\n{said}", pages)
+        plane = "page 0 of 2 (Z=0)" if images == 2 else ""
+        check(data, PAGES[0], plane=plane, warning="as stored" if is_doubtful else "")
+
+
 # Micro-Manager's own layout
 
 
