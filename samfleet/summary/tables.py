@@ -78,12 +78,14 @@ class Counts:
         candidates: number of candidates.
         dropped: number of candidates by the filter that dropped them.
         objects: number of kept objects.
+        one_of_several: number of files of which one of several pages or planes was read.
     """
 
     statuses: Counter = field(default_factory=Counter)
     candidates: int = 0
     dropped: Counter = field(default_factory=Counter)
     objects: int = 0
+    one_of_several: int = 0
 
     def add(self, failed: np.ndarray, kept: int, files: int) -> None:
         """Count an image's candidates, once for each of its files.
@@ -151,6 +153,12 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
             "%s: something is doubtful about what was read; see the column `warning` of summary.csv",
             counted(doubtful, "image"),
         )
+    if counts.one_of_several:
+        logger.warning(
+            "%s with several pages or planes: page %d of each was measured (image.page)",
+            counted(counts.one_of_several, "image"),
+            settings.image.page,
+        )
     if counts.statuses[Status.EMPTY] and not counts.statuses[Status.OK]:
         why = why_all_are_empty(settings, counts.candidates, counts.dropped, scale)
         logger.warning("every image that was detected is empty: %s", why)
@@ -171,6 +179,7 @@ def _summarize_group(
     pixels: dict[str, int] = {}  # of the images that can be measured
     for first in group.take(image_starts(group)).select(_IMAGE_COLUMNS).to_pylist():
         image = images[first["image_id"]] = _without_objects(first, scale)
+        counts.one_of_several += len(ranks[first["image_id"]]) if first["plane"] else 0
         if image.status == Status.EMPTY:
             pixels[first["image_id"]] = first["width"] * first["height"]
     group = group.filter(
@@ -221,6 +230,7 @@ _IMAGE_COLUMNS = [
     "height",
     "n_invalid_pixels",
     "dtype",
+    "plane",
     "n_candidates",
     "background",
 ]

@@ -184,6 +184,22 @@ def test_what_is_doubtful_about_an_image_is_in_its_row_and_in_the_log(tmp_path, 
     assert "1 image: something is doubtful" in caplog.text
 
 
+def test_pages_that_are_not_measured_are_said_once(tmp_path, caplog):
+    run = Run(tmp_path, ("a.tif", "A"), ("copy.tif", "A"), ("b.tif", "B"), ("c.tif", "C"))
+    stack = stored_rows("A", plane="page 0 of 7 (T=0)")
+    run.segment("s", stack, stored_rows("B", 0, plane="page 0 of 2"), stored_rows("C"))
+    run.summarize()
+    words = "3 images with several pages or planes: page 0 of each was measured (image.page)"
+    assert caplog.text.count("several pages") == caplog.text.count(words) == 1
+    assert [row["warning"] for row in run.rows()] == [""] * 4
+
+
+def test_nothing_is_said_of_pages_where_each_image_has_one(run, caplog):
+    run.segment("s", stored_rows("A"))
+    run.summarize()
+    assert "several pages" not in caplog.text
+
+
 def test_an_image_without_objects_is_empty(tmp_path):
     run = Run(tmp_path, ("all_dropped.tif", "A"), ("no_candidate.tif", "B"))
     run.segment("s", stored_rows("A", [stored_candidate(0, area=10)]), stored_rows("B", 0))
