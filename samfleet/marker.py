@@ -26,3 +26,19 @@ def kind_of(folder: Path) -> str:
             return file.readline().strip() or "something unknown"
     except OSError:
         return ""
+
+
+def note(marker: Path, digest: str, name: str) -> None:
+    """Let a marker list a file of its folder, by the digest of its content."""
+    with marker.open("a", encoding="utf-8") as file:
+        file.write(f"{digest}  {name}\n")
+
+
+def listed(folder: Path) -> set[tuple[str, str]]:
+    """Digest and name of everything that the marker of a folder lists."""
+    try:
+        lines = (folder / MARKER).read_text("utf-8", "replace").split("\n")
+    except OSError:
+        return set()
+    fields = (line.partition("  ") for line in lines)
+    return {(digest, name) for digest, _, name in fields if name}

@@ -10,9 +10,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from samfleet.digests import digest_of, fingerprint_of_file
 from samfleet.files import write_atomic
@@ -60,16 +61,25 @@ class Record:
         made_from: digest of everything that they depend on.
         stamp: number of the stage's stamp.
         tables: fingerprint of every table by name.
+        settings: those of `made_from` that somebody else asks for, in words; empty if nobody does.
     """
 
     made_from: str
     stamp: int
     tables: dict[str, str]
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
-def write_record(path: Path, made_from: str, stamp: int, tables: Iterable[Path]) -> None:
+def write_record(
+    path: Path,
+    made_from: str,
+    stamp: int,
+    tables: Iterable[Path],
+    settings: Mapping[str, object] | None = None,
+) -> None:
     """Record what tables were made from; to be called when all of them are in place."""
-    record = asdict(Record(made_from, stamp, {t.name: fingerprint_of_file(t) for t in tables}))
+    fingerprints = {table.name: fingerprint_of_file(table) for table in tables}
+    record = asdict(Record(made_from, stamp, fingerprints, dict(settings or {})))
     write_atomic(path, json.dumps(record | {"digest": digest_of(record)}, indent=1) + "\n")
 
 

@@ -37,7 +37,7 @@ def draw(arguments: argparse.Namespace) -> None:
     """Write a PNG for each of the images, and say which could not be drawn.
 
     Raises:
-        UserError: there are no tables yet, an image is not in them, the folder is not for overlays, or no image
+        UserError: there are no tables yet, or they are of other settings, an image is not in them, the folder is not for overlays, or no image
             or not every detected image could be drawn.
     """
     from samfleet.exports.overlays import write_overlays
@@ -49,6 +49,9 @@ def draw(arguments: argparse.Namespace) -> None:
         )
     overlays = write_overlays(settings, results, arguments.folder, arguments.images)
     print(f"{counted(overlays.written, 'image')} in {arguments.folder}")
+    if overlays.removed:
+        gone = counted(overlays.removed, "overlay")
+        print(f"removed {gone} of images that are no longer in the tables", file=sys.stderr)
     if overlays.without_result:
         listed = _listed(overlays.without_result)
         print(f"not drawn, since without a result:{listed}", file=sys.stderr)

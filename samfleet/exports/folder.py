@@ -8,7 +8,7 @@ from samfleet.digests import image_id as content_digest
 from samfleet.digests import image_id_of_file
 from samfleet.errors import UserError
 from samfleet.files import write_atomic
-from samfleet.marker import MARKER, kind_of, mark
+from samfleet.marker import kind_of, listed, mark, note
 from samfleet.wording import counted
 
 _SHOWN = 10
@@ -86,8 +86,7 @@ class ExportFolder:
             marker = mark(path.parent, self.kind)
             entry = (content_digest(content), path.name)
             if entry not in self._entries(path.parent):
-                with marker.open("a", encoding="utf-8") as file:
-                    file.write("  ".join(entry) + "\n")
+                note(marker, *entry)
                 self._entries(path.parent).add(entry)
             write_atomic(path, content)
         except OSError as error:
@@ -98,6 +97,17 @@ class ExportFolder:
         if os.path.lexists(self.root / name) and self._is_own(name):
             (self.root / name).unlink()
 
+    def keep_only(self, names: Iterable[str]) -> int:
+        """Remove all files that are the export's own but for these, and return how many."""
+        kept, removed = set(names), 0
+        for folder, _, files in os.walk(self.root):
+            inside = Path(folder).relative_to(self.root)
+            for name in sorted(str(inside / file) for file in files):
+                if name not in kept and self._is_own(name):
+                    (self.root / name).unlink()
+                    removed += 1
+        return removed
+
     def _is_own(self, name: str) -> bool:
         path = self.root / name
         if path.is_symlink() or not path.is_file():
@@ -107,10 +117,5 @@ class ExportFolder:
     def _entries(self, folder: Path) -> set[tuple[str, str]]:
         """Digest and name of everything that the marker of a folder lists."""
         if folder not in self._listed:
-            try:
-                lines = (folder / MARKER).read_text("utf-8", "replace").split("\n")
-            except OSError:
-                lines = []
-            fields = (line.partition("  ") for line in lines)
-            self._listed[folder] = {(digest, name) for digest, _, name in fields}
+            self._listed[folder] = listed(folder)
         return self._listed[folder]

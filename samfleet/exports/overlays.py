@@ -4,10 +4,10 @@ import colorsys
 import csv
 import difflib
 import fnmatch
-import json
+import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import cv2
@@ -20,12 +20,23 @@ from samfleet.config.settings import Settings
 from samfleet.errors import UserError
 from samfleet.exports.folder import ExportFolder
 from samfleet.exports.names import export_names
-from samfleet.files import unescape_name
+from samfleet.files import read_object, unescape_name
 from samfleet.images.reading import Failure, path_of, read_image
 from samfleet.plan.collection import collection_root
-from samfleet.plan.record import read_plan
-from samfleet.results import last_plan_file, objects_file, plan_config_file, summary_file
+from samfleet.results import (
+    objects_file,
+    store_folder,
+    store_settings_file,
+    summary_file,
+    summary_record_file,
+    summary_tables,
+)
+from samfleet.sam.model_key import configured_model_key, differing_settings
+from samfleet.sam.weights import CheckpointError
+from samfleet.stamps import read_record
 from samfleet.statuses import Status
+
+logger = logging.getLogger(__name__)
 
 _GOLDEN_ANGLE = 0.381966  # of a turn, so that consecutive numbers get very different hues
 
@@ -36,11 +47,13 @@ class Overlays:
 
     Attributes:
         written: number of overlays written.
+        removed: number of overlays removed, since the tables no longer have their images.
         without_result: images that are pending or failed, with the reason.
         outdated: images that are not what was detected, with the reason.
     """
 
     written: int = 0
+    removed: int = 0
     without_result: dict[str, str] = field(default_factory=dict)
     outdated: dict[str, str] = field(default_factory=dict)
 
@@ -66,7 +79,8 @@ def write_overlays(
 ) -> Overlays:
     """Write a PNG with outlines for each image that was detected, also where no object was found.
 
-    An earlier overlay of an image that cannot be drawn any more is removed.
+    An earlier overlay of an image that cannot be drawn any more is removed; and, unless there are patterns, those of
+    images that the tables no longer have.
 
     Args:
         settings: the configuration.
@@ -75,12 +89,13 @@ def write_overlays(
         patterns: images as the tables name them, or shell patterns of such names; all if there are none.
 
     Raises:
-        UserError: the tables cannot be read, a pattern fits no image, or the folder holds what samfleet did not
-            write there. Nothing is written then.
+        UserError: the tables cannot be read or were made under other settings, a pattern fits no image, or the
+            folder holds what samfleet did not write there. Nothing is written then.
     """
-    _check_page(settings, results)
+    _check_settings(settings, results)
     rows = _read_summary(results)
     names = export_names([row["image"] for row in rows], ".png")
+    patterns = list(patterns)
     chosen = _matching(list(names), patterns, summary_file(results))
     rows = [row for row in rows if row["image"] in chosen]
     objects = _objects(results, None if len(chosen) == len(names) else sorted(chosen))
@@ -98,22 +113,48 @@ def write_overlays(
             overlays.written += 1
             continue
         export.remove(names[image])
+    if not patterns:
+        overlays.removed = export.keep_only(names.values())
     return overlays
 
 
-def _check_page(settings: Settings, results: Path) -> None:
-    """Outlines of one page must not be drawn over another one."""
-    try:
-        plan = read_plan(last_plan_file(results))
-        config = json.loads(plan_config_file(results, plan.id).read_text()) if plan else {}
-        page = config["image"]["page"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if page != settings.image.page:
-        raise UserError(
-            f"image.page is {settings.image.page}, but the objects in {results} were found on page {page}; set it to "
-            f"{page}, or run the workflow first"
+def _check_settings(settings: Settings, results: Path) -> None:
+    """Objects of other settings, found on another page perhaps, are not this configuration's.
+
+    Raises:
+        UserError: the tables were made under other settings, which it names.
+    """
+    record = read_record(summary_record_file(results), summary_tables(results))
+    if record is None or not record.settings:
+        logger.warning(
+            "%s: nothing says under which settings these tables were made; unless you know, run the workflow again",
+            results,
         )
+        return
+    known, wanted = record.settings["fluorescence"], asdict(settings.fluorescence)
+    other = [f"fluorescence.{name}" for name in wanted if known.get(name) != wanted[name]]
+    other += _other_model(settings, results, record.settings["model_key"])
+    if other:
+        raise UserError(
+            f"{results}: the objects are those of another {' and '.join(sorted({*other}))}; run the workflow first, "
+            "or set back what was changed"
+        )
+
+
+def _other_model(settings: Settings, results: Path, key: str) -> list[str]:
+    """The settings that keep the results of this model key from being the configuration's."""
+    explained = read_object(store_settings_file(store_folder(results, key)))
+    other = differing_settings(settings, explained) if explained else []
+    try:
+        same = configured_model_key(settings, results) == key
+    except CheckpointError:  # only detecting needs the weights
+        same = not other
+    keys = {
+        entry.name: f"{section}.{entry.name}"
+        for section in ("image", "fluorescence")
+        for entry in fields(getattr(settings, section))
+    }
+    return [] if same else [keys.get(name, name) for name in other] or ["sam.checkpoint"]
 
 
 def _read_summary(results: Path) -> list[dict[str, str]]:
@@ -138,10 +179,10 @@ def _objects(results: Path, images: list[str] | None) -> dict[str, list[str]]:
     return {str(image): list(rles) for image, rles in table.groupby("image", sort=False)["rle"]}
 
 
-def _matching(images: list[str], patterns: Iterable[str], table: Path) -> set[str]:
+def _matching(images: list[str], patterns: list[str], table: Path) -> set[str]:
     """The images that patterns mean; all if there are no patterns."""
     known, chosen, unknown = set(images), set(), []
-    for pattern in (patterns := list(patterns)):
+    for pattern in patterns:
         spellings = {pattern, unguarded(pattern), os.path.normpath(pattern)}
         if found := known & spellings or set(fnmatch.filter(images, pattern)):
             chosen |= found

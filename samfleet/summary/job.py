@@ -1,5 +1,6 @@
 """The work of the rule `summary` and of `samfleet summary`: the tables of a plan, and their record."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from samfleet.config.settings import Settings
@@ -75,7 +76,11 @@ def summarize_plan(
         columns = columns_digest(*collection_columns(settings.images))
         origin = summary_origin(settings, results, plan, columns)
         counts = write_summary(settings, results, store)
-        write_record(record, origin, stamp, summary_tables(results))
+        made_under = {
+            "model_key": plan.model_key,
+            "fluorescence": asdict(settings.fluorescence),
+        }
+        write_record(record, origin, stamp, summary_tables(results), made_under)
     remove_older_stamps(results, "summary", stamp)
     return counts
 

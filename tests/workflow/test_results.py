@@ -102,6 +102,11 @@ def test_outlines_can_be_looked_at(detected):
     assert "2 images in outlines" in detected.command_line("overlays", "outlines")
     drawn = cv2.imread(str(detected.folder / "outlines" / "wells" / "b.png"))
     assert drawn.shape == (48, 64, 3)
+    detected.config["fluorescence"]["min_area"] = 2
+    detected.config["image"]["page"] = 1
+    detected.command()  # writes the configuration, and runs nothing
+    refused = detected.command_line("overlays", "outlines", fails=True)
+    assert "objects are those of another fluorescence.min_area and image.page" in refused
 
 
 @pytest.mark.slow

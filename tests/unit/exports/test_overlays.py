@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -19,8 +20,16 @@ from samfleet.files import escape_name, write_atomic
 from samfleet.marker import MARKER
 from samfleet.plan.collection import scan_collection
 from samfleet.plan.record import Plan
-from samfleet.results import last_plan_file, plan_config_file
-from tests.builders import disc, make_settings, rle_counts
+from samfleet.results import (
+    last_plan_file,
+    store_folder,
+    store_settings_file,
+    summary_record_file,
+    summary_tables,
+)
+from samfleet.sam.model_key import configured_model_settings, model_key
+from samfleet.stamps import write_record
+from tests.builders import disc, make_settings, rle_counts, weights_stub, write_files
 
 DISC = disc(60, 80, 20, 20, 10)
 
@@ -67,9 +76,27 @@ class Detected:
         objects.to_parquet(self.results / "objects.parquet")
         return path
 
+    def summarized(self, **config) -> None:
+        """Let the tables be those that a run under this configuration wrote."""
+        settings = make_settings(self.images, **config)
+        explained = configured_model_settings(settings, self.results)
+        key = model_key(explained)
+        store = store_folder(self.results, key)
+        write_atomic(store_settings_file(store), json.dumps(explained))
+        for table in summary_tables(self.results):
+            table.touch()
+        made_under = {"model_key": key, "fluorescence": asdict(settings.fluorescence)}
+        tables = summary_tables(self.results)
+        write_record(summary_record_file(self.results), "origin", 1, tables, made_under)
+
     def overlays(self, *patterns: str, **config):
         settings = make_settings(self.images, **config)
         return write_overlays(settings, self.results, self.folder / "out", list(patterns))
+
+    def names(self) -> list[str]:
+        """The files in the folder of overlays."""
+        out = self.folder / "out"
+        return [str(path.relative_to(out)) for path in sorted(out.rglob("*.png"))]
 
     def written(self) -> dict[str, bool]:
         """The overlays, and whether something is drawn on each."""
@@ -192,14 +219,70 @@ def test_a_replaced_image_gets_no_outlines_and_loses_those_it_had(
     assert list(detected.written()) == ["b.png"]
 
 
-def test_outlines_of_one_page_are_not_drawn_over_another(detected):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image.page", 1),
+        ("image.lookup_table", "ignored"),
+        ("fluorescence.min_area", 7),
+        ("fluorescence.largest_part", False),
+        ("sam.points_per_side", 9),
+        ("display.channel", 0),
+    ],
+)
+def test_objects_of_other_settings_are_not_drawn_as_if_they_were_the_configurations(
+    detected, key, value
+):
     detected.add("a.png")
+    detected.summarized()
+    # a later plan says nothing about the tables
     plan = Plan("P", 1, "images", "", "", "K", "", 1, 1, 0, ())
     write_atomic(last_plan_file(detected.results), plan.to_json())
-    write_atomic(plan_config_file(detected.results, "P"), json.dumps({"image": {"page": 1}}))
-    with pytest.raises(UserError, match=r"image\.page is 0, but .* were found on page 1"):
-        detected.overlays()
+    section, name = key.split(".")
+    message = rf"objects are those of another {key}; run the workflow first, or set back"
+    with pytest.raises(UserError, match=message):
+        detected.overlays(**{section: {name: value}})
     assert not detected.written()
+    assert detected.overlays(tables={"bom": True}, sam={"points_per_batch": 3}).written == 1
+    detected.summarized(**{section: {name: value}})
+    with pytest.raises(UserError, match=message):
+        detected.overlays()
+
+
+def test_objects_of_other_weights_are_not_drawn_and_weights_are_not_needed(detected):
+    detected.add("a.png")
+    weights = detected.folder / "my.safetensors"
+    weights.write_bytes(weights_stub())
+    sam = {"checkpoint": str(weights)}
+    detected.summarized(sam=sam)
+    assert detected.overlays(sam=sam).written == 1
+    weights.write_bytes(weights_stub(note="trained on"))
+    with pytest.raises(UserError, match=r"those of another sam\.checkpoint"):
+        detected.overlays(sam=sam)
+    weights.unlink()
+    assert detected.overlays(sam=sam).written == 1
+    with pytest.raises(UserError, match=r"those of another fluorescence\.white and image\.page;"):
+        detected.overlays(sam=sam, image={"page": 1}, fluorescence={"white": 9})
+
+
+def test_tables_without_their_record_are_drawn_with_a_warning(detected, caplog):
+    detected.add("a.png")
+    detected.summarized()
+    detected.add("b.png")  # another table than recorded
+    assert detected.overlays().written == 2
+    assert "nothing says under which settings these tables were made" in caplog.text
+
+
+def test_overlays_of_images_that_left_the_tables_are_removed_and_nothing_else(detected):
+    for name in ("a.png", "well/b.png", "well/c.png", "well/d.png"):
+        detected.add(name)
+    detected.overlays()
+    write_files(detected.folder / "out", {"well/mine.png": b"mine", "well/d.png": b"with my notes"})
+    detected.rows = [row for row in detected.rows if row["image"] == "a.png"]
+    detected.add("e.png")
+    assert detected.overlays("e.png").removed == 0
+    assert detected.overlays().removed == 2
+    assert detected.names() == ["a.png", "e.png", "well/d.png", "well/mine.png"]
 
 
 def test_raw_images_are_not_written_over_nor_beside(detected):
@@ -271,3 +354,16 @@ def test_the_command_fails_after_the_rest_if_an_image_is_not_what_was_detected(d
     status, out, error = command()
     assert (status, out) == (2, "1 image in out\n")
     assert "a.png: the file has changed since it was detected; run the workflow again" in error
+
+
+def test_the_command_says_that_it_removed_overlays(detected, command):
+    detected.add("a.png")
+    detected.add("b.png")
+    assert command()[0] == 0
+    detected.rows.clear()
+    detected.add("a.png")
+    assert command() == (
+        0,
+        "1 image in out\n",
+        "removed 1 overlay of images that are no longer in the tables\n",
+    )
