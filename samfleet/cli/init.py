@@ -1,6 +1,7 @@
 """`samfleet init`: look at a folder of images and write a configuration to start from."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from samfleet.config.schema import complete_config
@@ -42,6 +43,8 @@ def write_configuration(arguments: argparse.Namespace) -> None:
         raise UserError(f"{output}: its folder does not exist; make it first")
     image = settings_of(complete_config({"images": arguments.images})).image
     collection = scan_collection(arguments.images, image.suffixes, "results")
+    if passed_over := collection.passed_over():
+        print(passed_over, file=sys.stderr)
     text = suggest(arguments.images, look_at(collection, image.max_pixels))
     try:
         with output.open("x", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from samfleet.digests import digest_of, digest_of_rows
 from samfleet.files import escape_name
-from samfleet.marker import MARKER, kind_of
+from samfleet.marker import MARKER, kind_of, listed
 from samfleet.plan.table import ManifestError, read_table
 from samfleet.resources import DEMO_FOLDER
 from samfleet.wording import counted, looked_for
@@ -37,6 +37,7 @@ class Collection:
         files: the image files, sorted by path.
         ignored: number of other files by suffix.
         own: what was not searched, since samfleet made it: results, overlays.
+        strangers: for what of that holds image files that samfleet did not write, how many.
         columns: names of the user's further columns.
         values: for each path the values of these columns.
     """
@@ -45,8 +46,19 @@ class Collection:
     files: list[ScannedFile]
     ignored: Counter = field(default_factory=Counter)
     own: list[str] = field(default_factory=list)
+    strangers: Counter = field(default_factory=Counter)
     columns: list[str] = field(default_factory=list)
     values: dict[str, list[str]] = field(default_factory=dict)
+
+    def passed_over(self) -> str:
+        """What to do about image files that are passed over, although samfleet did not write them; or nothing."""
+        if not (strangers := +self.strangers):
+            return ""
+        folders = escape_name(", ".join(sorted(strangers)))
+        return (
+            f"{counted(strangers.total(), 'image file')} passed over that samfleet did not write, because of the file "
+            f"{MARKER} in {folders}: delete that file if it came there by mistake, or move the images elsewhere"
+        )
 
     def fingerprint(self) -> str:
         """A digest that changes if a file is added, removed, renamed or touched."""
@@ -84,6 +96,7 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
         raise ManifestError(
             f"images: no image in {images}{looked_for(source)} (image.suffixes: {' '.join(suffixes)})"
             + (f", but {counted(others, 'other file')}" if others else "")
+            + (f"; {passed_over}" if (passed_over := collection.passed_over()) else "")
         )
     collection.files.sort(key=lambda file: os.fsencode(file.path))
     return collection
@@ -140,11 +153,18 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
                 f"images: {root / folder}: {error.strerror}; make it readable or move it away"
             ) from error
         if any(entry.name == MARKER for entry in entries):
+            strangers = _strangers(root / folder, suffixes)
             if not folder:
+                remedy = (
+                    f", or delete {root / MARKER} if it came there by mistake: "
+                    f"{counted(strangers, 'image file')} there samfleet did not write"
+                )
                 raise ManifestError(
                     f"images: samfleet made {root} ({kind_of(root)}); name the folder of the images themselves"
+                    + (remedy if strangers else "")
                 )
             collection.own.append(folder)
+            collection.strangers[folder] += strangers
             continue
         for entry in entries:
             path = os.path.join(folder, entry.name)
@@ -156,12 +176,29 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
                 folders.append(path)
             elif entry.name.lower().endswith(suffixes) and _is_own(entry):
                 collection.own.append(path)
+                collection.strangers[path] += not _is_listed(os.path.realpath(entry.path))
             elif entry.name.lower().endswith(suffixes):
                 collection.files.append(_scanned(path, entry.path))
             else:
                 suffix = os.path.splitext(entry.name)[1].lower()
                 collection.ignored[escape_name(suffix) or "no suffix"] += 1
     return collection
+
+
+def _strangers(folder: Path, suffixes: tuple[str, ...]) -> int:
+    """How many image files a folder with a marker holds, at any depth, that no marker lists."""
+    number = 0
+    for inside, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        known = {name for _, name in listed(Path(inside))}
+        images = {name for name in files if name.lower().endswith(suffixes)} - known
+        number += sum(not name.startswith(".") for name in images)
+    return number
+
+
+def _is_listed(path: str) -> bool:
+    folder, name = os.path.split(path)
+    return any(name == own for _, own in listed(Path(folder)))
 
 
 def _is_own(entry: os.DirEntry) -> bool:

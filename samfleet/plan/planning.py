@@ -238,6 +238,8 @@ def _report(
             "not searched, since samfleet made it: %s",
             escape_name(", ".join(sorted(collection.own))),
         )
+    if passed_over := collection.passed_over():
+        logger.warning("%s", passed_over)
     for row in rows:
         if row.problem:
             logger.warning("%s %s", escape_name(row.path), row.problem)

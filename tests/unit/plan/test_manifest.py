@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from samfleet.digests import image_id
+from samfleet.exports.folder import ExportFolder
 from samfleet.marker import mark
 from samfleet.plan import manifest
 from samfleet.plan.collection import (
@@ -99,6 +100,34 @@ def test_what_samfleet_made_is_left_out_wherever_it_is_and_whatever_leads_there(
     assert [file.path for file in collection.files] == ["a.tif", "x/d.tif"]
     assert sorted(collection.own) == ["e.tif", "old", "x/linked"]
     assert "name the folder of the images themselves" in faults(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("kind", ["overlays", "results"])
+def test_images_that_a_stray_marker_hides_are_counted(tmp_path, kind):
+    names = ["a.tif", "raw/b.tif", "raw/well/c.TIF", "raw/.d.tif", "raw/notes.txt"]
+    write_files(tmp_path / "i", dict.fromkeys(names, b"x"))
+    assert scan_collection(str(tmp_path / "i"), SUFFIXES, "results").passed_over() == ""
+    mark(tmp_path / "i/raw", kind)
+    (tmp_path / "i/e.tif").symlink_to(tmp_path / "i/raw/b.tif")
+    said = scan_collection(str(tmp_path / "i"), SUFFIXES, "results").passed_over()
+    assert said.startswith("3 image files passed over that samfleet did not write, because of the")
+    assert ".samfleet in e.tif, raw: delete that file if it came there by mistake" in said
+    # where there is no other image, and where it is the collection's own folder
+    (tmp_path / "i/a.tif").unlink()
+    assert "3 image files passed over" in faults(str(tmp_path / "i"))
+    said = faults(str(tmp_path / "i/raw"))
+    assert "raw/.samfleet if it came there by mistake: 2 image files there" in said
+
+
+def test_what_a_marker_lists_is_counted_neither_there_nor_behind_a_link(tmp_path):
+    write_files(tmp_path / "i", {"a.tif": b"x"})
+    export = ExportFolder(tmp_path / "i/out", "overlays")
+    for name in ("b.tif", "well/c  d.tif"):
+        export.write(name, b"x")
+    (tmp_path / "i/e.tif").symlink_to(tmp_path / "i/out/b.tif")
+    collection = scan_collection(str(tmp_path / "i"), SUFFIXES, "results")
+    assert sorted(collection.own) == ["e.tif", "out"]
+    assert collection.passed_over() == ""
 
 
 def test_links_are_followed_and_loops_end(tmp_path):

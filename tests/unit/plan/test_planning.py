@@ -76,6 +76,13 @@ def detected(run):
     return run
 
 
+def test_images_that_vanish_behind_a_marker_are_warned_about(run, caplog):
+    write_files(run.images, {"raw/d.tif": b"d", "raw/.samfleet": b"overlays\n"})
+    run.plan()
+    (said,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert said.startswith("1 image file passed over") and "in raw: delete that file" in said
+
+
 def test_a_first_plan_asks_for_every_image(run):
     assert run.pending() == ["a.tif", "b.tif", "c.tif"]
     assert (run.last.images, run.last.pending, run.last.model_key) == (3, 3, KEY)
