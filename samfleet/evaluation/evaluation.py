@@ -207,8 +207,8 @@ def _warn(scored: list[_ScoredImage]) -> None:
         ),
         (
             sum(bool(image.counts and image.row["problem"]) for image in scored),
-            "scored against what looks like a binary mask, in which all objects are one: see the column "
-            "`problem` of evaluation.csv",
+            "scored against what looks like a binary mask or an interpolated one, in which objects have no numbers "
+            "of their own: see the column `problem` of evaluation.csv",
         ),
         (
             sum(bool(image.label and image.label.is_image) for image in scored),

@@ -1,5 +1,6 @@
 """Find and read label images."""
 
+import itertools
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,11 +16,28 @@ from samfleet.images.formats.decoding import decode_image
 from samfleet.images.formats.image import MAX_PIXELS, ImageError
 from samfleet.wording import counted
 
-LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".PNG", ".TIF", ".TIFF")
+LABEL_SUFFIXES = (
+    ".png",
+    ".tif",
+    ".tiff",
+    ".PNG",
+    ".TIF",
+    ".TIFF",
+    ".Png",
+    ".Tif",
+    ".Tiff",
+    ".ome.tif",
+    ".ome.tiff",
+)
 LABEL_ENDINGS = ("_labels", "_label", "_cp_masks", "_masks", "_mask")
 """Before the suffix they say that a file is a label image, also beside the images; Cellpose writes two of them."""
 
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_WHITE = (255, 65535)
+_CRUMBLED = 0.2
+"""The share of crumbs in the pixels of edges above which a label image is no label image."""
+_SHORT = 1.75
+"""Neighbours of the same value that a pixel of a crumb has, in the mean; in a line of eight pixels."""
 _NEITHER = "neither a PNG nor a TIFF"
 
 
@@ -66,7 +84,7 @@ def find_label_image(
         if not os.path.isfile(path):
             continue
         content = _content(path)
-        if path.suffix not in LABEL_SUFFIXES and not content.startswith(_SIGNATURES):
+        if path.suffix.lower() not in LABEL_SUFFIXES and not content.startswith(_SIGNATURES):
             passed = passed or f": {path.name} is {_NEITHER}"
             continue
         names = images.get(image_id(content), ()) if images else ()
@@ -98,9 +116,13 @@ def _places(image: str) -> Iterator[tuple[Path, str]]:
         yield path, ""
         for suffix in LABEL_SUFFIXES:
             yield path.with_name(path.name + suffix), ""
-        for ending in ("", *LABEL_ENDINGS):
-            for suffix in LABEL_SUFFIXES:
-                yield path.with_name(path.stem + ending + suffix), ending
+        stems = [path.stem]
+        if path.stem.lower().endswith(".ome"):  # a.ome.tif is called a
+            stems.append(path.stem[: -len(".ome")])
+        for stem in stems:
+            for ending in ("", *LABEL_ENDINGS):
+                for suffix in LABEL_SUFFIXES:
+                    yield path.with_name(stem + ending + suffix), ending
 
 
 def _relative_paths(image: str) -> list[Path]:
@@ -161,17 +183,64 @@ def _content(path: Path) -> bytes:
 
 
 def binary_remark(labels: np.ndarray) -> str:
-    """A remark if a label image looks like a binary mask, whose objects have no numbers; else nothing.
+    """A remark if a label image looks like a mask, whose objects have no numbers of their own; else nothing.
 
-    That is one value beside 0, which is the largest of 8 or 16 bits or is in several parts (of 8-connected pixels).
+    That is one value beside 0, which is the largest of 8 or 16 bits or is in several parts (of 8-connected pixels);
+    or values that have crumbled at the edges, as interpolation and lossy compression make them.
     """
     values = np.unique(labels[labels > 0])
-    if len(values) != 1:
+    if len(values) > 1:
+        return (
+            f"looks like a mask that was interpolated or compressed with losses: its {len(values)} values crumble "
+            "at the edges, and each is scored as one object; give each object a number, and change the size of "
+            "label images without interpolation"
+            if _is_crumbled(labels, values)
+            else ""
+        )
+    if not len(values):
         return ""
     parts = cv2.connectedComponents((labels > 0).astype(np.uint8))[0] - 1
-    if parts == 1 and values[0] not in (255, 65535):
+    if parts == 1 and values[0] not in _WHITE:
         return ""
     return (
         f"looks like a binary mask: {values[0]} is its only value, so its {counted(parts, 'part')} and any objects "
         "that touch are scored as one object; give each object a number"
     )
+
+
+def _is_crumbled(labels: np.ndarray, values: np.ndarray) -> bool:
+    """Whether much of the objects' edges are crumbs.
+
+    A crumb lies neither in a square of 3 × 3 pixels of its own value nor beside one, and touches another object, as
+    only the rare object does that is both tiny or thin and crowded. Crumbs are short, so a thin object that crosses
+    others is none; they may be long, as the even edges of rectangles are, only around white.
+
+    Args:
+        labels: (height, width), not negative.
+        values: those above 0, sorted.
+    """
+    rank = np.searchsorted(values, labels, side="right").astype(np.float32)
+    square = np.ones((3, 3), np.uint8)
+    inner = cv2.erode(rank, square) == cv2.dilate(rank, square)
+    solid = cv2.dilate(inner.astype(np.uint8), square) > 0
+    least = _CRUMBLED * np.count_nonzero((rank > 0) & ~inner)
+    if np.count_nonzero((rank > 0) & ~solid) <= least:  # as in nearly all label images
+        return False
+    beside, touching, bare = (np.zeros_like(solid) for _ in range(3))
+    alike = np.zeros(rank.shape, np.uint8)
+    height, width = rank.shape
+    around, solid_around = np.pad(rank, 1), np.pad(solid, 1)
+    for y, x in itertools.product(range(3), repeat=2):
+        if (y, x) != (1, 1):
+            window = np.s_[y : y + height, x : x + width]
+            same = around[window] == rank
+            beside |= same & solid_around[window]
+            touching |= ~same & (around[window] > 0)
+            bare |= around[window] == 0
+            alike += same
+    crumbs = (rank > 0) & ~solid & ~beside & touching
+    if np.count_nonzero(crumbs) <= least:
+        return False
+    white = (labels == values[-1]) & ~inner
+    fringed = np.count_nonzero(white & bare) < np.count_nonzero(white) / 2
+    return bool(alike[crumbs].mean() < _SHORT or (values[-1] in _WHITE and fringed))

@@ -108,6 +108,13 @@ def test_an_image_is_never_its_own_label_image(tmp_path, name, labelled):
         ("images/cells.tif", "images/cells_cp_masks.png"),
         ("images/cells.jpg", "images/cells_label.tiff"),
         ("images/cells.jpg", "images/cells.TIF"),
+        ("images/cells.jpg", "images/cells.Tif"),
+        ("images/cells.jpg", "images/cells_mask.Png"),
+        ("images/cells.jpg", "images/cells_mask.ome.tif"),
+        ("images/cells.ome.tif", "images/cells.tif"),
+        ("images/cells.ome.tif", "images/cells_mask.ome.tif"),
+        ("images/cells.OME.TIF", "images/cells_labels.png"),
+        ("images/cells.ome.tif", "images/cells.ome_masks.tif"),
     ],
 )
 def test_the_label_image_of_an_image_wherever_that_one_is(tmp_path, name, label):
@@ -352,6 +359,109 @@ def test_a_binary_mask_is_scored_with_a_remark(tmp_path, labels, words, suffix, 
 def test_masks_of_one_bit_are_binary(tmp_path):
     write_files(tmp_path, {"a.tif": tiff(tmp_path, LABELS > 0, photometric="minisblack")})
     assert "3 parts" in binary_remark(read_label_image(tmp_path / "a.tif"))
+
+
+SQUARES = np.zeros((60, 80), np.uint8)
+SQUARES[8:30, 10:40] = SQUARES[35:55, 45:70] = 255
+ROUND = np.where(disc(60, 80, 20, 20, 12) | disc(60, 80, 40, 55, 14), 255, 0).astype(np.uint8)
+
+
+def with_soft_edges(mask: np.ndarray) -> np.ndarray:
+    """0 and 253, 254, 255 alone: the outer pixels are a little darker, some more than others."""
+    inner = cv2.erode(mask, np.ones((3, 3), np.uint8))
+    darker = 1 + np.indices(mask.shape).sum(0) % 2
+    return np.where((mask > 0) & (inner == 0), mask - darker, mask).astype(np.uint8)
+
+
+def resized(mask: np.ndarray) -> np.ndarray:
+    return cv2.resize(mask, None, fx=1.7, fy=1.7, interpolation=cv2.INTER_LINEAR)
+
+
+def doubled(mask: np.ndarray) -> np.ndarray:
+    return cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+
+
+def smoothed(mask: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(mask, (0, 0), 0.8)
+
+
+def wide(mask: np.ndarray) -> np.ndarray:
+    return doubled(mask.astype(np.uint16) * 257)
+
+
+def compressed(mask: np.ndarray) -> np.ndarray:
+    return cv2.imdecode(cv2.imencode(".jpg", mask)[1], cv2.IMREAD_UNCHANGED)
+
+
+def compressed_labels(mask: np.ndarray) -> np.ndarray:
+    numbers = cv2.connectedComponents(mask)[1] * 40
+    return compressed(numbers.astype(np.uint8))
+
+
+@pytest.mark.parametrize("mask", [SQUARES, ROUND], ids=["squares", "round"])
+@pytest.mark.parametrize(
+    "treated",
+    [with_soft_edges, resized, doubled, smoothed, wide, compressed, compressed_labels],
+)
+def test_a_mask_that_was_interpolated_or_compressed_gets_a_remark(treated, mask):
+    pixels = treated(
+        np.roll(mask, 3, (0, 1))
+    )  # squares on a grid of 8 pixels lose nothing in a JPEG
+    assert "interpolated or compressed with losses" in binary_remark(pixels.astype(np.int64))
+
+
+def few(labels: np.ndarray) -> np.ndarray:
+    labels[disc(60, 80, 20, 20, 10)] = 7
+    labels[disc(60, 80, 25, 38, 12)] = 200
+    return labels
+
+
+def pierced(labels: np.ndarray) -> np.ndarray:
+    labels = few(labels)
+    labels[22, 5:75] = 90  # a fibre over two cells
+    return labels
+
+
+def speckled(labels: np.ndarray) -> np.ndarray:
+    labels = few(labels)
+    labels[[12, 20, 25], [22, 33, 31]] = [200, 7, 7]  # single pixels on the wrong side
+    return labels
+
+
+def to_white(labels: np.ndarray) -> np.ndarray:
+    return np.where(pierced(labels) == 200, 255, labels)
+
+
+def fibres(labels: np.ndarray) -> np.ndarray:
+    for number, row in enumerate(range(5, 55, 4), 1):
+        cv2.line(labels, (5, row), (70, 59 - row), number, 1)
+    return labels
+
+
+def a_mosaic(labels: np.ndarray) -> np.ndarray:
+    seeds = np.random.default_rng(0).uniform(0, [60, 80], (40, 2))
+    place = np.indices((60, 80))[:, None]
+    return 1 + ((place - seeds.T[:, :, None, None]) ** 2).sum(0).argmin(0)
+
+
+def crowded_dots(labels: np.ndarray) -> np.ndarray:
+    for number, (y, x) in enumerate(np.ndindex(13, 17), 1):
+        labels[disc(60, 80, 4 + 4 * y, 4 + 4 * x, 2)] = number
+    return labels
+
+
+def points(labels: np.ndarray) -> np.ndarray:
+    labels[::5, ::5] = 1 + np.arange(12 * 16).reshape(12, 16)
+    return labels
+
+
+@pytest.mark.parametrize(
+    "drawn", [few, pierced, speckled, to_white, fibres, a_mosaic, crowded_dots, points]
+)
+@pytest.mark.parametrize("zoom", [1, 2])
+def test_numbered_objects_get_no_remark_however_thin_small_or_crowded(drawn, zoom):
+    labels = drawn(np.zeros((60, 80), np.int32)).astype(np.int64)
+    assert binary_remark(np.kron(labels, np.ones((zoom, zoom), np.int64))) == ""
 
 
 # the whole evaluation
