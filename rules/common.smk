@@ -13,7 +13,7 @@ from samfleet.config.settings import settings_of
 from samfleet.devices.job_device import usable_devices
 from samfleet.devices.visible import visible_devices
 from samfleet.errors import explanation
-from samfleet.evaluation.stamp import evaluation_stamp
+from samfleet.evaluation.stamp import evaluation_stamp, labels_folder
 from samfleet.files import must_be_writable
 from samfleet.plan.collection import columns_digest, scan_collection
 from samfleet.plan.mistakes import Retries
@@ -145,7 +145,7 @@ def number_of_summary_stamp(plan):
 @cache
 def number_of_evaluation_stamp():
     """The number of the stamp that the evaluation needs."""
-    return evaluation_stamp(SETTINGS.evaluation, RESULTS)
+    return evaluation_stamp(SETTINGS.evaluation, RESULTS, SETTINGS.rehash)
 
 
 def summary_input(wildcards):
@@ -160,6 +160,10 @@ def summary_input(wildcards):
 
 def evaluation_input(wildcards):
     """The evaluation's stamp, made only after the plan: what is made before does not force a job."""
+    with plain_errors():
+        labels_folder(
+            SETTINGS.evaluation.labels
+        )  # else it would be missed only when all is detected
     checkpoints.plan.get()
     return stamp("evaluation", number_of_evaluation_stamp)
 

@@ -38,6 +38,16 @@ def test_permanent_mistakes_are_refused_before_the_plan(workspace):
     assert "up to 1 to detect" in workspace.run("-n").output  # which may be on another machine
 
 
+def test_scores_without_label_images_are_refused_before_anything_runs(workspace):
+    workspace.add_image("a.png", 1)
+    run = workspace.run("--", "results/evaluation.csv", fails=True)
+    assert (
+        "samfleet: evaluation.labels is not set; scores need a folder of label images" in run.output
+    )
+    assert not run.jobs
+    assert "Traceback" not in run.output
+
+
 def test_a_permanent_mistake_that_only_a_job_can_find_is_tried_once(workspace):
     workspace.add_image("a.png", 1)
     state = torch.load(TINY_WEIGHTS, weights_only=True)

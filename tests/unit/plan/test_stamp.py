@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from samfleet.config.settings import Settings
+from samfleet.errors import UserError
 from samfleet.evaluation.job import evaluate_tables
-from samfleet.evaluation.stamp import evaluation_stamp
+from samfleet.evaluation.stamp import evaluation_origin, evaluation_stamp
 from samfleet.plan.collection import collection_columns, columns_digest, scan_collection
 from samfleet.plan.outlook import outlook
 from samfleet.plan.planning import make_plan
@@ -17,6 +18,7 @@ from samfleet.plan.record import read_plan
 from samfleet.plan.stamp import plan_stamp
 from samfleet.results import (
     done_file,
+    evaluation_record_file,
     evaluation_tables,
     last_plan_file,
     manifest_file,
@@ -28,7 +30,7 @@ from samfleet.results import (
     summary_tables,
     verified_file,
 )
-from samfleet.stamps import latest_stamp
+from samfleet.stamps import latest_stamp, read_record, write_record
 from samfleet.store.segments import rebuild_index
 from samfleet.summary.job import ManifestMismatch, MissingResults, summarize_plan
 from samfleet.summary.stamp import summary_stamp, verification_stamp
@@ -365,6 +367,16 @@ def test_a_damaged_record_makes_the_summary_stale(summarized):
     assert summarized.summary_is_stale()
 
 
+def test_the_record_says_under_which_settings_the_tables_were_made(summarized):
+    summarized.summarize(fluorescence={"min_area": 77, "channel": "green"})
+    record = read_record(
+        summary_record_file(summarized.results), summary_tables(summarized.results)
+    )
+    assert record.settings["model_key"] == KEY
+    found = record.settings["fluorescence"]
+    assert (found["min_area"], found["channel"], found["max_overlap"]) == (77, "green", 0.5)
+
+
 def test_what_the_tables_do_not_depend_on_leaves_the_summary_alone(summarized):
     os.utime(summarized.images / "a.tif", ns=(1, 1))
     summarized.run()
@@ -406,6 +418,50 @@ def test_labels_tables_and_version_make_the_evaluation_stale(summarized, tmp_pat
     summarized.summarize(fluorescence={"max_overlap": 0.4})
     assert stale()
     assert not any(table.exists() for table in evaluation_tables(summarized.results))
+
+
+def test_labels_behind_links_and_their_permissions_make_the_evaluation_stale(summarized, tmp_path):
+    labels = write_files(tmp_path / "labels", {"b.png": b"b"})
+    far = write_files(tmp_path / "far", {"a.png": b"a"})
+    (labels / "loop").symlink_to(labels)
+    evaluation = make_settings("demo", evaluation={"labels": str(labels)}).evaluation
+    seen = set()
+
+    def is_new() -> bool:
+        origin = evaluation_origin(evaluation, summarized.results)
+        assert origin == evaluation_origin(evaluation, summarized.results)
+        new = origin not in seen
+        seen.add(origin)
+        return new
+
+    assert is_new()
+    (labels / "well").symlink_to(far)
+    assert is_new()
+    (far / "a.png").write_bytes(b"other")
+    assert is_new()
+    (labels / "again").symlink_to(far)  # its files are found under another name, too
+    assert is_new()
+    (labels / "b.png").chmod(0)
+    assert is_new()
+    assert not is_new()
+
+
+def test_labels_are_read_again_if_rehash_is_set(summarized, tmp_path):
+    evaluation = make_settings("demo", evaluation={"labels": str(tmp_path)}).evaluation
+    origin = evaluation_origin(evaluation, summarized.results)
+    for table in evaluation_tables(summarized.results):
+        table.write_bytes(b"")
+    tables = evaluation_tables(summarized.results)
+    write_record(evaluation_record_file(summarized.results), origin, 1, tables)
+    assert evaluation_stamp(evaluation, summarized.results) == 1
+    summarized.make_stamp("evaluation", 1)
+    assert evaluation_stamp(evaluation, summarized.results, rehash=True) == 2
+
+
+def test_scores_without_labels_are_refused(summarized, tmp_path):
+    evaluation = make_settings("demo").evaluation
+    with pytest.raises(UserError, match=r"evaluation\.labels is not set"):
+        evaluation_stamp(evaluation, summarized.results)
 
 
 # the word that no image failed
