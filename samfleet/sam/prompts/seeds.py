@@ -1,0 +1,84 @@
+"""Prompts from maps: one point in each connected seed, as micro-sam's automatic prompt generation puts them.
+
+A. Archit and C. Pape, "Revisiting foundation models for cell instance segmentation", MIDL 2026, arXiv 2603.17845.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_TRUNCATE = 3.0  # standard deviations at which micro-sam's Gaussian ends
+
+
+@dataclass(frozen=True)
+class SeedThresholds:
+    """What is a seed; the defaults are those of micro-sam.
+
+    Attributes:
+        foreground: the least foreground of a seed.
+        center_distance, boundary_distance: a seed is below these.
+        smoothing: standard deviation, in pixels, of a Gaussian over all maps before; 0 for none.
+        min_size: the least number of pixels of a seed.
+    """
+
+    foreground: float = 0.5
+    center_distance: float = 0.5
+    boundary_distance: float = 0.5
+    smoothing: float = 0.0
+    min_size: int = 1
+
+
+def seed_points(maps: np.ndarray, thresholds: SeedThresholds) -> np.ndarray:
+    """One point for each seed, the one farthest from the seed's outline.
+
+    Args:
+        maps: (3, height, width) float32: foreground, distance to the centre, distance to the boundary.
+        thresholds: what is a seed.
+
+    Returns:
+        (seeds, 2) float64, x and y of pixels; in the order in which rows meet the seeds.
+    """
+    foreground, center, boundary = (_smoothed(each, thresholds.smoothing) for each in maps)
+    seeds = (center < thresholds.center_distance) & (boundary < thresholds.boundary_distance)
+    seeds &= foreground >= thresholds.foreground
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(
+        seeds.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
+    )
+    distance = _distance_to_outlines(labels)
+    points = []
+    for number, (x, y, width, height, area) in enumerate(stats[1:], start=1):
+        if area < thresholds.min_size:
+            continue
+        box = slice(y, y + height), slice(x, x + width)
+        inside = np.where(labels[box] == number, distance[box], -1)
+        row, column = np.unravel_index(inside.argmax(), inside.shape)
+        points.append((x + column, y + row))
+    return np.array(points, np.float64).reshape(-1, 2)
+
+
+def _smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
+    if not sigma:
+        return values
+    side = 2 * int(_TRUNCATE * sigma + 0.5) + 1
+    return cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
+
+
+def _distance_to_outlines(labels: np.ndarray) -> np.ndarray:
+    """(height, width) float32, pixels to the nearest outline of a seed, or to the edge of the image.
+
+    An outline is the pixels around a seed, and those of it that touch another one by a corner, as
+    scikit-image's `find_boundaries(mode="outer")` has them.
+    """
+    values = labels.astype(np.float32)  # whole numbers up to 2²⁴
+    far = np.where(values == 0, np.float32(1 << 24), values)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    square = np.ones((3, 3), np.uint8)
+    edge = cv2.BORDER_REPLICATE
+    largest, least = (each(values, cross, borderType=edge) for each in (cv2.dilate, cv2.erode))
+    around = cv2.dilate(values, square, borderType=edge)
+    touching = around != cv2.erode(far, square, borderType=edge)
+    inside = ~((largest != least) & ((labels == 0) | touching))
+    inside[[0, -1]] = False
+    inside[:, [0, -1]] = False
+    return cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
