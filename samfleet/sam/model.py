@@ -15,6 +15,7 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
+from samfleet.sam.adapters import merged_adapters
 from samfleet.sam.layout import (
     EMBEDDING,
     TINY_WIDTH,
@@ -117,7 +118,7 @@ def load_model(
     # The meta device avoids initialising weights that are overwritten at once (2.5 GB for vit_h).
     with torch.device("meta"):
         sam = build_model(name)
-    _check_layout(name, state, sam.state_dict(), path)
+    check_layout(name, state, sam.state_dict(), path)
     sam.load_state_dict(state, assign=True)
     # A state dict does not contain these two.
     mean, std = _TINY_PIXELS if name == "tiny" else _SAM_PIXELS
@@ -142,13 +143,20 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
         raise CheckpointError(
             f"{path} {what}: check sam.checkpoint, or leave it empty for the standard weights"
         )
-    content = _content(path)
-    return {
-        key: _as_float32(key, tensor, path) for key, tensor in model_entries(content, path).items()
+    state = {
+        key: as_float32(key, tensor, path)
+        for key, tensor in model_entries(read_content(path), path).items()
     }
+    return merged_adapters(state, path)
 
 
-def _content(path: Path) -> object:
+def read_content(path: Path) -> object:
+    """What a weights file holds, of PyTorch or safetensors; of a pickle, only plain containers and tensors.
+
+    Raises:
+        CheckpointError: the file is damaged or holds something else.
+        OSError: the file cannot be read at the moment.
+    """
     with path.open("rb") as file:
         start = file.read(9)
     try:
@@ -180,7 +188,12 @@ def _not_plain(path: Path, start: bytes) -> CheckpointError:
     )
 
 
-def _as_float32(key: str, tensor: object, path: Path) -> torch.Tensor:
+def as_float32(key: str, tensor: object, path: Path) -> torch.Tensor:
+    """A tensor of a weights file as float32.
+
+    Raises:
+        CheckpointError: it is no tensor of finite floating-point numbers.
+    """
     if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
         raise CheckpointError(f"{path}: {key} is not a tensor of floating-point numbers")
     converted = tensor.float()
@@ -189,9 +202,14 @@ def _as_float32(key: str, tensor: object, path: Path) -> torch.Tensor:
     return converted
 
 
-def _check_layout(
+def check_layout(
     name: str, state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], path: Path
 ) -> None:
+    """Compare the entries of a file with those of a module, by names and shapes.
+
+    Raises:
+        CheckpointError: they differ; the message says how.
+    """
     missing = sorted(expected.keys() - state.keys())
     unknown = sorted(state.keys() - expected.keys())
     other = sorted(
