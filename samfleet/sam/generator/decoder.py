@@ -44,16 +44,19 @@ class Decoder:
 
     Args:
         sam: the model.
+        multimask: whether a prompt gives SAM's masks for ambiguous prompts, or its one for clear ones.
 
     Attributes:
         is_finite: () bool on the device, whether all that was decoded of the present image is finite;
             comparisons drop what is not, as if the model had found nothing.
     """
 
-    def __init__(self, sam: Sam) -> None:
+    def __init__(self, sam: Sam, multimask: bool = True) -> None:
         self.prompt_encoder = sam.prompt_encoder
         self.decoder = sam.mask_decoder
-        self.masks_per_prompt = sam.mask_decoder.num_multimask_outputs
+        self.masks_per_prompt = sam.mask_decoder.num_multimask_outputs if multimask else 1
+        # of the mask tokens; the first is the one for clear prompts
+        self.given = slice(1, None) if multimask else slice(0, 1)
 
     def set_image(self, embedding: torch.Tensor) -> None:
         """Sets the embedding, (1, channels, height, width), that the next prompts refer to."""
@@ -85,7 +88,7 @@ class Decoder:
             pred_iou_thresh: masks whose predicted IoU is not above it are rejected; 0 lets all pass.
         """
         tokens, image = self._transform(self._embed(points))
-        predicted_iou = self.decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
+        predicted_iou = self.decoder.iou_prediction_head(tokens[:, 0])[:, self.given]
         passed = torch.ones_like(predicted_iou, dtype=torch.bool)
         if pred_iou_thresh > 0:
             passed = predicted_iou > pred_iou_thresh
@@ -201,7 +204,7 @@ class Decoder:
             upscaled = image[part].transpose(1, 2).unflatten(2, self.size)
             upscaled = self.decoder.output_upscaling(upscaled)
             parts.append((weights[part] @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:]))
-        masks = torch.cat(parts)[:, 1:]
+        masks = torch.cat(parts)[:, self.given]
         return masks[: len(prompts)] if image.device.type == "cpu" else masks[prompts]
 
     def _upscaled_at_once(self, prompts: torch.Tensor, batch: int) -> tuple[torch.Tensor, ...]:

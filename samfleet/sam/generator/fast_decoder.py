@@ -90,8 +90,8 @@ class FastDecoder(Decoder):
         image = _upscale(first, image)
         image = functional.layer_norm(image, norm.weight.shape, norm.weight, norm.bias, norm.eps)
         image = last_activation(_upscale(second, activation(image)))
-        networks = enumerate(self.decoder.output_hypernetworks_mlps)
-        weights = torch.stack([network(tokens[:, i]) for i, network in networks if i > 0], dim=1)
+        networks = list(enumerate(self.decoder.output_hypernetworks_mlps))[self.given]
+        weights = torch.stack([network(tokens[:, i]) for i, network in networks], dim=1)
         masks = weights @ image.flatten(1, -2).transpose(1, 2)
         # Pixels are ordered by (height, width) of the embedding, then by the two doublings of both.
         height, width = self.size
