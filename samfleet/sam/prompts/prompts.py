@@ -1,0 +1,47 @@
+"""Prompts of a view from its image embedding."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from samfleet.sam.prompts.seeds import SeedThresholds, seed_points
+from samfleet.sam.prompts.unetr import UnetrDecoder, resize_maps
+
+
+class MapPrompts:
+    """One prompt for each object that a map decoder sees.
+
+    micro-sam looks for seeds in maps of the image's own size, and so do we with its decoder. With that of `tiny`,
+    seeds are looked for in the encoder's frame: there a small tile is enlarged, and its objects lie apart.
+
+    Args:
+        decoder: gives maps from an embedding, on the model's device.
+        thresholds: what is a seed.
+        side: of the encoder's frame, in pixels.
+    """
+
+    def __init__(self, decoder: nn.Module, thresholds: SeedThresholds, side: int):
+        self._decoder, self._thresholds, self._side = decoder, thresholds, side
+        self._in_frame = not isinstance(decoder, UnetrDecoder)
+
+    @torch.no_grad()
+    def points(
+        self, embedding: torch.Tensor, unpadded: tuple[int, int], size: tuple[int, int]
+    ) -> np.ndarray:
+        """The prompts of a view.
+
+        Args:
+            embedding: (1, channels, height, width) float32.
+            unpadded: (height, width) of the view in the encoder's frame.
+            size: (height, width) of the view in pixels.
+
+        Returns:
+            (n, 2) float64, x and y in pixels of the view.
+        """
+        searched = unpadded if self._in_frame else size
+        maps = resize_maps(self._decoder(embedding), self._side, unpadded, searched)
+        points = seed_points(maps.cpu().numpy(), self._thresholds)
+        scale = np.array(size[::-1]) / np.array(searched[::-1])
+        return (points + 0.5) * scale - 0.5
