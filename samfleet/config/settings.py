@@ -46,6 +46,20 @@ class DisplaySettings:
 
 
 @dataclass(frozen=True)
+class SeedSettings:
+    """The section `sam.seeds`: where a decoder's maps show an object that gets a prompt."""
+
+    foreground: float
+    center_distance: float
+    boundary_distance: float
+    smoothing: float
+    min_size: int
+
+
+_MICRO_SAM_SEEDS = SeedSettings(0.5, 0.5, 0.5, 0.0, 1)
+
+
+@dataclass(frozen=True)
 class SamSettings:
     """The section `sam`: the model and the parameters of its automatic mask generation."""
 
@@ -69,6 +83,10 @@ class SamSettings:
     tile_overlap: int | None = field(metadata=introduced_with(None))
     tile_whole_image: bool = field(metadata=introduced_with(True))
     object_diameter: float | str | None = field(metadata=introduced_with(None))
+    prompts: str = field(metadata=introduced_with("grid"))
+    decoder: str = field(metadata=NEUTRAL)
+    decoder_statistics: str = field(metadata=introduced_with("image"))
+    seeds: SeedSettings = field(metadata=introduced_with(_MICRO_SAM_SEEDS))
 
 
 @dataclass(frozen=True)
@@ -157,10 +175,14 @@ def key_settings(section: Any) -> dict[str, object]:
     Args:
         section: one of the classes of this module.
     """
-    return {
+    values = {
         entry.name: getattr(section, entry.name)
         for entry in dataclasses.fields(section)
         if not entry.metadata.get("neutral")
         and entry.metadata.get("introduced_with", dataclasses.MISSING)
         != getattr(section, entry.name)
+    }
+    return {
+        name: key_settings(value) if dataclasses.is_dataclass(value) else value
+        for name, value in values.items()
     }

@@ -14,30 +14,42 @@ from samfleet.digests import digest_of
 from samfleet.files import write_atomic
 from samfleet.results import weights_digest_file
 from samfleet.sam.peek import check_weights
-from samfleet.sam.weights import OFFICIAL_WEIGHTS, CheckpointError, configured_weights
+from samfleet.sam.weights import (
+    OFFICIAL_WEIGHTS,
+    CheckpointError,
+    configured_decoder,
+    configured_weights,
+)
 from samfleet.wording import looked_for
 
 ALGORITHM_VERSION = 2
 """Raise this when a change of the code changes what is stored for an image; golden masks notice it."""
 
 
+_OF_DECODER = ("decoder_statistics", "seeds")
+
 PRECISION_VERSIONS = {"bf16": 2}
 """Like `ALGORITHM_VERSION`, for precisions whose own arithmetic changed; all others are at 1."""
 
 
-def model_settings(settings: Settings, weights: str) -> dict[str, object]:
+def model_settings(settings: Settings, weights: str, decoder: str = "") -> dict[str, object]:
     """Everything that can change a candidate, and nothing else.
 
     Args:
         settings: the configuration.
         weights: SHA-256 of the weights file.
+        decoder: SHA-256 of the file of the decoder that gives prompts, if it is another file.
     """
     version = PRECISION_VERSIONS.get(settings.sam.precision)
+    sam = key_settings(settings.sam)
+    if settings.sam.prompts != "decoder":
+        sam = {name: value for name, value in sam.items() if name not in _OF_DECODER}
     return {
         "algorithm_version": ALGORITHM_VERSION,
         **({"precision_version": version} if version else {}),
         "weights": weights,
-        "sam": key_settings(settings.sam),
+        **({"decoder": decoder} if decoder else {}),
+        "sam": sam,
         "display": key_settings(settings.display),
         **key_settings(settings.image),
         **key_settings(settings.fluorescence),
@@ -79,7 +91,8 @@ def configured_model_settings(settings: Settings, results: Path) -> dict[str, ob
     """
     sam = settings.sam
     if not sam.checkpoint and sam.model in OFFICIAL_WEIGHTS:
-        return model_settings(settings, OFFICIAL_WEIGHTS[sam.model].sha256)
+        official = OFFICIAL_WEIGHTS[sam.model].sha256
+        return model_settings(settings, official, _decoder_digest(settings, results))
     return present_model_settings(settings, results)
 
 
@@ -112,7 +125,19 @@ def present_model_settings(settings: Settings, results: Path) -> dict[str, objec
         ) from error
     except CheckpointError as error:
         raise CheckpointError(f"sam.checkpoint: {error}") from error
-    return model_settings(settings, digest)
+    return model_settings(settings, digest, _decoder_digest(settings, results))
+
+
+def _decoder_digest(settings: Settings, results: Path) -> str:
+    path = configured_decoder(settings.sam)
+    if path is None:
+        return ""
+    try:
+        return weights_digest(path, weights_digest_file(results))
+    except OSError as error:
+        raise CheckpointError(
+            f"sam.decoder: {path} cannot be read ({error.strerror}){looked_for(path)}; correct the path"
+        ) from error
 
 
 def weights_digest(path: str | Path, cache: str | Path) -> str:

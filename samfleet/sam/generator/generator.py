@@ -26,6 +26,7 @@ from samfleet.sam.generator.precision import PRECISIONS, arithmetic
 from samfleet.sam.generator.tiled import Search, find_in_tiles
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
+from samfleet.sam.prompts.prompts import MapPrompts
 from samfleet.sam.tiles import Layout, Tiles
 
 # Masks × pixels of the image to upsample at once, which limits the memory that the worst masks need.
@@ -67,6 +68,8 @@ class MaskGenerator:
         skip_background: leave out prompts if ``Foreground`` sees nothing but background in their
             cell of the grid; the records are then those of the other prompts.
         tiles: how larger images are divided; None shows the model the whole image only. Without crops.
+        map_prompts: where the prompts come from instead of the grid, which then only tells views
+            without foreground; each prompt gives one mask.
 
     Attributes:
         seconds: seconds of the last image, by stage: encoding, decoding, postprocessing.
@@ -95,6 +98,7 @@ class MaskGenerator:
         min_mask_region_area: int = 0,
         skip_background: bool = False,
         tiles: Tiles | None = None,
+        map_prompts: MapPrompts | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, not {precision!r}")
@@ -129,7 +133,8 @@ class MaskGenerator:
         self._exact = precision == "exact"
         encoder = sam.image_encoder
         self._encoder = encoder if self._exact else partial(encode_frames, encoder)
-        self._decoder = Decoder(sam) if self._exact else FastDecoder(sam)
+        self._map_prompts = map_prompts
+        self._decoder = (Decoder if self._exact else FastDecoder)(sam, multimask=not map_prompts)
 
     def why_not_shown(self, height: int, width: int) -> str:
         """Why SAM cannot be shown an image of this size in pixels, in words; empty if it can."""
@@ -270,11 +275,17 @@ class MaskGenerator:
         if not len(view.points):
             return Seen.nothing(self.sam.device)
         with self._stage("encoding"):
-            unpadded = self._encode(view.rgb)
-        upsampler = self._upsampler(unpadded, view.rgb.shape[:2])
+            embedding, unpadded = self._encode(view.rgb)
+        size, points = view.rgb.shape[:2], view.points
+        if self._map_prompts:
+            with self._stage("decoding"), arithmetic(self._precision.decoder):
+                points = self._map_prompts.points(embedding, unpadded, size)
+            if not len(points):
+                return Seen.nothing(self.sam.device)
+        upsampler = self._upsampler(unpadded, size)
         parts = []
-        for first in range(0, len(view.points), points_per_batch):
-            batch = view.points[first : first + points_per_batch]
+        for first in range(0, len(points), points_per_batch):
+            batch = points[first : first + points_per_batch]
             parts += self._batch_candidates(batch, upsampler, view)
         if not self._decoder.is_finite:
             raise NotFiniteError(
@@ -309,17 +320,18 @@ class MaskGenerator:
             exact=self._exact,
         )
 
-    def _encode(self, rgb: np.ndarray) -> tuple[int, int]:
-        """Passes the embedding of a crop to the decoder; returns the size at which it was encoded."""
+    def _encode(self, rgb: np.ndarray) -> tuple[torch.Tensor, tuple[int, int]]:
+        """The embedding of a crop, which the decoder gets as well, and the size at which it was encoded."""
         if self.sam.image_format != "RGB":
             rgb = rgb[..., ::-1]
         resized = torch.as_tensor(self._transform.apply_image(rgb), device=self.sam.device)
         frame = self.sam.preprocess(resized.permute(2, 0, 1)[None].contiguous())
         with arithmetic(self._precision.encoder):
             embedding = self._encoder(frame)
+        embedding = embedding.float()
         with arithmetic(self._precision.decoder):
-            self._decoder.set_image(embedding.float())
-        return resized.shape[0], resized.shape[1]
+            self._decoder.set_image(embedding)
+        return embedding, (resized.shape[0], resized.shape[1])
 
     def _batch_candidates(
         self, points: np.ndarray, upsampler: Upsampler, view: View

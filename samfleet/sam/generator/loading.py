@@ -7,8 +7,10 @@ import torch
 from samfleet.config.settings import SamSettings
 from samfleet.sam.generator.generator import MaskGenerator
 from samfleet.sam.model import load_model
+from samfleet.sam.prompts.loading import load_map_decoder
+from samfleet.sam.prompts.prompts import MapPrompts
 from samfleet.sam.tiles import configured_tiles
-from samfleet.sam.weights import configured_weights
+from samfleet.sam.weights import configured_decoder, configured_weights
 
 
 def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGenerator:
@@ -23,8 +25,17 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         # With other numbers of threads, torch splits products such that their last bits change.
         threads = 1 << (threads.bit_length() - 1)
     torch.set_num_threads(threads)
+    weights = configured_weights(settings)
+    sam = load_model(settings.model, weights, device)
+    map_prompts = None
+    if settings.prompts == "decoder":
+        decoder = load_map_decoder(
+            settings.model, weights, configured_decoder(settings), settings.decoder_statistics
+        )
+        side = sam.image_encoder.img_size
+        map_prompts = MapPrompts(decoder.to(device), settings.seeds, side)
     return MaskGenerator(
-        load_model(settings.model, configured_weights(settings), device),
+        sam,
         settings.precision,
         points_per_side=settings.points_per_side,
         points_per_batch=settings.points_per_batch,
@@ -39,4 +50,5 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         min_mask_region_area=settings.min_mask_region_area,
         skip_background=settings.skip_background,
         tiles=configured_tiles(settings),
+        map_prompts=map_prompts,
     )

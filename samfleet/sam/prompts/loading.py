@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from samfleet.resources import TINY_MAPS, TINY_WEIGHTS
 from samfleet.sam.model import as_float32, check_layout, read_content
 from samfleet.sam.prompts.tiny import TinyMapDecoder
 from samfleet.sam.prompts.unetr import UnetrDecoder
@@ -21,14 +20,14 @@ _COUNTERS = "num_batches_tracked"
 
 
 def load_map_decoder(
-    model: str, weights: Path, decoder: str = "", statistics: str = "image"
+    model: str, weights: Path, decoder: Path | None = None, statistics: str = "image"
 ) -> nn.Module:
     """Load the map decoder that belongs to a model's weights.
 
     Args:
         model: the value of `sam.model`.
         weights: the model's file, which may hold the decoder as well.
-        decoder: a file with the decoder, or nothing.
+        decoder: a file with the decoder, if it is another one.
         statistics: see `UnetrDecoder`; `tiny`'s always uses those of its training.
 
     Returns:
@@ -38,9 +37,7 @@ def load_map_decoder(
         CheckpointError: there is none, or it is damaged or of another layout.
         OSError: a file cannot be read at the moment.
     """
-    if not decoder and weights == TINY_WEIGHTS:
-        decoder = str(TINY_MAPS)
-    path = Path(decoder).expanduser() if decoder else weights
+    path = decoder or weights
     if not path.is_file():
         raise CheckpointError(f"sam.decoder: {path} is not a file; check the path")
     content = read_content(path)

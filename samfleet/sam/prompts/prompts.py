@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from samfleet.sam.prompts.seeds import SeedThresholds, seed_points
+from samfleet.config.settings import SeedSettings
+from samfleet.sam.prompts.seeds import seed_points
 from samfleet.sam.prompts.unetr import UnetrDecoder, resize_maps
 
 
@@ -18,12 +19,12 @@ class MapPrompts:
 
     Args:
         decoder: gives maps from an embedding, on the model's device.
-        thresholds: what is a seed.
+        seeds: what is a seed.
         side: of the encoder's frame, in pixels.
     """
 
-    def __init__(self, decoder: nn.Module, thresholds: SeedThresholds, side: int):
-        self._decoder, self._thresholds, self._side = decoder, thresholds, side
+    def __init__(self, decoder: nn.Module, seeds: SeedSettings, side: int):
+        self._decoder, self._seeds, self._side = decoder, seeds, side
         self._in_frame = not isinstance(decoder, UnetrDecoder)
 
     @torch.no_grad()
@@ -42,6 +43,6 @@ class MapPrompts:
         """
         searched = unpadded if self._in_frame else size
         maps = resize_maps(self._decoder(embedding), self._side, unpadded, searched)
-        points = seed_points(maps.cpu().numpy(), self._thresholds)
+        points = seed_points(maps.cpu().numpy(), self._seeds)
         scale = np.array(size[::-1]) / np.array(searched[::-1])
         return (points + 0.5) * scale - 0.5

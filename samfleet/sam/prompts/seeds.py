@@ -3,52 +3,34 @@
 A. Archit and C. Pape, "Revisiting foundation models for cell instance segmentation", MIDL 2026, arXiv 2603.17845.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
+
+from samfleet.config.settings import SeedSettings
 
 _TRUNCATE = 3.0  # standard deviations at which micro-sam's Gaussian ends
 
 
-@dataclass(frozen=True)
-class SeedThresholds:
-    """What is a seed; the defaults are those of micro-sam.
-
-    Attributes:
-        foreground: the least foreground of a seed.
-        center_distance, boundary_distance: a seed is below these.
-        smoothing: standard deviation, in pixels, of a Gaussian over all maps before; 0 for none.
-        min_size: the least number of pixels of a seed.
-    """
-
-    foreground: float = 0.5
-    center_distance: float = 0.5
-    boundary_distance: float = 0.5
-    smoothing: float = 0.0
-    min_size: int = 1
-
-
-def seed_points(maps: np.ndarray, thresholds: SeedThresholds) -> np.ndarray:
+def seed_points(maps: np.ndarray, settings: SeedSettings) -> np.ndarray:
     """One point for each seed, the one farthest from the seed's outline.
 
     Args:
         maps: (3, height, width) float32: foreground, distance to the centre, distance to the boundary.
-        thresholds: what is a seed.
+        settings: what is a seed.
 
     Returns:
         (seeds, 2) float64, x and y of pixels; in the order in which rows meet the seeds.
     """
-    foreground, center, boundary = (_smoothed(each, thresholds.smoothing) for each in maps)
-    seeds = (center < thresholds.center_distance) & (boundary < thresholds.boundary_distance)
-    seeds &= foreground >= thresholds.foreground
+    foreground, center, boundary = (_smoothed(each, settings.smoothing) for each in maps)
+    seeds = (center < settings.center_distance) & (boundary < settings.boundary_distance)
+    seeds &= foreground >= settings.foreground
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         seeds.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
     )
     distance = _distance_to_outlines(labels)
     points = []
     for number, (x, y, width, height, area) in enumerate(stats[1:], start=1):
-        if area < thresholds.min_size:
+        if area < settings.min_size:
             continue
         box = slice(y, y + height), slice(x, x + width)
         inside = np.where(labels[box] == number, distance[box], -1)

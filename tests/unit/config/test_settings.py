@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -54,12 +54,16 @@ def test_a_class_has_the_keys_of_its_section_in_order_and_of_their_types(kind, p
             )
 
 
+def nested(section: Any) -> list[Any]:
+    """A section and all sections in it."""
+    inner = [value for value in vars(section).values() if dataclasses.is_dataclass(value)]
+    return [section, *(deeper for value in inner for deeper in nested(value))]
+
+
 def test_the_settings_of_nothing_but_images_are_the_defaults():
     settings = make_settings("x")
     for kind, part in sections():
-        section = next(
-            value for value in [settings, *vars(settings).values()] if isinstance(value, kind)
-        )
+        section = next(value for value in nested(settings) if isinstance(value, kind))
         for name, key in part["properties"].items():
             value = getattr(section, name)
             if "default" in key and not dataclasses.is_dataclass(value):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from samfleet.config.schema import complete_config
+from samfleet.config.schema import ConfigError, complete_config
 from samfleet.config.settings import NEUTRAL, Settings, introduced_with, key_settings, settings_of
 from samfleet.sam.model_key import (
     configured_model_key,
@@ -47,6 +47,16 @@ OTHER_VALUES = {
 }
 """Keys that can change a candidate, with a value that is not the default."""
 
+DECODER_VALUES = {
+    "sam.decoder_statistics": "trained",
+    "sam.seeds.foreground": 0.6,
+    "sam.seeds.center_distance": 0.6,
+    "sam.seeds.boundary_distance": 0.6,
+    "sam.seeds.smoothing": 2.0,
+    "sam.seeds.min_size": 5,
+}
+"""Keys that can change a candidate only with `sam.prompts: decoder`."""
+
 NEUTRAL_VALUES = {
     "images": "elsewhere",
     "image.suffixes": [".tif"],
@@ -54,6 +64,7 @@ NEUTRAL_VALUES = {
     "image.timeout_seconds": 5.0,
     "sam.checkpoint": "elsewhere.pth",
     "sam.cache_folder": "elsewhere",
+    "sam.decoder": "elsewhere.pt",
     "sam.points_per_batch": 32,
     "fluorescence.channel": "red",
     "fluorescence.white": 4095,
@@ -85,7 +96,40 @@ def key_of(settings: Settings, weights: str = "0" * 64) -> str:
 
 
 def test_every_key_of_the_schema_is_either_neutral_or_part_of_the_model_key():
-    assert sorted(schema_leaves()) == sorted(OTHER_VALUES | NEUTRAL_VALUES)
+    listed = OTHER_VALUES | DECODER_VALUES | NEUTRAL_VALUES | {"sam.prompts": "decoder"}
+    assert sorted(schema_leaves()) == sorted(listed)
+
+
+@pytest.mark.parametrize("key", DECODER_VALUES)
+def test_what_concerns_a_decoder_counts_only_with_its_prompts(key):
+    config = setting(key, DECODER_VALUES[key])
+    assert key_of(settings_of(complete_config(config))) == key_of(make_settings("x"))
+    with_decoder = {"model": "tiny", "prompts": "decoder"}
+    config["sam"] |= with_decoder
+    prompted = key_of(make_settings("x", sam=with_decoder))
+    assert prompted != key_of(make_settings("x", sam={"model": "tiny"}))
+    assert key_of(settings_of(complete_config(config))) != prompted
+
+
+def test_the_content_of_a_decoder_counts_only_with_its_prompts(tmp_path):
+    decoder, keys = tmp_path / "d.pt", {}
+    for content in (b"a", b"b"):
+        decoder.write_bytes(content)
+        for prompts in ("grid", "decoder"):
+            sam = {"model": "tiny", "prompts": prompts, "decoder": str(decoder)}
+            keys[content, prompts] = configured_model_key(make_settings("x", sam=sam), tmp_path)
+    assert keys[b"a", "grid"] == keys[b"b", "grid"]
+    assert len(set(keys.values())) == 3
+    decoder.unlink()
+    with pytest.raises(CheckpointError, match=r"sam\.decoder: .*d\.pt cannot be read"):
+        configured_model_key(make_settings("x", sam=sam), tmp_path)
+
+
+def test_official_weights_have_no_decoder():
+    with pytest.raises(
+        ConfigError, match=r"sam\.prompts: decoder, but the official weights of vit_b"
+    ):
+        make_settings("x", sam={"model": "vit_b", "prompts": "decoder"})
 
 
 @pytest.mark.parametrize("key", OTHER_VALUES)

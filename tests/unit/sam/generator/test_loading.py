@@ -2,12 +2,14 @@
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 
 from samfleet.config.settings import SamSettings
 from samfleet.sam.generator.loading import load_generator
 from samfleet.sam.model import load_model
+from samfleet.sam.prompts.tiny import TinyMapDecoder
 from samfleet.sam.tiles import BEST_DIAMETER, INPUT_SIZE, Tiles, configured_tiles, enough_diameter
 from tests.builders import make_settings
 
@@ -42,7 +44,9 @@ def test_every_setting_reaches_the_generator():
     }
     places = {"checkpoint", "cache_folder"}
     tiles = {"tile_size", "tile_overlap", "tile_whole_image", "object_diameter"}
-    assert {field.name for field in fields(SamSettings)} == set(values) | places | tiles
+    prompts = {"prompts", "decoder", "decoder_statistics", "seeds"}
+    names = {field.name for field in fields(SamSettings)}
+    assert names == set(values) | places | tiles | prompts
     before = torch.get_num_threads()
     try:
         generator = load_generator(make_settings(sam=values).sam, "cpu", 1)
@@ -51,6 +55,23 @@ def test_every_setting_reaches_the_generator():
     assert [len(grid) for grid in generator.point_grids] == [16, 4]
     for name in set(values) - {"model", "points_per_side", "crop_n_points_downscale_factor"}:
         assert getattr(generator, name) == values[name]
+
+
+def test_a_decoder_gives_the_prompts_with_its_seeds(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "d.pt"
+    torch.save(TinyMapDecoder().state_dict(), path)
+    rgb = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    found = {}
+    for foreground in (0.0, 1.0):
+        seeds = {"foreground": foreground, "center_distance": 1, "boundary_distance": 1}
+        sam = {"model": "tiny", "prompts": "decoder", "decoder": str(path), "seeds": seeds}
+        sam |= {"pred_iou_thresh": 0, "stability_score_thresh": 0, "box_nms_thresh": 1}
+        generator = load_generator(make_settings(sam=sam).sam, "cpu", 1)
+        found[foreground] = generator.generate(rgb)
+    # all maps lie between 0 and 1, so the whole image is one seed, or nothing is
+    assert len(found[0.0]) == 1
+    assert found[1.0] == []
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_it_loads_from_every_place_that_micro_sam_writes(tmp_path, unetr, wrappe
     decoder = load_map_decoder(
         "vit_b",
         path if wrapped == "beside the model" else tmp_path / "other.pt",
-        "" if wrapped == "beside the model" else str(path),
+        None if wrapped == "beside the model" else path,
     )
     assert not decoder.training
     assert all(torch.equal(decoder.state_dict()[name], unetr[name]) for name in unetr)
@@ -33,7 +33,7 @@ def test_weights_without_a_decoder_are_refused_with_the_remedy(tmp_path):
     with pytest.raises(CheckpointError, match=r"w\.pt has no decoder .*sam\.prompts to grid"):
         load_map_decoder("vit_b", tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match=r"sam\.decoder: .*none\.pt is not a file"):
-        load_map_decoder("vit_b", tmp_path / "w.pt", str(tmp_path / "none.pt"))
+        load_map_decoder("vit_b", tmp_path / "w.pt", tmp_path / "none.pt")
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_another_layout_is_refused(tmp_path, unetr, change, fault):
     change(state)
     torch.save(state, tmp_path / "d.pt")
     with pytest.raises(CheckpointError) as refused:
-        load_map_decoder("vit_b", tmp_path / "w.pt", str(tmp_path / "d.pt"))
+        load_map_decoder("vit_b", tmp_path / "w.pt", tmp_path / "d.pt")
     assert fault in str(refused.value)
 
 
 def test_tiny_has_a_decoder_of_its_own(tmp_path):
     state = TinyMapDecoder().state_dict()
     torch.save({"decoder_state": state}, tmp_path / "d.pt")
-    decoder = load_map_decoder("tiny", TINY_WEIGHTS, str(tmp_path / "d.pt"))
+    decoder = load_map_decoder("tiny", TINY_WEIGHTS, tmp_path / "d.pt")
     maps = decoder(torch.zeros(2, 64, 8, 8))
     assert maps.shape == (2, 3, 64, 64)
     assert ((maps >= 0) & (maps <= 1)).all()

@@ -1,15 +1,19 @@
 """Prompts from maps: one a seed, inside it, at the thresholds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from samfleet.sam.prompts.seeds import SeedThresholds, seed_points
+from samfleet.config.settings import SeedSettings
+from samfleet.sam.prompts.seeds import seed_points
 from tests.builders import disc
 
 SIZE = (40, 60)
+DEFAULT = SeedSettings(0.5, 0.5, 0.5, 0.0, 1)
 
 
 def maps_of(*objects: np.ndarray) -> np.ndarray:
@@ -31,36 +35,36 @@ def maps_of(*objects: np.ndarray) -> np.ndarray:
 
 def test_every_object_gets_one_point_at_its_centre():
     discs = [disc(*SIZE, 12, 14, 8), disc(*SIZE, 26, 41, 10)]
-    points = seed_points(maps_of(*discs), SeedThresholds())
+    points = seed_points(maps_of(*discs), DEFAULT)
     assert points.tolist() == pytest.approx(np.array([(14, 12), (41, 26)]), abs=1)
 
 
 def test_touching_objects_get_a_point_each():
     discs = [disc(*SIZE, 20, 20, 9), disc(*SIZE, 20, 39, 9)]
-    assert len(seed_points(maps_of(*discs), SeedThresholds())) == 2
+    assert len(seed_points(maps_of(*discs), DEFAULT)) == 2
 
 
 def test_nothing_gives_no_prompt():
-    assert seed_points(maps_of(), SeedThresholds()).shape == (0, 2)
+    assert seed_points(maps_of(), DEFAULT).shape == (0, 2)
 
 
 def test_thresholds_are_strict_for_distances_and_not_for_the_foreground():
     maps = np.full((3, 9, 9), 0.5, np.float32)
     maps[1:] = np.nextafter(np.float32(0.5), np.float32(0))
-    assert len(seed_points(maps, SeedThresholds())) == 1
+    assert len(seed_points(maps, DEFAULT)) == 1
     for channel in (1, 2):
         at_threshold = maps.copy()
         at_threshold[channel] = 0.5
-        assert len(seed_points(at_threshold, SeedThresholds())) == 0
+        assert len(seed_points(at_threshold, DEFAULT)) == 0
     maps[0] = np.nextafter(np.float32(0.5), np.float32(0))
-    assert len(seed_points(maps, SeedThresholds())) == 0
+    assert len(seed_points(maps, DEFAULT)) == 0
 
 
 def test_small_seeds_are_left_out():
     maps = maps_of(disc(*SIZE, 20, 20, 9))
     maps[0, 5, 50], maps[1, 5, 50], maps[2, 5, 50] = 1, 0, 0
-    assert len(seed_points(maps, SeedThresholds())) == 2
-    assert len(seed_points(maps, SeedThresholds(min_size=2))) == 1
+    assert len(seed_points(maps, DEFAULT)) == 2
+    assert len(seed_points(maps, replace(DEFAULT, min_size=2))) == 1
 
 
 def test_smoothing_is_a_gaussian_that_ends_at_three_standard_deviations():
@@ -68,9 +72,9 @@ def test_smoothing_is_a_gaussian_that_ends_at_three_standard_deviations():
     random = np.random.default_rng(0)
     maps = (maps + random.normal(0, 0.3, maps.shape)).astype(np.float32)
     smooth = [ndimage.gaussian_filter(m, 2.0, mode="mirror", truncate=3.0) for m in maps]
-    expected = seed_points(np.stack(smooth), SeedThresholds())
-    assert np.array_equal(seed_points(maps, SeedThresholds(smoothing=2.0)), expected)
-    assert len(expected) < len(seed_points(maps, SeedThresholds()))
+    expected = seed_points(np.stack(smooth), DEFAULT)
+    assert np.array_equal(seed_points(maps, replace(DEFAULT, smoothing=2.0)), expected)
+    assert len(expected) < len(seed_points(maps, DEFAULT))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 24), st.integers(1, 24))
@@ -79,7 +83,7 @@ def test_there_is_one_point_in_each_component_as_deep_as_any(seed, height, width
     maps = ndimage.uniform_filter(random.random((3, height, width)), (0, 2, 2)).astype(np.float32)
     seeds = (maps[0] >= 0.5) & (maps[1] < 0.5) & (maps[2] < 0.5)
     labels, count = ndimage.label(seeds)
-    points = seed_points(maps, SeedThresholds()).astype(int)
+    points = seed_points(maps, DEFAULT).astype(int)
     assert sorted(labels[y, x] for x, y in points) == list(range(1, count + 1))
     # the outline of a lone component is what surrounds it
     for x, y in points if count == 1 else ():
