@@ -11,4 +11,3 @@ ROOT = _CARRIED if _CARRIED.is_dir() else _PACKAGE.parent
 SCHEMA_FILE = ROOT / "config" / "config.schema.yaml"
 DEMO_FOLDER = ROOT / "resources" / "demo"
 TINY_WEIGHTS = ROOT / "resources" / "tiny" / "sam_tiny.pth"
-TINY_MAPS = ROOT / "resources" / "tiny" / "maps_tiny.pth"

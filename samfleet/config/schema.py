@@ -228,10 +228,9 @@ def _contradictions(config: dict) -> list[str]:
             + ("devices are pretended" if config["devices"] else "device is cpu")
         )
     errors += _tile_contradictions(sam)
-    own = sam["model"] == "tiny" or sam["checkpoint"] or sam["decoder"]
-    if sam["prompts"] == "decoder" and not own:
+    if sam["prompts"] == "decoder" and not (sam["checkpoint"] or sam["decoder"]):
         errors.append(
-            f"sam.prompts: decoder, but the official weights of {sam['model']} have none; set "
+            f"sam.prompts: decoder, but the standard weights of {sam['model']} have none; set "
             "sam.checkpoint or sam.decoder to a file with one, such as micro-sam's"
         )
     factor = sam["crop_n_points_downscale_factor"] ** sam["crop_n_layers"]

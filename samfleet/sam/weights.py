@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 from samfleet.config.settings import SamSettings
 from samfleet.errors import PermanentError
-from samfleet.resources import TINY_MAPS, TINY_WEIGHTS
+from samfleet.resources import TINY_WEIGHTS
 
 MODEL_NAMES = ("tiny", "vit_b", "vit_l", "vit_h")
 """The values of `sam.model`, from the smallest model to the largest."""
@@ -111,8 +111,6 @@ def configured_weights(sam: SamSettings) -> Path:
 
 def configured_decoder(sam: SamSettings) -> Path | None:
     """The file of the decoder that gives prompts; None if none does, or if it is in the model's file."""
-    if sam.prompts != "decoder":
+    if sam.prompts != "decoder" or not sam.decoder:
         return None
-    if sam.decoder:
-        return Path(os.path.expanduser(sam.decoder))
-    return TINY_MAPS if sam.model == "tiny" and not sam.checkpoint else None
+    return Path(os.path.expanduser(sam.decoder))

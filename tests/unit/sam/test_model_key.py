@@ -104,10 +104,10 @@ def test_every_key_of_the_schema_is_either_neutral_or_part_of_the_model_key():
 def test_what_concerns_a_decoder_counts_only_with_its_prompts(key):
     config = setting(key, DECODER_VALUES[key])
     assert key_of(settings_of(complete_config(config))) == key_of(make_settings("x"))
-    with_decoder = {"model": "tiny", "prompts": "decoder"}
+    with_decoder = {"model": "tiny", "prompts": "decoder", "decoder": "elsewhere.pt"}
     config["sam"] |= with_decoder
     prompted = key_of(make_settings("x", sam=with_decoder))
-    assert prompted != key_of(make_settings("x", sam={"model": "tiny"}))
+    assert prompted != key_of(make_settings("x", sam=with_decoder | {"prompts": "grid"}))
     assert key_of(settings_of(complete_config(config))) != prompted
 
 
@@ -125,11 +125,10 @@ def test_the_content_of_a_decoder_counts_only_with_its_prompts(tmp_path):
         configured_model_key(make_settings("x", sam=sam), tmp_path)
 
 
-def test_official_weights_have_no_decoder():
-    with pytest.raises(
-        ConfigError, match=r"sam\.prompts: decoder, but the official weights of vit_b"
-    ):
-        make_settings("x", sam={"model": "vit_b", "prompts": "decoder"})
+@pytest.mark.parametrize("model", ["tiny", "vit_b"])
+def test_standard_weights_have_no_decoder(model):
+    with pytest.raises(ConfigError, match=f"the standard weights of {model} have none; set sam.ch"):
+        make_settings("x", sam={"model": model, "prompts": "decoder"})
 
 
 @pytest.mark.parametrize("key", OTHER_VALUES)
