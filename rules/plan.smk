@@ -3,11 +3,15 @@
 rule stamp:
     output:
         "results/plan/{stage}.{number}.stamp",
+    log:
+        "results/plan/{stage}.{number}.log",
     localrule: True
+    conda:
+        "../envs/plan.yaml"
     resources:
         gpus_to_plan_for=gpu_count(),
     shell:
-        "echo {resources.gpus_to_plan_for} > {output:q}"
+        "echo {resources.gpus_to_plan_for} > {output:q} 2> {log:q}"
 
 
 # Needs the images. Leaves results/manifest.tsv and, in results/plan/, lists of the images that the

@@ -19,7 +19,7 @@ from samfleet.digests import digest_of, fingerprint_of_file
 from samfleet.files import write_atomic
 from samfleet.results import stamp_file
 
-_STAMP = re.compile(r"\.(\d+)\.stamp$")
+_STAMP = re.compile(r"\.(\d+)\.(stamp|log)$")
 
 
 def latest_stamp(results: str | Path, stage: str) -> int:
@@ -30,15 +30,15 @@ def latest_stamp(results: str | Path, stage: str) -> int:
 
 
 def stamp_number(name: str | Path) -> int:
-    """The number in the name of a stamp; 0 if it has none."""
+    """The number in the name of a stamp or of its log; 0 if it has none."""
     found = _STAMP.search(str(name))
     return int(found[1]) if found else 0
 
 
 def remove_older_stamps(results: str | Path, stage: str, number: int) -> None:
-    """Remove the stamps of a stage that were made before this one."""
-    for path in stamp_file(results, stage, 0).parent.glob(f"{stage}.*.stamp"):
-        if stamp_number(path) < number:
+    """Remove the stamps of a stage that were made before this one, and the logs of making them."""
+    for path in stamp_file(results, stage, 0).parent.glob(f"{stage}.*"):
+        if 0 < stamp_number(path) < number:
             path.unlink(missing_ok=True)
 
 

@@ -269,6 +269,10 @@ def test_a_plan_that_failed_asks_for_a_stamp_that_does_not_exist(finished):
     assert not finished.is_stale()
     assert latest_stamp(finished.results, "plan") == finished.last.stamp == 4
     assert len(list((finished.results / "plan").glob("plan.*.stamp"))) == 1
+    assert sorted(path.name for path in (finished.results / "plan").glob("plan.*")) == [
+        "plan.4.stamp",
+        "plan.json",
+    ]
 
 
 # the summary
