@@ -83,6 +83,22 @@ def _candidate_fault(rows: pa.Table) -> str:
         or (others >= np.repeat(value["n_candidates"], partners)).any()
     ):
         return "overlaps in it are impossible"
+    return _intensity_fault(rows, np.repeat(value["area"], planes))
+
+
+def _intensity_fault(rows: pa.Table, area: np.ndarray) -> str:
+    """Whether sums, means and maxima of a candidate contradict each other; NaN contradicts nothing."""
+    pixels, total, mean, maximum = (
+        pc.list_flatten(rows[name]).to_numpy().astype(np.float64) for name in _BY_PLANE[:4]
+    )
+    tolerance = 1e-6 * np.maximum(1, np.abs(total))
+    if (
+        (pixels < 0).any()
+        or (pixels > area).any()
+        or (np.abs(total - mean * pixels) > tolerance).any()
+        or (mean - maximum > 1e-6 * np.maximum(1, np.abs(maximum))).any()
+    ):
+        return "intensities of a candidate in it contradict each other"
     return ""
 
 
