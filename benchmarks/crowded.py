@@ -1,7 +1,7 @@
 """A crowded machine: how much longer an image takes beside other processes, by how torch's threads wait.
 
 For each way of waiting, a process of its own takes an image through the generator, first on the machine as it
-is and then beside busy processes. ``ratio`` is the time of the image to that of samfleet's own way, ``slowdown``
+is and then beside busy processes. ``ratio`` is the time of the image to that with passive threads, ``slowdown``
 the time beside busy processes to that without them, and ``share`` the slowdown of a process that never waits:
 (busy processes + threads) ÷ cores, or 1. Run it on a machine that does nothing else.
 """
@@ -15,14 +15,12 @@ import sys
 import time
 from collections.abc import Iterator
 
-from samfleet.detection.threads import wait_passively
-
 WAYS: dict[str, dict[str, str]] = {
-    "samfleet": {},
-    "torch's default": {"OMP_WAIT_POLICY": ""},
-    "spin 1000 times": {"GOMP_SPINCOUNT": "1000"},
+    "passive": {"OMP_WAIT_POLICY": "passive"},
+    "torch's default": {},
+    "spin 10000 times": {"GOMP_SPINCOUNT": "10000"},
 }
-"""Environments by name; an empty value stands for a variable that is not set."""
+"""Environments by name. A job takes the first on a crowded machine and the second on a quiet one."""
 
 
 def seconds_of_an_image(points_per_side: int, threads: int, repeats: int) -> tuple[float, float]:
@@ -62,8 +60,6 @@ def busy_processes(count: int) -> Iterator[None]:
 def measure(way: dict[str, str], arguments: argparse.Namespace) -> tuple[float, float]:
     """`seconds_of_an_image` in a process that has the environment of a way of waiting."""
     environment = {k: v for k, v in os.environ.items() if "OMP_" not in k} | way
-    wait_passively(environment)
-    environment = {name: value for name, value in environment.items() if value}
     command = [sys.executable, "-m", "benchmarks.crowded", "--child"]
     for name in ("points_per_side", "threads", "repeats"):
         command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
@@ -101,8 +97,8 @@ def main() -> None:
                 "alone": {"seconds": alone[name][0], "processor_seconds": alone[name][1]},
                 "crowded": {"seconds": crowded[name][0], "processor_seconds": crowded[name][1]},
                 "slowdown": crowded[name][0] / alone[name][0],
-                "ratio alone": alone[name][0] / alone["samfleet"][0],
-                "ratio crowded": crowded[name][0] / crowded["samfleet"][0],
+                "ratio alone": alone[name][0] / alone["passive"][0],
+                "ratio crowded": crowded[name][0] / crowded["passive"][0],
             }
             for name in WAYS
         },

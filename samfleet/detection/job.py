@@ -21,7 +21,7 @@ from samfleet.detection.pipeline import (
 )
 from samfleet.detection.recording import Recorder
 from samfleet.detection.stopping import Stopped, StopSignals
-from samfleet.detection.threads import wait_passively
+from samfleet.detection.threads import wait_passively_in_a_crowd
 from samfleet.detection.workers import Workers
 from samfleet.devices.job_device import (
     device_error,
@@ -156,7 +156,7 @@ def _detect(
     load_generator: Callable[[SamSettings, Device, int], Generator],
 ) -> DeviceUse:
     signals = StopSignals()
-    wait_passively()
+    wait_passively_in_a_crowd()
     root = collection_root(settings.images)
     try:
         count = min(_MAXIMUM_WORKERS, max(1, threads - 1))

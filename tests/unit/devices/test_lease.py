@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -128,10 +128,10 @@ def test_a_worker_of_a_killed_holder_does_not_keep_its_device_and_ends(folder, s
     process.kill()
     process.wait()
     try:
-        assert not has_ended(worker)
         assert is_free(A, folder)
     finally:
-        os.kill(worker, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # the kernel may have ended it already
+            os.kill(worker, signal.SIGCONT)
     assert wait_until_ended(worker)
 
 
