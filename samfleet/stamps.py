@@ -6,11 +6,12 @@ stamp that nobody has made yet: Snakemake must make it first, and then runs the 
 before Snakemake has locked its working directory. Standard library only, since the Snakefile imports this.
 """
 
+import contextlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,33 @@ def write_record(
     fingerprints = {table.name: fingerprint_of_file(table) for table in tables}
     record = asdict(Record(made_from, stamp, fingerprints, dict(settings or {})))
     write_atomic(path, json.dumps(record | {"digest": digest_of(record)}, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def recorded(
+    results: Path,
+    stage: str,
+    path: Path,
+    tables: Iterable[Path],
+    made_from: str,
+    settings: Mapping[str, object] | None = None,
+) -> Iterator[None]:
+    """A block that writes the tables of a stage: without a record while it lasts, with a new one at its end."""
+    stamp = latest_stamp(results, stage)
+    path.unlink(missing_ok=True)
+    yield
+    write_record(path, made_from, stamp, tables, settings)
+    remove_older_stamps(results, stage, stamp)
+
+
+def needed_stamp(
+    results: Path, stage: str, path: Path, tables: Iterable[Path], made_from: str
+) -> int:
+    """The number of the stamp that a stage needs: that of its record if it agrees, else the next one."""
+    record = read_record(path, tables)
+    if record and record.made_from == made_from:
+        return record.stamp
+    return latest_stamp(results, stage) + 1
 
 
 def read_record(path: Path, tables: Iterable[Path]) -> Record | None:

@@ -1,12 +1,19 @@
 """Words that several messages use; standard library only."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
 def counted(number: int, noun: str) -> str:
     """A number with its noun in the plural unless it is one: "1 shard", "2 shards"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def first_lines(lines: Sequence[str], most: int = 20) -> str:
+    """The first of some lines, indented, each on a line of its own, and how many more there are."""
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "".join(f"\n  {line}" for line in [*lines[:most], *more])
 
 
 def looked_for(path: str | Path) -> str:

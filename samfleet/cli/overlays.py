@@ -7,9 +7,7 @@ from pathlib import Path
 from samfleet.cli.arguments import add_config, add_results, read_settings
 from samfleet.errors import UserError
 from samfleet.results import objects_file, summary_file
-from samfleet.wording import counted
-
-_SHOWN = 20
+from samfleet.wording import counted, first_lines
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -65,7 +63,4 @@ def draw(arguments: argparse.Namespace) -> None:
 
 
 def _listed(reasons: dict[str, str]) -> str:
-    lines = [f"{image}: {reason}" for image, reason in list(reasons.items())[:_SHOWN]]
-    if len(reasons) > _SHOWN:
-        lines.append(f"and {len(reasons) - _SHOWN} more")
-    return "".join(f"\n  {line}" for line in lines)
+    return first_lines([f"{image}: {reason}" for image, reason in reasons.items()])

@@ -37,11 +37,9 @@ from samfleet.results import (
     summary_file,
 )
 from samfleet.statuses import Status
-from samfleet.wording import counted
+from samfleet.wording import counted, first_lines
 
 logger = logging.getLogger(__name__)
-
-_SHOWN = 20
 
 
 def evaluate(
@@ -189,12 +187,10 @@ def _drop_doubtful(scored: list[_ScoredImage]) -> None:
 
 
 def _nothing_usable(scored: list[_ScoredImage], labels: Path) -> str:
-    shown = [f"{image.row['image']}: {image.row['problem']}" for image in scored[:_SHOWN]]
-    if len(scored) > _SHOWN:
-        shown.append(f"and {len(scored) - _SHOWN} more")
+    problems = [f"{image.row['image']}: {image.row['problem']}" for image in scored]
     return (
         f"evaluation.labels: no image has a usable label image in {labels}, where it would have the image's "
-        "relative path and end in .png, .tif or .tiff:\n  " + "\n  ".join(shown)
+        f"relative path and end in .png, .tif or .tiff:{first_lines(problems)}"
     )
 
 

@@ -6,7 +6,7 @@ from samfleet.config.settings import Settings
 from samfleet.evaluation.evaluation import write_evaluation
 from samfleet.evaluation.stamp import evaluation_origin
 from samfleet.results import evaluation_record_file, evaluation_tables
-from samfleet.stamps import latest_stamp, remove_older_stamps, write_record
+from samfleet.stamps import recorded
 
 
 def evaluate_tables(settings: Settings, results: Path) -> None:
@@ -15,9 +15,7 @@ def evaluate_tables(settings: Settings, results: Path) -> None:
     Raises:
         UserError: the labels cannot be used.
     """
-    record, stamp = evaluation_record_file(results), latest_stamp(results, "evaluation")
-    record.unlink(missing_ok=True)
+    path, tables = evaluation_record_file(results), evaluation_tables(results)
     origin = evaluation_origin(settings.evaluation, results)
-    write_evaluation(settings, results)
-    write_record(record, origin, stamp, evaluation_tables(results))
-    remove_older_stamps(results, "evaluation", stamp)
+    with recorded(results, "evaluation", path, tables, origin):
+        write_evaluation(settings, results)

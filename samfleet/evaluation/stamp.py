@@ -16,7 +16,7 @@ from samfleet.results import (
     summary_record_file,
     summary_tables,
 )
-from samfleet.stamps import latest_stamp, read_record
+from samfleet.stamps import latest_stamp, needed_stamp, read_record
 
 
 def labels_folder(labels: str) -> Path:
@@ -86,7 +86,7 @@ def evaluation_stamp(evaluation: EvaluationSettings, results: Path, rehash: bool
         UserError: `evaluation.labels` is not set, or is not a folder.
     """
     origin = evaluation_origin(evaluation, results)
-    record = read_record(evaluation_record_file(results), evaluation_tables(results))
-    if record and record.made_from == origin and not rehash:
-        return record.stamp
-    return latest_stamp(results, "evaluation") + 1
+    if rehash:
+        return latest_stamp(results, "evaluation") + 1
+    path, tables = evaluation_record_file(results), evaluation_tables(results)
+    return needed_stamp(results, "evaluation", path, tables, origin)

@@ -9,9 +9,7 @@ from samfleet.digests import image_id_of_file
 from samfleet.errors import UserError
 from samfleet.files import write_atomic
 from samfleet.marker import kind_of, listed, mark, note
-from samfleet.wording import counted
-
-_SHOWN = 10
+from samfleet.wording import counted, first_lines
 
 
 class ExportFolder:
@@ -67,11 +65,9 @@ class ExportFolder:
         if not blocked:
             blocked = [n for n in names if os.path.lexists(self.root / n) and not self._is_own(n)]
         if blocked:
-            shown = "\n  ".join(blocked[:_SHOWN])
-            more = f"\n  and {len(blocked) - _SHOWN} more" if len(blocked) > _SHOWN else ""
             raise UserError(
                 f"{self.root}: samfleet did not write {counted(len(blocked), 'file')} there, or others have changed "
-                f"what it wrote; move them away or name another folder:\n  {shown}{more}"
+                f"what it wrote; move them away or name another folder:{first_lines(blocked, most=10)}"
             )
 
     def write(self, name: str, content: bytes) -> None:

@@ -25,7 +25,7 @@ from samfleet.plan.manifest import (
     read_manifest,
     write_manifest,
 )
-from samfleet.plan.record import Plan, PlannedShard, has_manifest, is_complete, read_plan
+from samfleet.plan.record import Plan, PlannedShard, any_has_manifest, is_complete, read_plan
 from samfleet.plan.shards import MODEL_LOADS_PER_SHARD, ShardImage, pack_shards, write_shard
 from samfleet.results import (
     done_file,
@@ -136,7 +136,7 @@ def _known_rows(settings: Settings, results: Path, last: Plan | None) -> list[Ma
     """The last manifest, if it is of the same collection and as a plan knows it."""
     kept = (read_plan(path) for path in (results / "plan").glob("*/plan.json"))
     plans = [plan for plan in (last, *kept) if plan and plan.source == settings.images]
-    if not any(has_manifest(results, plan) for plan in plans):
+    if not any_has_manifest(results, plans):
         return []
     return list(read_manifest(manifest_file(results)))
 

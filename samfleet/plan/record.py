@@ -4,6 +4,7 @@ Standard library only, since the Snakefile imports this.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,10 +94,16 @@ def plan_of_shard(shard_list: str | Path) -> Plan:
 
 def has_manifest(results: str | Path, plan: Plan) -> bool:
     """Whether manifest.tsv is the one that was written with the plan."""
+    return any_has_manifest(results, [plan])
+
+
+def any_has_manifest(results: str | Path, plans: Iterable[Plan]) -> bool:
+    """Whether manifest.tsv is the one that was written with one of these plans."""
     try:
-        return image_id_of_file(manifest_file(results))[0] == plan.manifest
+        digest, _ = image_id_of_file(manifest_file(results))
     except OSError:
         return False
+    return any(plan.manifest == digest for plan in plans)
 
 
 def is_complete(results: str | Path, plan: Plan) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from samfleet.errors import UserError
 from samfleet.files import escape_name
 from samfleet.results import SUMMARY_COLUMNS
-from samfleet.wording import counted
+from samfleet.wording import counted, first_lines
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +80,8 @@ def read_table(path: Path) -> ImageTable:
         else:
             rows.append((line, image, [_in_words(cell) for cell in cells]))
     if faults:
-        shown = "\n  ".join(faults[:20])
-        more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
-        raise ManifestError(
-            f"images: {path} has {counted(len(faults), 'faulty row')}:\n  {shown}{more}"
-        )
+        rows_at_fault = counted(len(faults), "faulty row")
+        raise ManifestError(f"images: {path} has {rows_at_fault}:{first_lines(faults)}")
     columns = list(enumerate(header, start=1))
     del columns[position]
     return _without_empty_columns(columns, rows)

@@ -20,7 +20,7 @@ from samfleet.results import (
     verification_record_file,
     verified_file,
 )
-from samfleet.stamps import latest_stamp, remove_older_stamps, write_record
+from samfleet.stamps import recorded
 from samfleet.store.index import read_stored_images
 from samfleet.store.segments import rebuild_index
 from samfleet.summary.stamp import summary_origin
@@ -59,30 +59,25 @@ def summarize_plan(
             f"{manifest_file(results)} is not the one of the last plan; run the workflow again, "
             "which makes it anew"
         )
-    store, record = store_folder(results, plan.model_key), summary_record_file(results)
+    store = store_folder(results, plan.model_key)
     rebuild_index(store)
     if not partial:
         _refuse_missing(results, store)
-    stamp = latest_stamp(results, "summary")
+    columns = columns_digest(*collection_columns(settings.images))
+    made_under = {"model_key": plan.model_key, "fluorescence": asdict(settings.fluorescence)}
+    path, tables = summary_record_file(results), summary_tables(results)
     with exclusive(summary_lock_file(results)):
+        origin = summary_origin(settings, results, plan, columns)
         derived = (
             *evaluation_tables(results),
             evaluation_record_file(results),
             verified_file(results),
             verification_record_file(results),
         )
-        for path in (record, *derived):
-            path.unlink(missing_ok=True)
-        columns = columns_digest(*collection_columns(settings.images))
-        origin = summary_origin(settings, results, plan, columns)
-        counts = write_summary(settings, results, store)
-        made_under = {
-            "model_key": plan.model_key,
-            "fluorescence": asdict(settings.fluorescence),
-        }
-        write_record(record, origin, stamp, summary_tables(results), made_under)
-    remove_older_stamps(results, "summary", stamp)
-    return counts
+        with recorded(results, "summary", path, tables, origin, made_under):
+            for each in derived:
+                each.unlink(missing_ok=True)
+            return write_summary(settings, results, store)
 
 
 def _refuse_missing(results: Path, store: Path) -> None:

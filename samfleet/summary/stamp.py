@@ -14,7 +14,7 @@ from samfleet.results import (
     verification_record_file,
     verified_file,
 )
-from samfleet.stamps import latest_stamp, read_record
+from samfleet.stamps import needed_stamp, read_record
 from samfleet.store.index import segments_on_disk
 
 
@@ -38,10 +38,9 @@ def summary_origin(settings: Settings, results: Path, plan: Plan, columns: str) 
 
 def summary_stamp(settings: Settings, results: Path, plan: Plan, columns: str) -> int:
     """The number of the stamp that the summary needs: the one that it has, or the next one."""
-    record = read_record(summary_record_file(results), summary_tables(results))
-    if record and record.made_from == summary_origin(settings, results, plan, columns):
-        return record.stamp
-    return latest_stamp(results, "summary") + 1
+    origin = summary_origin(settings, results, plan, columns)
+    path, tables = summary_record_file(results), summary_tables(results)
+    return needed_stamp(results, "summary", path, tables, origin)
 
 
 def verification_origin(results: Path) -> str:
@@ -52,7 +51,5 @@ def verification_origin(results: Path) -> str:
 
 def verification_stamp(results: Path) -> int:
     """The number of the stamp that the verification needs: the one that it has, or the next one."""
-    record = read_record(verification_record_file(results), [verified_file(results)])
-    if record and record.made_from == verification_origin(results):
-        return record.stamp
-    return latest_stamp(results, "verification") + 1
+    path, word = verification_record_file(results), verified_file(results)
+    return needed_stamp(results, "verification", path, [word], verification_origin(results))

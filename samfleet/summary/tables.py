@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,10 @@ class ImageSummary:
     integrated_intensity: float | None = None
     background: float | None = None
     white: float | None = None
+
+
+_WHOLE = [name for name, kind in get_type_hints(ImageSummary).items() if kind == int | None]
+"""The columns of whole numbers, which are empty where there is none."""
 
 
 @dataclass
@@ -313,15 +318,7 @@ def _write_summary_csv(
         own = [_printable(value) for value in values.get(row.path, [""] * len(columns))]
         records.append([escape_name(row.path), row.image_id, *vars(image).values(), *own])
     table = pd.DataFrame(records, columns=[*SUMMARY_COLUMNS, *map(_printable, columns)])
-    whole = [
-        "width",
-        "height",
-        "n_invalid_pixels",
-        "n_candidates",
-        "n_objects",
-        "object_area",
-    ]
-    table[whole] = table[whole].astype("Int64")
+    table[_WHOLE] = table[_WHOLE].astype("Int64")
     write_csv(summary_file(results), table, bom=settings.tables.bom)
 
 

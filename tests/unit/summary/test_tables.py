@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samfleet.cells import read_csv
+from samfleet.detection.row import CandidateRow
 from samfleet.plan.manifest import ManifestRow, write_manifest
 from samfleet.store.segments import SegmentError, SegmentWriter
 from samfleet.summary import tables
@@ -572,13 +573,20 @@ def test_a_run_without_an_object_is_told_which_filters_dropped_what(run, caplog)
     assert "65535 counts as 255 in uint8 images, whose brightest pixel is 0.778" in hints(caplog)
 
 
-def test_every_filter_has_a_hint(run, caplog):
-    candidates = [
+def dropped_by_one_filter_each() -> list[CandidateRow]:
+    """A candidate for each filter, in the filters' order, but those of contrast and overlap."""
+    return [
         stored_candidate(0, predicted_iou=0.76),
         stored_candidate(1, stability_score=0.76),
         stored_candidate(2, area=1499),
         stored_candidate(3, area=150001),
         stored_candidate(4, intensity_mean=[8.0] * 3),
+    ]
+
+
+def test_every_filter_has_a_hint(run, caplog):
+    candidates = [
+        *dropped_by_one_filter_each(),
         stored_candidate(5, intensity_mean=[29.0] * 3),
     ]
     run.segment("s", stored_rows("A", candidates, width=500, height=400))
@@ -617,11 +625,7 @@ def test_images_that_failed_have_no_part_in_the_scale(tmp_path, caplog):
 def test_every_dropped_candidate_is_counted_under_the_filter_that_dropped_it(tmp_path):
     run = Run(tmp_path, ("a.tif", "A"), ("copy.tif", "A"))
     candidates = [
-        stored_candidate(0, predicted_iou=0.76),
-        stored_candidate(1, stability_score=0.76),
-        stored_candidate(2, area=1499),
-        stored_candidate(3, area=150001),
-        stored_candidate(4, intensity_mean=[8.0] * 3),
+        *dropped_by_one_filter_each(),
         stored_candidate(5, overlapping=[6, 7], shared_pixels=[1001, 1000]),
         stored_candidate(6, predicted_iou=0.95, overlapping=[5], shared_pixels=[1001]),
         stored_candidate(7, overlapping=[5], shared_pixels=[1000]),
