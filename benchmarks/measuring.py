@@ -133,7 +133,7 @@ def measure_frames(pixels: np.ndarray, is_color: bool, found: FoundMasks) -> tup
                 "valid_pixels": [area] * len(values),
                 "intensity_sum": values.sum(axis=1).tolist(),
                 "intensity_mean": values.mean(axis=1).tolist(),
-                "intensity_maximum": values.max(axis=1).tolist(),
+                "intensity_max": values.max(axis=1).tolist(),
                 "intensity_std": values.std(axis=1).tolist(),
             }
         )
@@ -195,7 +195,7 @@ def _shape_columns(cropped: np.ndarray, area: int, window: tuple[slice, slice]) 
         "bbox_height": rows.stop - rows.start,
         "centroid_x": float(x.mean() + columns.start),
         "centroid_y": float(y.mean() + rows.start),
-        "perimeter": length,
+        "perimeter_crofton": length,
         "circularity": 4 * math.pi * area / length**2,
         "solidity": area / cv2.contourArea(cv2.convexHull(np.concatenate(corners).astype("i4"))),
     }

@@ -87,7 +87,7 @@ def _group(numbers: range, candidates: int, random: np.random.Generator) -> pa.T
         "valid_pixels": np.repeat(area[:, None], 3, axis=1).tolist(),
         "intensity_sum": np.repeat((mean * area)[:, None], 3, axis=1).tolist(),
         "intensity_mean": np.repeat(mean[:, None], 3, axis=1).tolist(),
-        "intensity_maximum": np.repeat(mean[:, None], 3, axis=1).tolist(),
+        "intensity_max": np.repeat(mean[:, None], 3, axis=1).tolist(),
         "intensity_std": np.repeat(mean[:, None], 3, axis=1).tolist(),
     }
     return pa.table(

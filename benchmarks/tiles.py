@@ -49,7 +49,7 @@ def kept_objects(
         predicted_iou=np.array([row.predicted_iou for row in candidates]),
         stability_score=np.array([row.stability_score for row in candidates]),
         area=np.array([row.area for row in candidates]),
-        mean_intensity=np.array([row.intensity_mean[0] for row in candidates]),
+        intensity_mean=np.array([row.intensity_mean[0] for row in candidates]),
         contrast=np.zeros(len(candidates)),
     )
     passed = first_failed(columns, fluorescence) == FILTERS.index("max_overlap")

@@ -27,7 +27,7 @@ SUMMARY_COLUMNS = (
     "n_objects",
     "object_area",
     "area_fraction",
-    "mean_intensity",
+    "intensity_mean",
     "integrated_intensity",
     "background",
     "white",
@@ -37,7 +37,7 @@ SUMMARY_COLUMNS = (
 OBJECT_COLUMNS = {
     "image": "string",
     "image_id": "string",
-    "object": "int32",
+    "label": "int32",
     "candidate": "int32",
     "width": "int32",
     "height": "int32",
@@ -50,18 +50,18 @@ OBJECT_COLUMNS = {
     "area": "int64",
     "n_invalid_pixels": "int64",
     "n_parts": "int32",
-    "perimeter": "float64",
+    "perimeter_crofton": "float64",
     "circularity": "float64",
     "solidity": "float64",
-    "mean_intensity": "float64",
-    "max_intensity": "float64",
-    "std_intensity": "float64",
+    "intensity_mean": "float64",
+    "intensity_max": "float64",
+    "intensity_std": "float64",
     "integrated_intensity": "float64",
     "background": "float64",
     "ctcf": "float64",
-    "raw_mean_intensity": "float64",
-    "raw_max_intensity": "float64",
-    "raw_std_intensity": "float64",
+    "raw_intensity_mean": "float64",
+    "raw_intensity_max": "float64",
+    "raw_intensity_std": "float64",
     "raw_integrated_intensity": "float64",
     "raw_background": "float64",
     "raw_ctcf": "float64",
@@ -72,7 +72,7 @@ OBJECT_COLUMNS = {
 """Columns of objects.parquet and their types.
 
 Intensities are on the scale of 0 to 255; those that begin with `raw_` are in the units of the pixels.
-`object` counts from 1 in each image; `rle` is the `counts` of a COCO run-length encoding of
+`label` counts from 1 in each image; `rle` is the `counts` of a COCO run-length encoding of
 (height, width).
 """
 

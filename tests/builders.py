@@ -183,7 +183,7 @@ def stored_candidate(number: int, **columns) -> CandidateRow:
         "crop_height": 300,
         "centroid_x": number + 25.0,
         "centroid_y": 2 * number + 20.0,
-        "perimeter": 160.0,
+        "perimeter_crofton": 160.0,
         "circularity": 0.98,
         "solidity": 0.99,
         "overlapping": [],
@@ -191,7 +191,7 @@ def stored_candidate(number: int, **columns) -> CandidateRow:
         "valid_pixels": [area] * len(mean),
         "intensity_sum": [value * area for value in mean],
         "intensity_mean": mean,
-        "intensity_maximum": [value + 50 for value in mean],
+        "intensity_max": [value + 50 for value in mean],
         "intensity_std": [3.0] * len(mean),
     }
     return CandidateRow(**present | columns)

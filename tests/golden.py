@@ -11,7 +11,15 @@ from pathlib import Path
 
 FILE = Path(__file__).parent / "data" / "golden_masks.json"
 IMAGE = Path(__file__).parents[1] / "resources" / "demo" / "images" / "dapi" / "field_02.png"
-_KEPT = ("rle", "area", "n_parts", "predicted_iou", "stability_score", "perimeter", "intensity_sum")
+_KEPT = (
+    "rle",
+    "area",
+    "n_parts",
+    "predicted_iou",
+    "stability_score",
+    "perimeter_crofton",
+    "intensity_sum",
+)
 
 
 def find() -> dict:

@@ -203,7 +203,7 @@ def _shape_columns(region: np.ndarray, corner: tuple[int, int], area: int) -> di
         **_box("bbox", x, y, width, height),
         "centroid_x": _mean_place(region, 0, area) + x,
         "centroid_y": _mean_place(region, 1, area) + y,
-        "perimeter": length,
+        "perimeter_crofton": length,
         "circularity": 4 * math.pi * area / length**2 if length else math.nan,
         "solidity": area / hull if hull else math.nan,
     }
@@ -263,7 +263,7 @@ _STATISTICS = (
     "valid_pixels",
     "intensity_sum",
     "intensity_mean",
-    "intensity_maximum",
+    "intensity_max",
     "intensity_std",
 )
 

@@ -71,7 +71,7 @@ class CandidateRow:
     crop_height: int
     centroid_x: float
     centroid_y: float
-    perimeter: float
+    perimeter_crofton: float
     circularity: float
     solidity: float
     overlapping: list[int]
@@ -79,7 +79,7 @@ class CandidateRow:
     valid_pixels: list[int]
     intensity_sum: list[float | None]
     intensity_mean: list[float | None]
-    intensity_maximum: list[float | None]
+    intensity_max: list[float | None]
     intensity_std: list[float | None]
 
 

@@ -93,7 +93,7 @@ CANDIDATE_FIELDS = (
     ("crop_height", pa.int32()),
     ("centroid_x", pa.float64()),
     ("centroid_y", pa.float64()),
-    ("perimeter", pa.float64()),
+    ("perimeter_crofton", pa.float64()),
     ("circularity", pa.float64()),
     ("solidity", pa.float64()),
     ("overlapping", pa.list_(pa.int32())),
@@ -101,7 +101,7 @@ CANDIDATE_FIELDS = (
     ("valid_pixels", pa.list_(pa.int64())),
     ("intensity_sum", _NUMBERS),
     ("intensity_mean", _NUMBERS),
-    ("intensity_maximum", _NUMBERS),
+    ("intensity_max", _NUMBERS),
     ("intensity_std", _NUMBERS),
 )
 """Columns of a candidate, null in the one row of an image that has none or that failed.

@@ -113,9 +113,9 @@ class MeasuredCandidates:
         factors = {dtype: scale.factor(dtype) for dtype in set(dtypes)}
         self.factor = np.array([factors[dtype] for dtype in dtypes])
         names = {
-            "mean_intensity": "intensity_mean",
-            "max_intensity": "intensity_maximum",
-            "std_intensity": "intensity_std",
+            "intensity_mean": "intensity_mean",
+            "intensity_max": "intensity_max",
+            "intensity_std": "intensity_std",
             "integrated_intensity": "intensity_sum",
             "background": "background",
         }
@@ -130,8 +130,8 @@ class MeasuredCandidates:
             predicted_iou=group["predicted_iou"].to_numpy(),
             stability_score=group["stability_score"].to_numpy(),
             area=group["area"].to_numpy(),
-            mean_intensity=self.raw["mean_intensity"] * self.factor,
-            contrast=(self.raw["mean_intensity"] - self.raw["background"]) * self.factor,
+            intensity_mean=self.raw["intensity_mean"] * self.factor,
+            contrast=(self.raw["intensity_mean"] - self.raw["background"]) * self.factor,
         )
 
 

@@ -26,7 +26,7 @@ class Candidates:
         number: of the candidate in its image.
         predicted_iou, stability_score: SAM's scores.
         area: in pixels.
-        mean_intensity: on the scale of 0 to 255, of the pixels that are finite; NaN if none is.
+        intensity_mean: on the scale of 0 to 255, of the pixels that are finite; NaN if none is.
         contrast: the same above the image's background.
     """
 
@@ -34,7 +34,7 @@ class Candidates:
     predicted_iou: np.ndarray
     stability_score: np.ndarray
     area: np.ndarray
-    mean_intensity: np.ndarray
+    intensity_mean: np.ndarray
     contrast: np.ndarray
 
     def take(self, indices: np.ndarray) -> "Candidates":
@@ -71,7 +71,7 @@ def first_failed(candidates: Candidates, fluorescence: FluorescenceSettings) -> 
         _below(candidates.stability_score, fluorescence.min_stability_score),
         candidates.area < fluorescence.min_area,
         candidates.area > fluorescence.max_area,
-        _below(candidates.mean_intensity, fluorescence.min_mean_intensity),
+        _below(candidates.intensity_mean, fluorescence.min_mean_intensity),
         _below(candidates.contrast, fluorescence.min_contrast),
         np.ones(len(candidates.area), bool),
     ]

@@ -79,7 +79,7 @@ class ObjectSorter:
         with atomic_path(path) as target, pq.ParquetWriter(target, OBJECT_SCHEMA) as writer:
             for block in sorted(self._writers):
                 table = pq.read_table(self._folder / f"{block}.parquet")
-                order = pc.sort_indices(table, [("rank", "ascending"), ("object", "ascending")])
+                order = pc.sort_indices(table, [("rank", "ascending"), ("label", "ascending")])
                 table = table.take(order)
                 names = pa.array([images[rank] for rank in table["rank"].to_pylist()], pa.string())
                 table = table.set_column(0, "image", names).cast(OBJECT_SCHEMA)

@@ -116,7 +116,7 @@ _BY_PLANE = (
     "valid_pixels",
     "intensity_sum",
     "intensity_mean",
-    "intensity_maximum",
+    "intensity_max",
     "intensity_std",
 )
 _LISTS = (*_BY_PLANE, "overlapping", "shared_pixels")

@@ -64,7 +64,7 @@ class ImageSummary:
     n_objects: int | None = None
     object_area: int | None = None
     area_fraction: float | None = None
-    mean_intensity: float | None = None
+    intensity_mean: float | None = None
     integrated_intensity: float | None = None
     background: float | None = None
     white: float | None = None
@@ -282,7 +282,7 @@ def _add_objects(
     image.n_objects = len(kept)
     image.object_area = area
     image.area_fraction = area / pixels
-    image.mean_intensity = total / int(measured.valid_pixels[kept].sum())
+    image.intensity_mean = total / int(measured.valid_pixels[kept].sum())
     image.integrated_intensity = total
 
 
@@ -291,7 +291,7 @@ def _object_table(
 ) -> pa.Table:
     """The columns of objects.parquet, except `image`, for the candidates in `rows`."""
     table = group.take(rows)
-    columns: dict[str, object] = {"object": numbers}
+    columns: dict[str, object] = {"label": numbers}
     columns["n_invalid_pixels"] = (measured.filtered.area - measured.valid_pixels)[rows]
     for name, raw in measured.raw.items():
         columns[name] = raw[rows] * measured.factor[rows]

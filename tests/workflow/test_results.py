@@ -70,7 +70,7 @@ def test_objects_agree_with_their_masks_and_pixels(first_run):
         assert (x.min(), y.min()) == (row.bbox_x, row.bbox_y)
         assert (np.ptp(x) + 1, np.ptp(y) + 1) == (row.bbox_width, row.bbox_height)
         assert pixels[mask].sum() == row.raw_integrated_intensity == row.integrated_intensity
-        assert pixels[mask].mean() == pytest.approx(row.mean_intensity)
+        assert pixels[mask].mean() == pytest.approx(row.intensity_mean)
         assert row.ctcf == pytest.approx(row.integrated_intensity - row.area * row.background)
     candidates = 0
     for name, found in objects.groupby("image"):

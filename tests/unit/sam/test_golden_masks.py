@@ -29,5 +29,5 @@ def test_golden_masks_hold_the_algorithms_version():
         assert (one & other).sum() >= 0.98 * (one | other).sum(), REASON
         assert new["predicted_iou"] == pytest.approx(old["predicted_iou"], abs=1e-3), REASON
         assert new["stability_score"] == pytest.approx(old["stability_score"], abs=0.02), REASON
-        for name in ("perimeter", "intensity_sum"):
+        for name in ("perimeter_crofton", "intensity_sum"):
             assert new[name] == pytest.approx(old[name], rel=0.03), REASON

@@ -48,7 +48,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
 def test_a_row_with_other_columns_than_the_stores_is_refused(tmp_path, change):
     (row,) = stored_rows("A")
     if change != "unknown":
-        del row["perimeter"]
+        del row["perimeter_crofton"]
     if change != "missing":
         row["perimetre"] = 160.0
     writer = SegmentWriter(tmp_path / "store", "a")

@@ -32,7 +32,7 @@ PASSING = {
     "predicted_iou": 0.8,
     "stability_score": 0.85,
     "area": 150,
-    "mean_intensity": 8.1,
+    "intensity_mean": 8.1,
     "contrast": 5.0,
 }
 
@@ -67,9 +67,9 @@ def below(value: float) -> float:
         ("area", 99, "min_area"),
         ("area", 200, PASSED),
         ("area", 201, "max_area"),
-        ("mean_intensity", 8.1, PASSED),
-        ("mean_intensity", below(8.1), "min_mean_intensity"),
-        ("mean_intensity", np.nan, "min_mean_intensity"),
+        ("intensity_mean", 8.1, PASSED),
+        ("intensity_mean", below(8.1), "min_mean_intensity"),
+        ("intensity_mean", np.nan, "min_mean_intensity"),
         ("contrast", 5.0, PASSED),
         ("contrast", below(5.0), "min_contrast"),
         ("contrast", np.nan, "min_contrast"),
@@ -80,7 +80,7 @@ def test_a_filter_keeps_what_is_at_its_boundary_and_drops_what_is_beyond(column,
 
 
 def test_a_candidate_is_counted_under_the_first_filter_that_drops_it():
-    wrong = {"predicted_iou": 0.1, "stability_score": 0.1, "area": 1, "mean_intensity": 0.0}
+    wrong = {"predicted_iou": 0.1, "stability_score": 0.1, "area": 1, "intensity_mean": 0.0}
     wrong["contrast"] = 0.0
     order = []
     for column, right in PASSING.items():

@@ -50,7 +50,7 @@ def test_objects_are_sorted_by_image_and_number(tmp_path):
     assert count == 6
     assert found.schema.equals(OBJECT_SCHEMA)
     assert found["image"].to_pylist() == ["0.tif", "2.tif", "2.tif", "2.tif", "4.tif", "4.tif"]
-    assert found["object"].to_pylist() == [1, 1, 2, 3, 1, 2]
+    assert found["label"].to_pylist() == [1, 1, 2, 3, 1, 2]
     assert found["rle"].to_pylist() == [f"rle{n}" for n in (1, 1, 2, 3, 1, 2)]
 
 

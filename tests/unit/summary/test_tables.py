@@ -91,7 +91,7 @@ def test_an_image_with_objects_is_ok(run):
         "n_objects": "2",
         "object_area": "5000",
         "area_fraction": f"{5000 / 120000:.10g}",
-        "mean_intensity": f"{(2000 * 100 + 3000 * 50) / 5000:g}",
+        "intensity_mean": f"{(2000 * 100 + 3000 * 50) / 5000:g}",
         "integrated_intensity": "350000",
         "background": "10",
         "white": "255",
@@ -113,7 +113,7 @@ def test_pixels_that_are_not_finite_count_for_no_mean_and_no_correction(run):
     (row,) = run.rows()
     assert (row["status"], row["n_invalid_pixels"], row["object_area"]) == ("ok", "1600", "4000")
     assert float(row["integrated_intensity"]) == 2000 * 100 + 500 * 60
-    assert float(row["mean_intensity"]) == pytest.approx((2000 * 100 + 500 * 60) / 2500)
+    assert float(row["intensity_mean"]) == pytest.approx((2000 * 100 + 500 * 60) / 2500)
     objects = run.objects()
     assert [found["n_invalid_pixels"] for found in objects] == [0, 1500]
     assert [found["ctcf"] for found in objects] == [2000 * (100 - 10), 500 * (60 - 10)]
@@ -122,7 +122,7 @@ def test_pixels_that_are_not_finite_count_for_no_mean_and_no_correction(run):
 @pytest.mark.parametrize("min_mean_intensity", [0, 8.1])
 def test_a_candidate_without_a_finite_pixel_is_no_object(run, min_mean_intensity):
     nothing = dict.fromkeys(
-        ("intensity_sum", "intensity_mean", "intensity_maximum", "intensity_std"), [None] * 3
+        ("intensity_sum", "intensity_mean", "intensity_max", "intensity_std"), [None] * 3
     )
     unknown = dataclasses.replace(stored_candidate(1), valid_pixels=[0] * 3, **nothing)
     candidates = [stored_candidate(0), unknown]
@@ -138,7 +138,7 @@ def test_a_channel_without_a_finite_pixel_makes_an_empty_image_without_backgroun
         valid_pixels=[2000, 2000, 2000, 0],
         intensity_mean=[100.0, 100.0, 100.0, None],
         intensity_sum=[2e5, 2e5, 2e5, None],
-        intensity_maximum=[150.0, 150.0, 150.0, None],
+        intensity_max=[150.0, 150.0, 150.0, None],
         intensity_std=[3.0, 3.0, 3.0, None],
     )
     image = {"dtype": "float32", "background": [10.0, 10.0, 10.0, None]}
@@ -159,7 +159,7 @@ def test_an_image_without_a_finite_pixel_is_empty_and_changes_no_scale(tmp_path)
         valid_pixels=[0] * 3,
         intensity_sum=[None] * 3,
         intensity_mean=[None] * 3,
-        intensity_maximum=[None] * 3,
+        intensity_max=[None] * 3,
         intensity_std=[None] * 3,
     )
     nothing = {"background": [None] * 3, "image_maximum": [None] * 3, "n_invalid_pixels": 120000}
@@ -172,7 +172,7 @@ def test_an_image_without_a_finite_pixel_is_empty_and_changes_no_scale(tmp_path)
         assert (row["status"], row["background"], row["n_objects"]) == ("empty", "", "0")
         assert row["n_invalid_pixels"] == "120000"
     (found,) = run.objects()
-    assert (found["image"], found["mean_intensity"]) == ("known.tif", 100)
+    assert (found["image"], found["intensity_mean"]) == ("known.tif", 100)
 
 
 def test_what_is_doubtful_about_an_image_is_in_its_row_and_in_the_log(tmp_path, caplog):
@@ -212,7 +212,7 @@ def test_an_image_without_objects_is_empty(tmp_path):
             "0",
             "0",
         )
-        assert (row["mean_intensity"], row["background"], row["width"]) == ("", "10", "400")
+        assert (row["intensity_mean"], row["background"], row["width"]) == ("", "10", "400")
 
 
 def test_every_image_has_a_row_with_its_status(tmp_path):
@@ -250,7 +250,7 @@ def test_a_content_is_reported_for_each_of_its_files(tmp_path):
     counts = run.summarize()
     first, _, copy = run.rows()
     assert copy == first | {"image": "copy.tif"}
-    assert [(o["image"], o["object"]) for o in run.objects()] == [
+    assert [(o["image"], o["label"]) for o in run.objects()] == [
         ("a.tif", 1),
         ("a.tif", 2),
         ("b.tif", 1),
@@ -375,7 +375,7 @@ def deep(image_id: str, **image) -> list[dict]:
         area=2000,
         intensity_sum=[6e6, 5e6, 4e6, 3e6, 2e6],
         intensity_mean=[3000.0, 2500.0, 2000.0, 1500.0, 1000.0],
-        intensity_maximum=[4000.0, 3500.0, 3000.0, 2500.0, 2000.0],
+        intensity_max=[4000.0, 3500.0, 3000.0, 2500.0, 2000.0],
         intensity_std=[50.0, 40.0, 30.0, 20.0, 10.0],
     )
     columns = {"dtype": "uint16", "is_color": True, "background": [100.0, 90.0, 80.0, 70.0, 60.0]}
@@ -388,14 +388,19 @@ def test_intensities_are_on_the_scale_of_white_and_in_raw_units(run):
     run.summarize(white=4095)
     (found,) = run.objects()
     factor = 255 / 4095
-    raw = {"mean": 3000, "max": 4000, "std": 50, "integrated": 6e6}
+    raw = {
+        "intensity_mean": 3000,
+        "intensity_max": 4000,
+        "intensity_std": 50,
+        "integrated_intensity": 6e6,
+    }
     for name, value in raw.items():
-        assert found[f"raw_{name}_intensity"] == value
-        assert found[f"{name}_intensity"] == pytest.approx(value * factor)
+        assert found[f"raw_{name}"] == value
+        assert found[name] == pytest.approx(value * factor)
     assert (found["raw_background"], found["raw_ctcf"]) == (100, 6e6 - 2000 * 100)
     assert found["ctcf"] == pytest.approx(found["raw_ctcf"] * factor)
     (row,) = run.rows()
-    assert float(row["mean_intensity"]) == pytest.approx(3000 * factor)
+    assert float(row["intensity_mean"]) == pytest.approx(3000 * factor)
     assert float(row["integrated_intensity"]) == pytest.approx(6e6 * factor)
     assert float(row["background"]) == pytest.approx(100 * factor)
 
@@ -408,7 +413,7 @@ def test_the_configured_channel_is_measured(run, channel, mean):
     run.segment("s", deep("A"))
     run.summarize(channel=channel, min_mean_intensity=0)
     (found,) = run.objects()
-    assert found["raw_mean_intensity"] == mean
+    assert found["raw_intensity_mean"] == mean
     assert found["raw_ctcf"] == mean * 2000 - found["raw_background"] * 2000
     assert float(run.rows()[0]["background"]) == pytest.approx(found["background"])
 
@@ -461,7 +466,7 @@ def test_float_images_share_the_scale_of_the_brightest(tmp_path):
     run.segment("a", image_of("A", 200.0, "float32", 80.0, pixels_above=[50_000]))
     run.segment("b", image_of("B", 0.5, "float32", 0.2))
     run.summarize(min_mean_intensity=0)
-    assert [row["mean_intensity"] for row in run.objects()] == pytest.approx([80, 0.2])
+    assert [row["intensity_mean"] for row in run.objects()] == pytest.approx([80, 0.2])
     assert [row["white"] for row in run.rows()] == ["255", "255"]
 
 
@@ -471,7 +476,7 @@ def test_a_few_float_pixels_above_one_leave_the_scale_alone(tmp_path, caplog):
     run.segment("b", image_of("B", 1.05, "float32", 0.5, pixels_above=[1]))
     run.summarize()
     assert [row["status"] for row in run.rows()] == ["ok", "ok"]
-    assert [row["mean_intensity"] for row in run.objects()] == pytest.approx([127.5, 127.5])
+    assert [row["intensity_mean"] for row in run.objects()] == pytest.approx([127.5, 127.5])
     assert "1 counts as 255 in 2 float32 images. Above it are 1 of 240000 pixels" in caplog.text
     assert "up to 1.05 (overshoot.tif)" in caplog.text
 
@@ -483,7 +488,7 @@ def test_twelve_bits_in_sixteen_need_no_setting(run, caplog):
     assert "fluorescence:\n  white: 4095" in caplog.text
     (row,) = run.rows()
     assert (row["status"], row["white"]) == ("ok", "4095")
-    assert float(row["mean_intensity"]) == pytest.approx(3000 * 255 / 4095)
+    assert float(row["intensity_mean"]) == pytest.approx(3000 * 255 / 4095)
     before = run.content()
     caplog.clear()
     run.summarize(white=4095)
@@ -500,7 +505,7 @@ def test_types_have_scales_of_their_own_each_with_its_row(tmp_path, caplog):
     rows = {row["image"].removesuffix(".tif"): row for row in run.rows()}
     for dtype, (maximum, white) in names.items():
         assert float(rows[dtype]["white"]) == white
-        assert float(rows[dtype]["mean_intensity"]) == pytest.approx(maximum / 2 * 255 / white)
+        assert float(rows[dtype]["intensity_mean"]) == pytest.approx(maximum / 2 * 255 / white)
     assert "4095 counts as 255 in 1 uint16 image" in caplog.text
     assert "white:" not in caplog.text
 
@@ -655,10 +660,10 @@ def test_what_an_object_was_as_a_candidate_goes_with_it(run):
     run.summarize()
     (found,) = run.objects()
     same = ["candidate", "bbox_x", "bbox_y", "bbox_width", "bbox_height", "centroid_x"]
-    same += ["centroid_y", "area", "n_parts", "perimeter", "circularity", "solidity", "rle"]
+    same += ["centroid_y", "area", "n_parts", "perimeter_crofton", "circularity", "solidity", "rle"]
     same += ["predicted_iou", "stability_score"]
     assert {name: found[name] for name in same} == {name: getattr(kept, name) for name in same}
-    assert (found["object"], found["width"], found["height"]) == (1, 400, 300)
+    assert (found["label"], found["width"], found["height"]) == (1, 400, 300)
 
 
 # the same store, the same bytes
@@ -757,7 +762,7 @@ def with_column(name: str, value: object):
         (with_column("area", 2001), "a mask in it is impossible"),
         (with_column("area", 1999), "intensities of a candidate in it contradict each other"),
         (with_column("intensity_sum", [3e9] * 3), "contradict each other"),
-        (with_column("intensity_maximum", [1.0] * 3), "contradict each other"),
+        (with_column("intensity_max", [1.0] * 3), "contradict each other"),
         (with_column("valid_pixels", [-1] * 3), "contradict each other"),
         (with_column("rle", first_pixels(2000, 300, 401)), "a mask in it is impossible"),
         (with_column("rle", first_pixels(2000, 300, 400)[:-1]), "a mask in it is impossible"),
