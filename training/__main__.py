@@ -19,8 +19,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--pack",
         type=Path,
-        help="npz of images and label maps; without it, all images are synthetic",
+        action="append",
+        default=[],
+        help="npz of images and label maps, as often as there are packs; without it, all images are synthetic",
     )
+    parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument("--out", type=Path, required=True, help="weights file to write")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
@@ -33,12 +36,16 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(flag, type=float, default=getattr(defaults, name))
     args = vars(parser.parse_args(arguments))
     torch.set_num_threads(args.pop("threads"))
-    pack, out = args.pop("pack"), args.pop("out")
+    packs, out, start = args.pop("pack"), args.pop("out"), args.pop("start")
     device, workers = args.pop("device"), args.pop("workers")
-    images, validation = read_pack(pack) if pack else ([], [])
+    images, validation = [], []
+    for pack in packs:
+        some, held_out = read_pack(pack)
+        images += some
+        validation += held_out
     settings = TrainingSettings(**args)
     out.parent.mkdir(parents=True, exist_ok=True)
-    train(images, validation, settings, out, device=device, workers=workers)
+    train(images, validation, settings, out, start=start, device=device, workers=workers)
 
 
 if __name__ == "__main__":

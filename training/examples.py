@@ -11,6 +11,7 @@ from training.appearance import colour, degrade
 from training.fields import Field, draw_field, random_settings
 from training.prompts import draw_prompts
 from training.settings import GRID, TrainingSettings
+from training.targets import target_maps
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Example:
             beside an object come first.
         targets: int32, shape (prompts,), the label of the object that each prompt means, or 0.
         corner: Row and column of the crop in the frame of the model, in patches.
+        maps, weights: What the maps should be, and how much each pixel weighs (`target_maps`).
     """
 
     image: np.ndarray
@@ -31,6 +33,8 @@ class Example:
     points: np.ndarray
     targets: np.ndarray
     corner: tuple[int, int]
+    maps: np.ndarray
+    weights: np.ndarray
 
 
 def make_example(
@@ -47,12 +51,13 @@ def make_example(
     image, labels = _turned(image, labels, rng) if not whole else (image, labels)
     content = image.shape
     rgb = colour(degrade(image, rng), rng)
-    rgb, labels = _padded(rgb, side), _padded(labels, side)
+    rgb, labels = _padded(rgb, side), _padded(labels, side).astype(np.int32)
+    maps, weights = target_maps(labels)
     prompts = settings.prompts * (2 if whole else 1)
-    points, targets = draw_prompts(labels, content, prompts, rng)
+    points, targets = draw_prompts(labels, content, prompts, rng, depth=1 - maps[2])
     room = GRID - patches + 1
     corner = (int(rng.integers(room)), int(rng.integers(room)))
-    return Example(rgb, labels.astype(np.int32), points, targets, corner)
+    return Example(rgb, labels, points, targets, corner, maps, weights)
 
 
 def _synthetic_crop(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -92,9 +97,11 @@ def _mirrored(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
 def _scaled_crop(
     field: Field, side: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A crop at a scale from slightly below to well above that of the whole frame."""
+    """A crop at the scale of the whole frame or of a tile, which shows small objects enlarged."""
     scale = TINY_INPUT_SIZE / max(field.image.shape) * np.exp(rng.uniform(-0.3, 0.5))
     diameter = _typical_diameter(field.labels)
+    if diameter and rng.random() < 0.5:
+        scale = np.exp(rng.uniform(np.log(10), np.log(60))) / diameter
     if diameter:
         scale = np.clip(scale, 10 / diameter, 140 / diameter)
     size = int(np.ceil(side / scale)) + 1

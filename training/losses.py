@@ -22,6 +22,8 @@ class Batch:
     points: Tensor
     targets: Tensor
     corners: list[tuple[int, int]]
+    maps: Tensor
+    weights: Tensor
 
 
 def collate(examples: list[Example], device: torch.device) -> Batch:
@@ -36,11 +38,13 @@ def collate(examples: list[Example], device: torch.device) -> Batch:
         torch.from_numpy(points.astype(np.float32)).to(device),
         torch.from_numpy(np.stack([e.targets for e in examples])).to(device),
         corners,
+        torch.from_numpy(np.stack([e.maps for e in examples])).to(device),
+        torch.from_numpy(np.stack([e.weights for e in examples])).to(device),
     )
 
 
 def losses(model: Trainee, batch: Batch) -> dict[str, Tensor]:
-    """The terms of the loss and the mean true IoU of the best masks, each a scalar."""
+    """The terms of the loss and the mean true IoUs of the masks, each a scalar."""
     embedding, encoding = model.embed(batch.images, batch.corners)
     targets = batch.targets.flatten()
     meant = targets > 0
@@ -58,14 +62,14 @@ def losses(model: Trainee, batch: Batch) -> dict[str, Tensor]:
     count = max(int(meant.sum()), 1)
     everywhere = mask_loss[:, 1:].mean(dim=1)
     return {
-        "mask": (best.values + 0.05 * everywhere + 0.1 * mask_loss[:, 0]).sum() / count,
+        "mask": (best.values + 0.05 * everywhere + mask_loss[:, 0]).sum() / count,
         "iou": F.mse_loss(ious, wanted_iou),
-        "dense": _dense_loss(model.dense(embedding), batch.labels),
         "best_iou": true_iou[:, 1:].amax(dim=1).sum() / count,
-    }
+        "only_iou": true_iou[:, 0].sum() / count,
+    } | map_losses(model.maps.logits(embedding), batch.maps, batch.weights)
 
 
-LOSS_WEIGHTS = {"mask": 1.0, "iou": 4.0, "dense": 0.5}
+LOSS_WEIGHTS = {"mask": 1.0, "iou": 4.0, "foreground": 1.0, "distances": 4.0, "dice": 0.5}
 
 
 def _target_masks(labels: Tensor, which: Tensor, targets: Tensor) -> Tensor:
@@ -93,30 +97,21 @@ def _true_iou(logits: Tensor, truth: Tensor) -> Tensor:
     return (mask & truth).sum(-1) / union.clamp(min=1)
 
 
-def _dense_loss(prediction: Tensor, labels: Tensor) -> Tensor:
-    """The loss of foreground, depth and offset to the object's centre at every mask pixel."""
-    prediction = F.pixel_shuffle(prediction, MASK_SCALE)
-    sampled = labels[:, 1::MASK_STRIDE, 1::MASK_STRIDE]
-    offset, depth = _centres_and_depths(sampled)
-    inside = (sampled > 0).float()
-    foreground = F.binary_cross_entropy_with_logits(prediction[:, 0], inside)
-    depth_loss = F.smooth_l1_loss(prediction[:, 1], depth, beta=0.1)
-    miss = F.smooth_l1_loss(prediction[:, 2:], offset, beta=0.1, reduction="none").sum(1)
-    return foreground + depth_loss + (miss * inside).sum() / inside.sum().clamp(min=1)
+def map_losses(logits: Tensor, maps: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy and dice of the foreground, squared error of the distances; each a scalar.
 
-
-def _centres_and_depths(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Offsets to the centre in units of 8 pixels, (crops, 2, …), and depths, 0 to 1."""
-    crops, height, width = labels.shape
-    count = int(labels.max()) + 1
-    index = (labels + count * torch.arange(crops, device=labels.device).view(-1, 1, 1)).flatten()
-    y = torch.arange(height, device=labels.device, dtype=torch.float32).view(1, -1, 1)
-    x = torch.arange(width, device=labels.device, dtype=torch.float32).view(1, 1, -1)
-    position = torch.stack([y.expand(labels.shape), x.expand(labels.shape)])
-    total = torch.zeros(2, crops * count, device=labels.device)
-    total = total.index_add(1, index, position.flatten(1))
-    area = torch.bincount(index, minlength=crops * count).clamp(min=1)
-    offset = (total / area)[:, index].view(position.shape) - position
-    radius = (area / torch.pi).sqrt()[index].view(labels.shape)
-    depth = (1 - offset.square().sum(0).sqrt() / (1.5 * radius)).clamp(min=0) * (labels > 0)
-    return offset.transpose(0, 1) / 8, depth
+    Args:
+        logits, maps: (crops, 3, height, width).
+        weights: (crops, height, width).
+    """
+    total = weights.sum()
+    foreground = F.binary_cross_entropy_with_logits(logits[:, 0], maps[:, 0], reduction="none")
+    chance = logits[:, 0].sigmoid()
+    shared = (chance * maps[:, 0] * weights).sum()
+    both = ((chance + maps[:, 0]) * weights).sum()
+    miss = (logits[:, 1:].sigmoid() - maps[:, 1:]).square().sum(1)
+    return {
+        "foreground": (foreground * weights).sum() / total,
+        "distances": (miss * weights).sum() / total,
+        "dice": 1 - 2 * shared / (both + 1),
+    }

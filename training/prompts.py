@@ -4,17 +4,23 @@ import cv2
 import numpy as np
 
 NEAR_MISS = 3.0  # within so many pixels of an object a prompt still means that object
+CENTRAL = 0.7  # a prompt from the maps lies at least so deep, as a fraction of the largest depth
 
 
 def draw_prompts(
-    labels: np.ndarray, content: tuple[int, int], count: int, rng: np.random.Generator
+    labels: np.ndarray,
+    content: tuple[int, int],
+    count: int,
+    rng: np.random.Generator,
+    depth: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw prompts in objects, just beside them, and on the background near and far.
+    """Draw prompts at the centres of objects, anywhere in them, just beside them, and on the background.
 
     Args:
         labels: int, shape (side, side), 0 for background.
         content: Height and width of the image in the top left corner; the rest is padding.
         count: Number of prompts.
+        depth: float, shape (side, side): 1 at the centre of each object, 0 at its boundary.
 
     Returns:
         The points, float32 (count, 2), as x and y. The label of the object that each point means,
@@ -24,11 +30,13 @@ def draw_prompts(
     objects = np.unique(image[image > 0])
     near, distance = _nearest_object(image)
     wanted = round(count * rng.uniform(0.6, 0.8)) if objects.size else 0
-    rows = (
-        [_inside_or_beside(near, distance, int(k), rng) for k in rng.choice(objects, wanted)]
-        if wanted
-        else []
-    )
+    chosen = [int(k) for k in rng.choice(objects, wanted)] if wanted else []
+    rows = [
+        _at_the_centre(image, depth, k, rng)
+        if rng.random() < 0.5
+        else _inside_or_beside(near, distance, k, rng)
+        for k in chosen
+    ]
     meant = [int(near[y, x]) for y, x in rows]
     rows += _on_background(distance, count - wanted, rng)
     targets = np.array(meant + [0] * (count - wanted), np.int32)
@@ -48,6 +56,14 @@ def _nearest_object(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     at = background == 0
     label_of[zone[at]] = image[at]
     return label_of[zone], distance
+
+
+def _at_the_centre(
+    image: np.ndarray, depth: np.ndarray, label: int, rng: np.random.Generator
+) -> tuple[int, int]:
+    y, x = np.nonzero((image == label) & (depth[: image.shape[0], : image.shape[1]] >= CENTRAL))
+    k = rng.integers(y.size)
+    return int(y[k]), int(x[k])
 
 
 def _inside_or_beside(

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
 from torch import nn
 from tqdm import tqdm
 
-from samfleet.sam.model import build_tiny
+from samfleet.sam.model import build_tiny, load_model
+from samfleet.sam.prompts.loading import load_map_decoder
 from training.examples import make_example
 from training.fields import Field
 from training.initialisation import initialise
@@ -31,15 +31,20 @@ def train(
     settings: TrainingSettings,
     out: Path,
     *,
+    start: Path | None = None,
     device: str = "cpu",
     workers: int = 1,
     save_every: int = 200,
     progress: bool = True,
 ) -> Path:
-    """Train `tiny` and write its weights in half precision to `out`.
+    """Train `tiny` with its map decoder and write the weights of both in half precision to `out`.
 
     Next to `out` are ``….checkpoint``, from which an interrupted run continues, and ``….csv``, the
-    log of the losses. The same settings give the same weights on the same device and versions.
+    log of the losses. The same settings give the same weights but for rounding, whose
+    last bits depend on how memory is aligned.
+
+    Args:
+        start: Weights to start from, instead of random ones.
 
     Returns:
         `out`.
@@ -48,7 +53,11 @@ def train(
     sam = build_tiny()
     with torch.no_grad():
         initialise(sam, settings.seed)
-    model = Trainee(sam).to(device).train()
+    model = Trainee(sam)
+    if start:
+        sam.load_state_dict(load_model("tiny", start).state_dict())
+        model.maps.load_state_dict(load_map_decoder("tiny", start).state_dict())
+    model = model.to(device).train()
     run = _Run(model, settings, out)
     run.resume()
     last = settings.total
@@ -56,12 +65,12 @@ def train(
     bar = tqdm(batches, total=last, initial=run.step, unit="step", disable=not progress)
     for batch in bar:
         values = run.update(batch)
-        bar.set_postfix(mask=f"{values['mask']:.3f}", best_iou=f"{values['best_iou']:.3f}")
+        bar.set_postfix(only_iou=f"{values['only_iou']:.3f}", dice=f"{values['dice']:.3f}")
         if run.step % save_every == 0 or run.step == last:
             run.log(values, _validate(run.average, validation, settings, torch.device(device)))
             run.save()
     if out.parent.is_dir():
-        _write_weights(run.average.sam, out)
+        _write_weights(run.average, out)
     return out
 
 
@@ -113,7 +122,7 @@ class _Run:
         part = self.checkpoint.with_name(self.checkpoint.name + ".part")
         torch.save(state, part)
         os.replace(part, self.checkpoint)
-        _write_weights(self.average.sam, self.out)
+        _write_weights(self.average, self.out)
 
     def update(self, batch: Batch) -> dict[str, float]:
         for group in self.optimiser.param_groups:
@@ -128,8 +137,10 @@ class _Run:
         self.step += 1
         decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - decay)
+            averages = self.average.state_dict()
+            for name, now in self.model.state_dict().items():
+                if now.is_floating_point():  # with the statistics of the batch norms
+                    averages[name].lerp_(now, 1 - decay)
         self.recent.append({name: float(value.detach()) for name, value in terms.items()})
         return {k: float(np.mean([r[k] for r in self.recent])) for k in self.recent[0]}
 
@@ -209,7 +220,16 @@ def _validate(
     return {f"validation_{k}": float(np.mean([t[k] for t in terms])) for k in terms[0]}
 
 
-def _write_weights(sam: Sam, path: Path) -> None:
+def _write_weights(model: Trainee, path: Path) -> None:
+    """Write the model and its map decoder as one file, as micro-sam does."""
+    parts = {"model_state": model.sam, "decoder_state": model.maps}
+    halves = {
+        name: {
+            key: (value.half() if value.is_floating_point() else value).cpu()
+            for key, value in module.state_dict().items()
+        }
+        for name, module in parts.items()
+    }
     part = path.with_name(path.name + ".part")
-    torch.save({k: v.detach().half().cpu() for k, v in sam.state_dict().items()}, part)
+    torch.save(halves, part)
     os.replace(part, path)

@@ -9,17 +9,16 @@ from segment_anything.modeling.transformer import Attention, TwoWayTransformer
 from torch import Tensor, nn
 
 from samfleet.sam.model import TINY_PATCH_SIZE
-from training.settings import MASK_SCALE
+from samfleet.sam.prompts.tiny import TinyMapDecoder
 
 
 class Trainee(nn.Module):
-    """`tiny` with a dense head that only training uses, for batches of crops of any size."""
+    """`tiny` and its map decoder, for batches of crops of any size."""
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()
         self.sam = sam
-        channels = sam.mask_decoder.transformer_dim
-        self.dense = nn.Conv2d(channels, 4 * MASK_SCALE**2, 1)
+        self.maps = TinyMapDecoder(sam.mask_decoder.transformer_dim)
 
     def embed(self, images: Tensor, corners: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Return image embeddings and their position encodings, (crops, channels, grid, grid).

@@ -228,7 +228,8 @@ def _contradictions(config: dict) -> list[str]:
             + ("devices are pretended" if config["devices"] else "device is cpu")
         )
     errors += _tile_contradictions(sam)
-    if sam["prompts"] == "decoder" and not (sam["checkpoint"] or sam["decoder"]):
+    own = sam["model"] == "tiny" or sam["checkpoint"] or sam["decoder"]
+    if sam["prompts"] == "decoder" and not own:
         errors.append(
             f"sam.prompts: decoder, but the standard weights of {sam['model']} have none; set "
             "sam.checkpoint or sam.decoder to a file with one, such as micro-sam's"

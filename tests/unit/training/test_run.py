@@ -1,6 +1,7 @@
 """Training of `tiny`: its examples, its batched decoder, its losses and its run."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,17 +9,19 @@ import torch
 from segment_anything.modeling.image_encoder import add_decomposed_rel_pos
 
 from samfleet.sam.model import TINY_INPUT_SIZE, TINY_PATCH_SIZE, build_tiny, load_model
+from samfleet.sam.prompts.loading import load_map_decoder
 from training import examples, run, trainee
 from training import losses as loss_terms
 from training.__main__ import main
 from training.examples import make_example
 from training.fields import Field
 from training.initialisation import initialise
-from training.losses import collate, losses
+from training.losses import LOSS_WEIGHTS, collate, losses, map_losses
 from training.pack import read_pack
-from training.prompts import NEAR_MISS, draw_prompts
+from training.prompts import CENTRAL, NEAR_MISS, draw_prompts
 from training.run import learning_rate, train
 from training.settings import GRID, TrainingSettings
+from training.targets import LARGEST_WEIGHT, SMALLEST_WEIGHT, target_maps
 from training.trainee import Trainee
 
 SHORT = TrainingSettings(small_steps=3, steps=1, full_steps=0, rounds=1, crops=1, prompts=4)
@@ -30,6 +33,10 @@ def _disc_image(height: int = 120, width: int = 160) -> Field:
     for number, (cy, cx) in enumerate([(30, 40), (80, 110), (60, 30)], 1):
         labels[(y - cy) ** 2 + (x - cx) ** 2 < 13**2] = number
     return Field(np.where(labels > 0, 200, 20).astype(np.uint8), labels)
+
+
+def _depth(labels: np.ndarray) -> np.ndarray:
+    return 1 - target_maps(labels)[0][2]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +61,7 @@ def test_examples_are_whole_and_repeatable(patches, synthetic):
         two = make_example([_disc_image()], settings, patches, np.random.default_rng(seed))
         side = patches * TINY_PATCH_SIZE
         assert one.image.shape == (side, side, 3) and one.image.dtype == np.uint8
-        assert one.labels.shape == (side, side)
+        assert one.labels.shape == one.weights.shape == one.maps.shape[1:] == (side, side)
         assert one.points.shape == (prompts, 2) and one.targets.shape == (prompts,)
         assert all(0 <= c <= GRID - patches for c in one.corner)
         assert np.array_equal(one.image, two.image) and np.array_equal(one.points, two.points)
@@ -87,7 +94,7 @@ def test_prompts_mean_what_they_lie_on():
     labels = _disc_image().labels.astype(np.int32)
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        points, targets = draw_prompts(labels, labels.shape, 40, rng)
+        points, targets = draw_prompts(labels, labels.shape, 40, rng, _depth(labels))
         x, y = points.astype(int).T
         meant = targets > 0
         assert 0.5 < meant.mean() < 0.9
@@ -100,11 +107,21 @@ def test_prompts_mean_what_they_lie_on():
             assert np.hypot(ys - py, xs - px).min() <= NEAR_MISS + 0.5
 
 
+def test_half_of_the_prompts_in_objects_are_where_the_maps_would_put_them():
+    labels = _disc_image().labels.astype(np.int32)
+    depth = _depth(labels)
+    points, targets = draw_prompts(labels, labels.shape, 400, np.random.default_rng(0), depth)
+    x, y = points[targets > 0].astype(int).T
+    assert 0.4 < (depth[y, x] >= CENTRAL).mean() < 0.7
+
+
 def test_prompts_of_an_empty_image_and_of_one_that_is_all_object():
     rng = np.random.default_rng(0)
-    points, targets = draw_prompts(np.zeros((16, 16), np.int32), (16, 10), 5, rng)
+    nothing = np.zeros((16, 16), np.int32)
+    points, targets = draw_prompts(nothing, (16, 10), 5, rng, _depth(nothing))
     assert not targets.any() and (points[:, 0] < 10).all()
-    _, targets = draw_prompts(np.ones((16, 16), np.int32), (16, 16), 5, rng)
+    everything = np.ones((16, 16), np.int32)
+    _, targets = draw_prompts(everything, (16, 16), 5, rng, _depth(everything))
     assert targets[0] == 1
 
 
@@ -179,13 +196,41 @@ def test_losses_of_a_perfect_mask_are_least():
     assert loss_terms._true_iou(logits, truth)[0].tolist() == [1, 0, 0]
 
 
-def test_dense_targets_point_at_the_centre():
-    labels = torch.zeros(1, 32, 32, dtype=torch.int32)
-    labels[0, 4:13, 8:17] = 3  # its centre is at row 8, column 12
-    offset, depth = loss_terms._centres_and_depths(labels)
-    assert offset[0, :, 8, 12].tolist() == [0, 0]
-    assert offset[0, :, 4, 16].tolist() == [0.5, -0.5]  # in units of 8 pixels
-    assert depth[0, 8, 12] == 1 and depth[0, 0, 0] == 0 < depth[0, 4, 8] < 0.3
+def test_target_maps_fall_to_0_at_the_centre():
+    labels = np.zeros((40, 40), np.int32)
+    labels[4:13, 8:17] = 3  # its centre is at row 8, column 12
+    (foreground, to_centre, to_boundary), weights = target_maps(labels)
+    assert np.array_equal(foreground, labels > 0)
+    assert to_centre[8, 12] == to_boundary[8, 12] == 0
+    assert to_centre[4, 8] == 1 and to_centre[8, 8] == pytest.approx(2**-0.5)
+    assert to_boundary[4, 12] == pytest.approx(0.8)  # 1 of 5 pixels deep
+    assert (to_centre[labels == 0] == 1).all() and (to_boundary[labels == 0] == 1).all()
+    assert weights[0, 0] == SMALLEST_WEIGHT and weights[8, 12] == pytest.approx(
+        24 / 10.155, rel=1e-3
+    )
+    labels[20, 20] = 4
+    assert target_maps(labels)[1][20, 20] == LARGEST_WEIGHT
+
+
+def test_an_object_that_the_frame_cuts_goes_on_behind_it():
+    labels = np.zeros((20, 30), np.int32)
+    labels[:10, 10:20] = 1
+    to_boundary = target_maps(labels)[0][2]
+    assert to_boundary[0].argmin() in (14, 15) and to_boundary[0, 14] == 0
+    assert to_boundary[9, 14] == pytest.approx(0.8)
+
+
+def test_map_losses_are_least_for_the_right_maps():
+    maps = torch.zeros(1, 3, 8, 8)
+    maps[0, 0, :4], maps[0, 1:, 4:] = 1, 1
+    right, weights = 20 * (maps - 0.5), torch.ones(1, 8, 8)
+    for name, value in map_losses(right, maps, weights).items():
+        assert value < 0.02 < map_losses(-right, maps, weights)[name]
+    beside = right.clone()
+    beside[0, 0, 0] *= -1
+    ignored = weights.clone()
+    ignored[0, 0] = 0
+    assert map_losses(beside, maps, ignored)["foreground"] < 0.02
 
 
 def test_background_prompts_are_rated_0(model):
@@ -274,7 +319,7 @@ def test_a_few_steps_learn(model):
     values = []
     for _ in range(12):
         terms = losses(trainee, batch)
-        total = terms["mask"] + terms["iou"] + terms["dense"]
+        total = sum(weight * terms[name] for name, weight in LOSS_WEIGHTS.items())
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -322,8 +367,11 @@ def test_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     monkeypatch.undo()
     train(images, images, SHORT, parts, save_every=1, progress=False)
     assert seen == [0, 1]
-    one, two = load_model("tiny", whole).state_dict(), load_model("tiny", parts).state_dict()
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    one, two = (
+        torch.load(f"{path}.checkpoint", weights_only=True)["average"] for path in (whole, parts)
+    )
+    # the last bits depend on how memory is aligned; a step more or less changes much more
+    assert all(torch.allclose(one[key], two[key], atol=5e-6) for key in one)
     with (tmp_path / "parts.pth.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
@@ -338,8 +386,20 @@ def test_command_trains_on_synthetic_images_alone(tmp_path):
     values |= {"crops": 1, "prompts": 4, "seed": 5}
     arguments = [f"--{name}={value}" for name, value in values.items()]
     main(["--out", str(out), *arguments])
-    assert load_model("tiny", out).state_dict()
+    assert load_model("tiny", out).state_dict() and load_map_decoder("tiny", out).state_dict()
     assert out.stat().st_size < 10_000_000
+
+
+@pytest.mark.slow
+def test_training_starts_from_given_weights(tmp_path):
+    first = train([_disc_image()], [], SHORT, tmp_path / "first.pth", progress=False)
+    still = replace(SHORT, small_steps=1, steps=0, learning_rate=1e-9)
+    second = train([_disc_image()], [], still, tmp_path / "second.pth", start=first, progress=False)
+    for load in (load_model, load_map_decoder):
+        one, two = (load("tiny", path).state_dict() for path in (first, second))
+        for key, value in one.items():
+            if "running" not in key and "num_batches" not in key:
+                assert torch.allclose(value, two[key], atol=1e-6), key
 
 
 @pytest.mark.parametrize(
