@@ -43,7 +43,7 @@ def demo_settings() -> Settings:
 def kept_objects(
     candidates: list[CandidateRow], fluorescence: FluorescenceSettings
 ) -> list[CandidateRow]:
-    """The candidates that the summary's filters keep."""
+    """The candidates that the summary's filters keep, also those at the edge of the image."""
     columns = Candidates(
         number=np.array([row.candidate for row in candidates]),
         predicted_iou=np.array([row.predicted_iou for row in candidates]),
@@ -51,6 +51,9 @@ def kept_objects(
         area=np.array([row.area for row in candidates]),
         intensity_mean=np.array([row.intensity_mean[0] for row in candidates]),
         contrast=np.zeros(len(candidates)),
+        circularity=np.array([row.circularity for row in candidates]),
+        solidity=np.array([row.solidity for row in candidates]),
+        touches_edge=np.zeros(len(candidates), bool),
     )
     passed = first_failed(columns, fluorescence) == FILTERS.index("max_overlap")
     pairs = [

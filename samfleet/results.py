@@ -53,6 +53,7 @@ OBJECT_COLUMNS = {
     "perimeter_crofton": "float64",
     "circularity": "float64",
     "solidity": "float64",
+    "touches_edge": "bool",
     "intensity_mean": "float64",
     "intensity_max": "float64",
     "intensity_std": "float64",

@@ -102,6 +102,9 @@ class FluorescenceSettings:
     max_area: int = field(metadata=NEUTRAL)
     min_mean_intensity: float = field(metadata=NEUTRAL)
     min_contrast: float | None = field(metadata=NEUTRAL)
+    min_circularity: float | None = field(metadata=NEUTRAL)
+    min_solidity: float | None = field(metadata=NEUTRAL)
+    exclude_edge: bool = field(metadata=NEUTRAL)
     max_overlap: float = field(metadata=NEUTRAL)
 
 

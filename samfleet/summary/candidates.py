@@ -132,7 +132,19 @@ class MeasuredCandidates:
             area=group["area"].to_numpy(),
             intensity_mean=self.raw["intensity_mean"] * self.factor,
             contrast=(self.raw["intensity_mean"] - self.raw["background"]) * self.factor,
+            circularity=group["circularity"].to_numpy(),
+            solidity=group["solidity"].to_numpy(),
+            touches_edge=_touches_edge(group),
         )
+
+
+def _touches_edge(group: pa.Table) -> np.ndarray:
+    """Whether each candidate has a pixel in the first or last row or column of its image, bool."""
+    left, top = group["bbox_x"].to_numpy(), group["bbox_y"].to_numpy()
+    right = left + group["bbox_width"].to_numpy()
+    bottom = top + group["bbox_height"].to_numpy()
+    touches = (left == 0) | (top == 0)
+    return touches | (right == group["width"].to_numpy()) | (bottom == group["height"].to_numpy())
 
 
 def overlapping_pairs(group: pa.Table, starts: np.ndarray) -> OverlappingPairs:

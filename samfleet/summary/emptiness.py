@@ -59,3 +59,6 @@ def _hints(settings: Settings, scale: Scale) -> Iterator[tuple[str, str]]:
         "min_contrast",
         f"they are not {filters.min_contrast} brighter than the background, which {brightest}",
     )
+    yield "min_circularity", f"they are less round than {filters.min_circularity}"
+    yield "min_solidity", f"they fill less than {filters.min_solidity} of their convex hull"
+    yield "exclude_edge", "they touch the edge of their image, as what fills the whole image does"

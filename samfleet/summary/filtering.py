@@ -13,6 +13,9 @@ FILTERS = (
     "max_area",
     "min_mean_intensity",
     "min_contrast",
+    "min_circularity",
+    "min_solidity",
+    "exclude_edge",
     "max_overlap",
 )
 """The filters in the order in which they are applied."""
@@ -28,6 +31,8 @@ class Candidates:
         area: in pixels.
         intensity_mean: on the scale of 0 to 255, of the pixels that are finite; NaN if none is.
         contrast: the same above the image's background.
+        circularity, solidity: of the shape.
+        touches_edge: bool, whether a pixel is at the edge of the image.
     """
 
     number: np.ndarray
@@ -36,6 +41,9 @@ class Candidates:
     area: np.ndarray
     intensity_mean: np.ndarray
     contrast: np.ndarray
+    circularity: np.ndarray
+    solidity: np.ndarray
+    touches_edge: np.ndarray
 
     def take(self, indices: np.ndarray) -> "Candidates":
         """Those at `indices`."""
@@ -73,6 +81,9 @@ def first_failed(candidates: Candidates, fluorescence: FluorescenceSettings) -> 
         candidates.area > fluorescence.max_area,
         _below(candidates.intensity_mean, fluorescence.min_mean_intensity),
         _below(candidates.contrast, fluorescence.min_contrast),
+        _below(candidates.circularity, fluorescence.min_circularity),
+        _below(candidates.solidity, fluorescence.min_solidity),
+        candidates.touches_edge & fluorescence.exclude_edge,
         np.ones(len(candidates.area), bool),
     ]
     return np.argmax(drops, axis=0).astype(np.int8)

@@ -292,6 +292,7 @@ def _object_table(
     """The columns of objects.parquet, except `image`, for the candidates in `rows`."""
     table = group.take(rows)
     columns: dict[str, object] = {"label": numbers}
+    columns["touches_edge"] = measured.filtered.touches_edge[rows]
     columns["n_invalid_pixels"] = (measured.filtered.area - measured.valid_pixels)[rows]
     for name, raw in measured.raw.items():
         columns[name] = raw[rows] * measured.factor[rows]

@@ -26,6 +26,9 @@ SETTINGS = replace(
     max_area=200,
     min_mean_intensity=8.1,
     min_contrast=5.0,
+    min_circularity=0.6,
+    min_solidity=0.7,
+    exclude_edge=True,
     max_overlap=0.5,
 )
 PASSING = {
@@ -34,6 +37,9 @@ PASSING = {
     "area": 150,
     "intensity_mean": 8.1,
     "contrast": 5.0,
+    "circularity": 0.6,
+    "solidity": 0.7,
+    "touches_edge": False,
 }
 
 
@@ -73,6 +79,12 @@ def below(value: float) -> float:
         ("contrast", 5.0, PASSED),
         ("contrast", below(5.0), "min_contrast"),
         ("contrast", np.nan, "min_contrast"),
+        ("circularity", 0.6, PASSED),
+        ("circularity", below(0.6), "min_circularity"),
+        ("circularity", np.nan, "min_circularity"),
+        ("solidity", 0.7, PASSED),
+        ("solidity", below(0.7), "min_solidity"),
+        ("touches_edge", True, "exclude_edge"),
     ],
 )
 def test_a_filter_keeps_what_is_at_its_boundary_and_drops_what_is_beyond(column, value, outcome):
@@ -81,14 +93,14 @@ def test_a_filter_keeps_what_is_at_its_boundary_and_drops_what_is_beyond(column,
 
 def test_a_candidate_is_counted_under_the_first_filter_that_drops_it():
     wrong = {"predicted_iou": 0.1, "stability_score": 0.1, "area": 1, "intensity_mean": 0.0}
-    wrong["contrast"] = 0.0
+    wrong |= {"contrast": 0.0, "circularity": 0.0, "solidity": 0.0, "touches_edge": True}
     order = []
     for column, right in PASSING.items():
         order.append(dropped_by(**wrong))
         wrong[column] = right
     assert order == [
         *("min_predicted_iou", "min_stability_score", "min_area", "min_mean_intensity"),
-        "min_contrast",
+        *("min_contrast", "min_circularity", "min_solidity", "exclude_edge"),
     ]
 
 
@@ -96,6 +108,7 @@ def test_filters_that_are_not_set_drop_nothing():
     settings = make_settings().fluorescence
     for score in (0.0, -0.1, np.nan):  # SAM's own thresholds let them pass where they are 0
         unset = {"predicted_iou": score, "stability_score": score, "contrast": score - 9}
+        unset |= {"circularity": score, "solidity": score, "touches_edge": True}
         assert dropped_by(settings, area=2000, **unset) == PASSED
 
 

@@ -24,6 +24,8 @@ def table(numbers: list[int]) -> pa.Table:
         values = [f"{field.name}{n}" for n in numbers] if field.type == pa.string() else numbers
         if field.name == "candidate":
             values = [-n for n in numbers]
+        if field.type == pa.bool_():
+            values = [n % 2 == 1 for n in numbers]
         columns[field.name] = pa.array(values, field.type)
     return pa.table(columns)
 

@@ -444,6 +444,30 @@ def test_the_contrast_is_that_with_the_background_of_the_image_and_the_channel(r
         assert run.filtering()["min_contrast"] == 1
 
 
+@pytest.mark.parametrize(
+    ("box", "touches"),
+    [
+        ((1, 1, 498, 398), False),
+        ((0, 1, 10, 10), True),
+        ((1, 0, 10, 10), True),
+        ((490, 1, 10, 10), True),
+        ((489, 1, 10, 10), False),
+        ((1, 390, 10, 10), True),
+        ((1, 389, 10, 10), False),
+        ((0, 0, 500, 400), True),
+    ],
+)
+def test_an_object_touches_the_edge_if_a_pixel_is_in_an_outermost_row_or_column(run, box, touches):
+    names = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")
+    candidate = stored_candidate(0, **dict(zip(names, box, strict=True)))
+    run.segment("s", stored_rows("A", [candidate], width=500, height=400))
+    run.summarize()
+    assert [found["touches_edge"] for found in run.objects()] == [touches]
+    run.summarize(exclude_edge=True)
+    assert len(run.objects()) == (not touches)
+    assert run.filtering()["exclude_edge"] == touches
+
+
 def test_a_channel_beyond_the_images_channels_is_unsupported_there_and_nowhere_else(tmp_path):
     run = Run(tmp_path, ("grey.tif", "A"), ("colour.tif", "B"), ("grey2.tif", "A"))
     run.segment("s", stored_rows("A", 2), deep("B"))
@@ -589,13 +613,20 @@ def dropped_by_one_filter_each() -> list[CandidateRow]:
     ]
 
 
+ALL_FILTERS = {"min_predicted_iou": 0.8, "min_stability_score": 0.8, "min_contrast": 20}
+ALL_FILTERS |= {"min_circularity": 0.5, "min_solidity": 0.5, "exclude_edge": True}
+
+
 def test_every_filter_has_a_hint(run, caplog):
     candidates = [
         *dropped_by_one_filter_each(),
         stored_candidate(5, intensity_mean=[29.0] * 3),
+        stored_candidate(6, circularity=0.2),
+        stored_candidate(7, solidity=0.2),
+        stored_candidate(8, bbox_x=450),
     ]
     run.segment("s", stored_rows("A", candidates, width=500, height=400))
-    run.summarize(min_predicted_iou=0.8, min_stability_score=0.8, min_contrast=20)
+    run.summarize(**ALL_FILTERS)
     for name in FILTERS[:-1]:
         assert f"\n  {name} dropped 1: " in hints(caplog)
 
@@ -635,10 +666,13 @@ def test_every_dropped_candidate_is_counted_under_the_filter_that_dropped_it(tmp
         stored_candidate(6, predicted_iou=0.95, overlapping=[5], shared_pixels=[1001]),
         stored_candidate(7, overlapping=[5], shared_pixels=[1000]),
         stored_candidate(8, intensity_mean=[29.0] * 3),
+        stored_candidate(9, circularity=0.2),
+        stored_candidate(10, solidity=0.2),
+        stored_candidate(11, bbox_y=360),
     ]
     run.segment("s", stored_rows("A", candidates, width=500, height=400))
-    run.summarize(min_predicted_iou=0.8, min_stability_score=0.8, min_contrast=20)
-    assert run.filtering() == {"candidates": 18, **dict.fromkeys(FILTERS, 2), "objects": 4}
+    run.summarize(**ALL_FILTERS)
+    assert run.filtering() == {"candidates": 24, **dict.fromkeys(FILTERS, 2), "objects": 4}
     assert [row["candidate"] for row in run.objects()] == [6, 7] * 2
     assert run.rows()[0]["n_objects"] == "2"
 
