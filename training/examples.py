@@ -100,8 +100,8 @@ def _scaled_crop(
     """A crop at the scale of the whole frame or of a tile, which shows small objects enlarged."""
     scale = TINY_INPUT_SIZE / max(field.image.shape) * np.exp(rng.uniform(-0.3, 0.5))
     diameter = _typical_diameter(field.labels)
-    if diameter and rng.random() < 0.5:
-        scale = np.exp(rng.uniform(np.log(10), np.log(60))) / diameter
+    if diameter and rng.random() < 0.4:
+        scale = np.exp(rng.uniform(np.log(10), np.log(100))) / diameter
     if diameter:
         scale = np.clip(scale, 10 / diameter, 140 / diameter)
     size = int(np.ceil(side / scale)) + 1
