@@ -80,7 +80,8 @@ def final_results():
 @cache
 def scanned_collection():
     """The image files, searched for once in a run."""
-    return scan_collection(SETTINGS.images, SETTINGS.image.suffixes, RESULTS)
+    image = SETTINGS.image
+    return scan_collection(SETTINGS.images, image.suffixes, RESULTS, image.channel_pattern)
 
 
 def gpu_count():
@@ -138,7 +139,7 @@ def number_of_plan_stamp():
 def number_of_summary_stamp(plan):
     """The number of the stamp that the summary of a plan needs."""
     collection = scanned_collection()
-    columns = columns_digest(collection.columns, collection.values)
+    columns = columns_digest(collection.columns, collection.rows)
     return summary_stamp(SETTINGS, RESULTS, plan, columns)
 
 

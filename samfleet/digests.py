@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 _CHUNK = 1 << 20
 _WHOLE, _PART = 256_000_000, 16_000_000
@@ -17,12 +18,18 @@ def image_id(data: bytes) -> str:
 
 def image_id_of_file(path: str | Path) -> tuple[str, int]:
     """The image id and the number of bytes of a file, read in chunks."""
-    digest, size = hashlib.blake2b(digest_size=16), 0
     with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+        return digest_of_file(file)[:2]
+
+
+def digest_of_file(file: BinaryIO) -> tuple[str, int, bytes]:
+    """The image id and the number of bytes of an open file, read in chunks, and its first chunk."""
+    first = chunk = file.read(_CHUNK)
+    digest, size = hashlib.blake2b(chunk, digest_size=16), len(chunk)
+    while len(chunk) == _CHUNK and (chunk := file.read(_CHUNK)):
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size, first
 
 
 def fingerprint_of_file(path: str | Path) -> str:

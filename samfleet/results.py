@@ -11,11 +11,28 @@ TABLES_VERSION = 3
 EVALUATION_VERSION = 2
 """Raise this when a change of the code changes the scores of an evaluation."""
 
-MANIFEST_COLUMNS = ("path", "image_id", "bytes", "mtime_ns", "problem")
-"""Columns of manifest.tsv; `image_id` is empty where `problem` says why."""
+MANIFEST_COLUMNS = (
+    "path",
+    "image_id",
+    "bytes",
+    "mtime_ns",
+    "problem",
+    "scene",
+    "time",
+    "slice",
+    "channels",
+)
+"""Columns of manifest.tsv; `image_id` is empty where `problem` says why. `channels` names joined files."""
+
+FILE_COLUMNS = ("path", "digest", "bytes", "mtime_ns", "description", "channels")
+"""Columns of descriptions.tsv, what is known of files that hold several images, and of the journal of hashes."""
 
 SUMMARY_COLUMNS = (
     "image",
+    "scene",
+    "scene_name",
+    "time",
+    "slice",
     "image_id",
     "status",
     "reason",
@@ -36,6 +53,10 @@ SUMMARY_COLUMNS = (
 
 OBJECT_COLUMNS = {
     "image": "string",
+    "scene": "int32",
+    "scene_name": "string",
+    "time": "int32",
+    "slice": "string",
     "image_id": "string",
     "label": "int32",
     "candidate": "int32",
@@ -83,6 +104,9 @@ FILTERING_COLUMNS = ("filter", "count")
 LEDGER_COLUMNS = (
     "when",
     "image_id",
+    "scene",
+    "time",
+    "slice",
     "model_key",
     "plan",
     "shard",
@@ -258,6 +282,11 @@ def evaluation_tables(results: str | Path) -> tuple[Path, ...]:
 def scale_file(results: str | Path) -> Path:
     """White of every type of pixels in the last summary."""
     return Path(results) / "plan" / "scale.json"
+
+
+def descriptions_file(results: str | Path) -> Path:
+    """What is known of the collection's files that hold several images."""
+    return Path(results) / "plan" / "descriptions.tsv"
 
 
 def hash_journal_file(results: str | Path, collection: str) -> Path:

@@ -42,7 +42,7 @@ def write_configuration(arguments: argparse.Namespace) -> None:
     if not output.absolute().parent.is_dir():
         raise UserError(f"{output}: its folder does not exist; make it first")
     image = settings_of(complete_config({"images": arguments.images})).image
-    collection = scan_collection(arguments.images, image.suffixes, "results")
+    collection = scan_collection(arguments.images, image.suffixes, "results", image.channel_pattern)
     if passed_over := collection.passed_over():
         print(passed_over, file=sys.stderr)
     text = suggest(arguments.images, look_at(collection, image.max_pixels))

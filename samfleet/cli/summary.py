@@ -72,7 +72,10 @@ def _compare_images(settings: Settings, results: Path, plan: Plan) -> None:
             "with this configuration first"
         )
     with contextlib.suppress(UserError):  # the images may be elsewhere by now
-        collection = scan_collection(settings.images, settings.image.suffixes, results)
+        image = settings.image
+        collection = scan_collection(
+            settings.images, image.suffixes, results, image.channel_pattern
+        )
         if collection.fingerprint() != plan.files:
             logger.warning(
                 "the images have changed since the last plan; these tables are of what it listed. The workflow "

@@ -107,7 +107,9 @@ def _with_plain_numbers(value: Any, part: dict) -> Any:
     if isinstance(value, dict):
         return {key: _with_plain_numbers(v, part["properties"][key]) for key, v in value.items()}
     if isinstance(value, list):
-        return [_with_plain_numbers(item, part["items"]) for item in value]
+        options = part.get("oneOf", [part])
+        items = next(option["items"] for option in options if "items" in option)
+        return [_with_plain_numbers(item, items) for item in value]
     if isinstance(value, int | float):
         kinds = {option.get("type") for option in part.get("oneOf", [part])}
         if "integer" in kinds:
@@ -153,6 +155,9 @@ def _message(error: ValidationError) -> str:
         unknown = sorted(set(map(str, value)) - set(known))
         inside = f" in {key}" if key else ""
         hint = "; write `key: value`" if any("=" in name for name in unknown) else ""
+        hint += "".join(
+            f"; {_REPLACED[f'{key}.{n}']}" for n in unknown if f"{key}.{n}" in _REPLACED
+        )
         return f"unknown key{inside}: {', '.join(unknown)} (known: {', '.join(known)}){hint}"
     if error.validator == "required":
         missing = [name for name in _subschema(key)["required"] if name not in value]
@@ -227,7 +232,7 @@ def _contradictions(config: dict) -> list[str]:
             f"sam.precision: {sam['precision']} needs a GPU, but "
             + ("devices are pretended" if config["devices"] else "device is cpu")
         )
-    errors += _tile_contradictions(sam)
+    errors += _tile_contradictions(sam) + _pattern_faults(config["image"]["channel_pattern"])
     own = sam["model"] == "tiny" or sam["checkpoint"] or sam["decoder"]
     if sam["prompts"] == "decoder" and not own:
         errors.append(
@@ -266,6 +271,25 @@ def _tile_contradictions(sam: dict) -> list[str]:
             f"it can be at most {size // 2}"
         )
     return errors
+
+
+_REPLACED = {
+    "image.page": "image.scenes, image.times and image.slices took the place of image.page: see docs/images.md"
+}
+"""Keys of earlier versions, with what to write instead."""
+
+
+def _pattern_faults(pattern: str) -> list[str]:
+    """What is wrong with `image.channel_pattern`."""
+    if not pattern:
+        return []
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        return [f"image.channel_pattern: {pattern!r} is no regular expression: {error}"]
+    missing = [f"(?P<{name}>…)" for name in ("image", "channel") if name not in groups]
+    words = f"image.channel_pattern: {pattern!r} has no group {' and '.join(missing)}"
+    return [words] if missing else []
 
 
 _ODD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|[0-9_]+(:[0-9]+)+)")

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
+from samfleet.planes import Selection
+
 NEUTRAL = {"neutral": True}
 """Marks a setting that cannot change a stored candidate and is therefore not in the model key."""
 
@@ -30,10 +32,20 @@ class ImageSettings:
     """The section `image`: which files are images and what is read of them."""
 
     suffixes: tuple[str, ...] = field(metadata=NEUTRAL)
-    page: int
+    scenes: int | str | tuple[int | str, ...] = field(metadata=NEUTRAL)
+    times: int | str | tuple[int, ...] = field(metadata=NEUTRAL)
+    slices: str | int | tuple[int, ...] = field(metadata=NEUTRAL)
+    level: int = field(metadata=introduced_with(0))
+    channel_pattern: str = field(metadata=NEUTRAL)
+    pixel_size_um: float | None = field(metadata=NEUTRAL)
     lookup_table: str = field(metadata=introduced_with("auto"))
     max_pixels: int = field(metadata=NEUTRAL)
     timeout_seconds: float = field(metadata=NEUTRAL)
+
+    @property
+    def selection(self) -> Selection:
+        """Which images of a file are wanted."""
+        return Selection(self.scenes, self.times, self.slices)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ from samfleet.devices.job_device import device_error, is_device_failure, is_out_
 from samfleet.devices.use import DeviceUse
 from samfleet.devices.visible import Device
 from samfleet.errors import UserError
-from samfleet.files import escape_name
-from samfleet.images.reading import Failure, ReadImage, failure_of, path_of, read_image
+from samfleet.images.reading import Failure, ReadImage, Wish, failure_of, path_of, read_image
 from samfleet.plan.shards import ShardImage
 from samfleet.sam.masks.records import FoundMasks
 from samfleet.statuses import Status
@@ -94,7 +93,7 @@ class Detection:
         """Note why this image could not be finished; an unforeseen error is logged with its traceback."""
         self.read = failure_of(error, self.read.image_id, no_memory=no_memory)
         if self.read.status == Status.ERROR and not isinstance(error, UserError):
-            logger.error("%s", escape_name(self.planned.path), exc_info=error)
+            logger.error("%s", self.planned.name, exc_info=error)
 
 
 class _Queue:
@@ -129,12 +128,12 @@ class _Queue:
         return None
 
     def _name_if_late(self, detection: Detection, task: Task) -> None:
-        path = detection.planned.path
-        if task.seconds >= _NAMED_AFTER * self._timeout and path not in self._named:
-            self._named.add(path)
+        name = detection.planned.name
+        if task.seconds >= _NAMED_AFTER * self._timeout and name not in self._named:
+            self._named.add(name)
             logger.warning(
                 "%s: %s takes more than %.3g s; after %g s (image.timeout_seconds) it is given up",
-                escape_name(path),
+                name,
                 self._doing,
                 task.seconds,
                 self._timeout,
@@ -171,10 +170,16 @@ def read_images(
             unread = Failure(Status.PENDING, "", True, planned.image_id)
             path = path_of(root, planned.path)
             detection = Detection(planned, unread)
-            tasks.add(detection, read_image, path, settings.image, settings.display)
+            wish = _wish(root, planned)
+            tasks.add(detection, read_image, path, settings.image, settings.display, wish)
 
     start(workers.count + _SPARE)
     return _finish_reading(tasks, start)
+
+
+def _wish(root: Path, planned: ShardImage) -> Wish:
+    channels = tuple((name, path_of(root, path)) for name, path in planned.channels)
+    return Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
 
 
 def _finish_reading(tasks: _Queue, start: Callable[[int], None]) -> Iterator[Detection | None]:
@@ -243,7 +248,7 @@ def _note_tiles(detection: Detection, found: FoundMasks) -> None:
         logger.warning(
             "%s: about %s cut by every tile and not found in the whole image either: "
             "larger than what tiles of %d pixels share; raise sam.tile_overlap or the size of tiles",
-            escape_name(detection.planned.path),
+            detection.planned.name,
             "1 object is" if tiles.cut == 1 else f"{tiles.cut} objects are",
             tiles.size,
         )
@@ -272,7 +277,7 @@ def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundM
         points_per_batch //= 2
         logger.warning(
             "%s: out of memory; trying again with %s at a time",
-            escape_name(detection.planned.path),
+            detection.planned.name,
             counted(points_per_batch, "prompt"),
         )
 

@@ -13,7 +13,6 @@ from samfleet.detection.pipeline import Detection
 from samfleet.detection.row import ImageRow, image_rows
 from samfleet.devices.visible import Device
 from samfleet.errors import UserError
-from samfleet.files import escape_name
 from samfleet.images.reading import Failure
 from samfleet.statuses import Status
 from samfleet.store.segments import SegmentWriter, reason_text
@@ -72,7 +71,7 @@ class Recorder:
             self.add(_rows(detection, identity), ledger)
         if identity != planned.image_id:
             reason = f"its content changed after planning; {identity} was detected instead"
-            logger.warning("%s: %s", escape_name(planned.path), reason)
+            logger.warning("%s: %s", planned.name, reason)
             changed = ImageRow(
                 image_id=planned.image_id, status=Status.CHANGED, reason=reason, transient=True
             )
@@ -116,23 +115,35 @@ class Recorder:
 
 def _rows(detection: Detection, identity: str) -> list[dict]:
     """The store's rows for an image that was detected or failed."""
-    read = detection.read
+    read, plane = detection.read, detection.planned.plane
     if isinstance(read, Failure):
         reason = reason_text(read.reason)
-        logger.warning("%s: %s: %s", escape_name(detection.planned.path), read.status, reason)
+        logger.warning("%s: %s: %s", detection.planned.name, read.status, reason)
         failed = ImageRow(
-            image_id=identity, status=read.status, reason=reason, transient=read.transient
+            image_id=identity,
+            scene=plane.scene,
+            time=plane.time,
+            slice=plane.slice,
+            status=read.status,
+            reason=reason,
+            transient=read.transient,
         )
         return image_rows(failed, [])
     if read.warning:
-        logger.warning("%s: %s", escape_name(detection.planned.path), read.warning)
+        logger.warning("%s: %s", detection.planned.name, read.warning)
     columns, candidates = detection.measured
     image = ImageRow(
         image_id=identity,
+        scene=plane.scene,
+        time=plane.time,
+        slice=plane.slice,
         dtype=str(read.pixels.dtype),
         is_color=read.is_color,
         plane=read.plane,
         warning=read.warning,
+        channels=list(read.channels),
+        pixel_size_um=read.pixel_size_um,
+        acquired=read.acquired,
         **columns,
     )
     return image_rows(image, candidates)

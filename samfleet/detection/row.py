@@ -17,6 +17,9 @@ class ImageRow:
     """
 
     image_id: str
+    scene: int | None = None
+    time: int | None = None
+    slice: str = ""
     plan: str | None = None
     status: str = Status.OK
     reason: str = ""
@@ -27,6 +30,9 @@ class ImageRow:
     is_color: bool | None = None
     plane: str | None = None
     warning: str | None = None
+    channels: list[str] | None = None
+    pixel_size_um: float | None = None
+    acquired: str | None = None
     n_invalid_pixels: int | None = None
     n_candidates: int = 0
     background: list[float | None] | None = None

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pycocotools import mask as coco
 
 from samfleet.cells import read_csv, unguarded
@@ -20,10 +21,13 @@ from samfleet.config.settings import Settings
 from samfleet.errors import UserError
 from samfleet.exports.folder import ExportFolder
 from samfleet.exports.names import export_names
-from samfleet.files import read_object, unescape_name
-from samfleet.images.reading import Failure, path_of, read_image
+from samfleet.files import escape_name, read_object, unescape_name
+from samfleet.images.reading import THE_FILE, Failure, Wish, path_of, read_image
 from samfleet.plan.collection import collection_root
+from samfleet.plan.manifest import ManifestRow, read_manifest
+from samfleet.planes import Plane
 from samfleet.results import (
+    manifest_file,
     objects_file,
     store_folder,
     store_settings_file,
@@ -38,6 +42,7 @@ from samfleet.statuses import Status
 
 logger = logging.getLogger(__name__)
 
+_PLACE = ("image", "scene", "time", "slice")
 _GOLDEN_ANGLE = 0.381966  # of a turn, so that consecutive numbers get very different hues
 
 
@@ -94,19 +99,26 @@ def write_overlays(
     """
     _check_settings(settings, results)
     rows = _read_summary(results)
-    names = export_names([row["image"] for row in rows], ".png")
+    names = export_names([_name(row) for row in rows], ".png")
     patterns = list(patterns)
-    chosen = _matching(list(names), patterns, summary_file(results))
-    rows = [row for row in rows if row["image"] in chosen]
-    objects = _objects(results, None if len(chosen) == len(names) else sorted(chosen))
+    chosen = _matching({_name(row): row["image"] for row in rows}, patterns, summary_file(results))
+    rows = [row for row in rows if _name(row) in chosen]
+    objects = _objects(
+        results, None if len(chosen) == len(names) else {row["image"] for row in rows}
+    )
+    planned = {
+        (escape_name(row.path), *row.plane.cells): row
+        for row in read_manifest(manifest_file(results))
+    }
     export = ExportFolder(folder, "overlays")
-    export.check(names[row["image"]] for row in rows)
+    export.check(names[_name(row)] for row in rows)
     overlays = Overlays()
     for row in rows:
-        image = row["image"]
+        image = _name(row)
+        found = planned.get(_place(row))
         if row["status"] not in (Status.OK, Status.EMPTY):
             overlays.without_result[image] = f"{row['status']}: {row['reason']}"
-        elif isinstance(drawn := _drawn(settings, row, objects.get(image, ())), str):
+        elif isinstance(drawn := _drawn(settings, row, objects.get(_place(row), ()), found), str):
             overlays.outdated[image] = drawn
         else:
             export.write(names[image], cv2.imencode(".png", drawn)[1].tobytes())
@@ -116,6 +128,16 @@ def write_overlays(
     if not patterns:
         overlays.removed = export.keep_only(names.values())
     return overlays
+
+
+def _place(row: dict[str, str]) -> tuple[str, str, str, str]:
+    """Which image a row of the summary is."""
+    return row["image"], row["scene"], row["time"], row["slice"]
+
+
+def _name(row: dict[str, str]) -> str:
+    """The path of an image's file and, if that holds several, which of them it is."""
+    return row["image"] + Plane.of_cells(row["scene"], row["time"], row["slice"]).ending
 
 
 def _check_settings(settings: Settings, results: Path) -> None:
@@ -163,28 +185,36 @@ def _read_summary(results: Path) -> list[dict[str, str]]:
         rows = read_csv(path)
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read ({error}); run the workflow again") from error
-    if any(not row.keys() >= {"image", "image_id", "status", "reason"} for row in rows[:1]):
+    if any(not row.keys() >= {*_PLACE, "image_id", "status", "reason"} for row in rows[:1]):
         raise UserError(f"{path} is not a table that samfleet wrote; run the workflow again")
     return rows
 
 
-def _objects(results: Path, images: list[str] | None) -> dict[str, list[str]]:
-    """For each image the `counts` of its objects' run-length encodings."""
+def _objects(results: Path, images: set[str] | None) -> dict[tuple, list[str]]:
+    """For each image, as `_place` names it, the `counts` of its objects' run-length encodings."""
     filters = None if images is None else [("image", "in", images)]
     path = objects_file(results)
     try:
-        table = pd.read_parquet(path, columns=["image", "rle"], filters=filters)
-    except (OSError, ValueError) as error:
+        table = pq.read_table(path, columns=[*_PLACE, "rle"], filters=filters)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read ({error}); run the workflow again") from error
-    return {str(image): list(rles) for image, rles in table.groupby("image", sort=False)["rle"]}
+    objects: dict[tuple, list[str]] = {}
+    cells = [
+        ["" if value is None else str(value) for value in table[name].to_pylist()]
+        for name in _PLACE
+    ]
+    for *place, rle in zip(*cells, table["rle"].to_pylist(), strict=True):
+        objects.setdefault(tuple(place), []).append(rle)
+    return objects
 
 
-def _matching(images: list[str], patterns: list[str], table: Path) -> set[str]:
-    """The images that patterns mean; all if there are no patterns."""
+def _matching(images: dict[str, str], patterns: list[str], table: Path) -> set[str]:
+    """The images that patterns mean, given for each the path of its file; all if there are no patterns."""
     known, chosen, unknown = set(images), set(), []
     for pattern in patterns:
         spellings = {pattern, unguarded(pattern), os.path.normpath(pattern)}
-        if found := known & spellings or set(fnmatch.filter(images, pattern)):
+        of_files = {name for name, file in images.items() if file in spellings}
+        if found := known & spellings or of_files or set(fnmatch.filter(images, pattern)):
             chosen |= found
         else:
             close = difflib.get_close_matches(pattern, images, 1)
@@ -194,12 +224,20 @@ def _matching(images: list[str], patterns: list[str], table: Path) -> set[str]:
     return chosen if patterns else known
 
 
-def _drawn(settings: Settings, row: dict[str, str], objects: Iterable[str]) -> np.ndarray | str:
+def _drawn(
+    settings: Settings, row: dict[str, str], objects: Iterable[str], planned: ManifestRow | None
+) -> np.ndarray | str:
     """An image with outlines, (height, width, 3) uint8 with blue first; or why it cannot be drawn."""
-    path = path_of(collection_root(settings.images), unescape_name(row["image"]))
-    if not os.path.isfile(path):  # reading a pipe would never end
+    root = collection_root(settings.images)
+    path = path_of(root, unescape_name(row["image"]))
+    wish = THE_FILE
+    if planned is not None:
+        channels = tuple((name, path_of(root, file)) for name, file in planned.channels)
+        wish = Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
+    # reading a pipe would never end
+    if not wish.channels and not (os.path.isfile(path) or os.path.isdir(path)):
         return f"there is no file {path}"
-    read = read_image(path, settings.image, settings.display)
+    read = read_image(path, settings.image, settings.display, wish)
     if read.image_id and read.image_id != row["image_id"]:
         return "the file has changed since it was detected; run the workflow again"
     if isinstance(read, Failure):

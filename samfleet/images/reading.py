@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from samfleet.config.settings import DisplaySettings, ImageSettings
+from samfleet.content import digest_of_content, stat_of
 from samfleet.digests import image_id
 from samfleet.errors import UserError
 from samfleet.images.display import to_rgb
 from samfleet.images.formats.decoding import decode_image
-from samfleet.images.formats.image import ImageError
+from samfleet.images.formats.image import Image, ImageError, Limits
+from samfleet.images.sources.opened import is_read_whole, opened_source
+from samfleet.images.sources.source import Reading, read_plane
+from samfleet.planes import ONLY, Plane, image_id_of_plane
 from samfleet.statuses import Status
 
 
@@ -22,13 +26,16 @@ class ReadImage:
     """An image that was read.
 
     Attributes:
-        image_id: identifies the bytes that were decoded.
+        image_id: identifies what was decoded.
         pixels: (height, width, channels), as stored.
         rgb: (height, width, 3) uint8, what SAM sees.
         is_color: whether the channels are red, green and blue.
         plane: which of several pages or planes was read, in words.
         warning: what is doubtful about what was read, in words.
         seconds: how long reading and decoding took.
+        channels: their names, empty where one has none; or nothing, if no name is known.
+        pixel_size_um: the side of a pixel in µm, if it is known.
+        acquired: when the image was taken, in ISO 8601, if that is known.
     """
 
     image_id: str
@@ -38,6 +45,9 @@ class ReadImage:
     plane: str
     warning: str
     seconds: float
+    channels: tuple[str, ...] = ()
+    pixel_size_um: float | None = None
+    acquired: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,36 +69,68 @@ class Failure:
     seconds: float = 0.0
 
 
-def read_image(path: Path, image: ImageSettings, display: DisplaySettings) -> ReadImage | Failure:
-    """Read a file once, identify its bytes, decode them and turn them into what SAM sees.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which image of which files is read, as it was planned.
+
+    Attributes:
+        plane: which image of the file.
+        image_id: its id; empty if none is expected.
+        size, mtime_ns: of the file when it was identified.
+        channels: (name, path) of the files that are joined as channels, instead of the file.
+    """
+
+    plane: Plane = ONLY
+    image_id: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+    channels: tuple[tuple[str, Path], ...] = ()
+
+
+THE_FILE = Wish()
+"""The one image of a file, whatever its content."""
+
+
+def read_image(
+    path: Path, image: ImageSettings, display: DisplaySettings, wish: Wish = THE_FILE
+) -> ReadImage | Failure:
+    """Read an image, identify what was read, and turn it into what SAM sees.
+
+    A file of one image is read once, and identified by the bytes that are decoded. Of a file of several images, of a
+    Zarr or of joined files nothing is read but this image; they are the ones that were planned if their sizes and
+    times are.
 
     Args:
         path: the file.
         image: the section `image` of the configuration.
         display: the section `display` of the configuration.
+        wish: which image of the file.
     """
     start = time.perf_counter()
     identity = ""
     try:
-        if (
-            path.exists() and not path.is_file()
-        ):  # a pipe that came after planning would block for ever
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            # a pipe that came after planning would block for ever
             raise OSError(errno.EINVAL, "not a regular file")
-        data = path.read_bytes()
-        identity = image_id(data)
-        decoded = decode_image(
-            data,
-            page=image.page,
-            max_pixels=image.max_pixels,
-            lookup_table=image.lookup_table,
-            name=path.name,
-        )
+        if wish.plane == ONLY and not (wish.channels or image.level) and is_read_whole(path):
+            data = path.read_bytes()
+            identity = image_id(data)
+            decoded = decode_image(
+                data,
+                max_pixels=image.max_pixels,
+                lookup_table=image.lookup_table,
+                name=path.name,
+            )
+        else:
+            decoded, identity = _read_plane(path, image, wish)
         rgb = to_rgb(
             decoded,
             colormap=display.colormap,
             percentiles=display.percentiles,
             channel=display.channel,
         )
+    except FileChanged as error:
+        return Failure(Status.CHANGED, str(error), True, "", time.perf_counter() - start)
     except (ImageError, OSError, MemoryError) as error:
         seconds = time.perf_counter() - start
         return failure_of(
@@ -106,7 +148,29 @@ def read_image(path: Path, image: ImageSettings, display: DisplaySettings) -> Re
         decoded.plane,
         decoded.warning,
         seconds,
+        decoded.channels,
+        decoded.pixel_size_um,
+        decoded.acquired,
     )
+
+
+class FileChanged(Exception):
+    """The files of an image are not as they were when it was planned."""
+
+
+def _read_plane(path: Path, image: ImageSettings, wish: Wish) -> tuple[Image, str]:
+    """An image of a file that is not read whole, and its id."""
+    paths = [file for _, file in wish.channels] or [path]
+    found = stat_of(paths)[:2]
+    if wish.image_id and found != (wish.size, wish.mtime_ns):
+        raise FileChanged("the file changed after planning; run again")
+    identity = wish.image_id
+    if not identity:
+        digest, _ = digest_of_content(paths, [name for name, _ in wish.channels])
+        identity = image_id_of_plane(digest, wish.plane)
+    reading = Reading(Limits(image.max_pixels), image.lookup_table, image.level)
+    source = opened_source(path, wish.channels, found, reading)
+    return read_plane(source, wish.plane), identity
 
 
 def failure_of(

@@ -4,28 +4,55 @@ Standard library only, since the Snakefile imports this.
 """
 
 import heapq
+import itertools
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+from samfleet.content import ZARR_METADATA, stat_of
 from samfleet.digests import digest_of, digest_of_rows
 from samfleet.files import escape_name
 from samfleet.marker import MARKER, kind_of, listed
 from samfleet.plan.table import ManifestError, read_table
+from samfleet.planes import Plane, Selection
 from samfleet.resources import DEMO_FOLDER
 from samfleet.wording import counted, looked_for
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """An image file as the file system describes it; `path` is relative to the collection's root."""
+    """An image file as the file system describes it; `path` is relative to the collection's root.
+
+    It may be the folder of a Zarr, or stand for files that are joined as `channels`, (name, path) each: see
+    `samfleet.content`.
+    """
 
     path: str
     size: int
     mtime_ns: int
     mode: int
+    channels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> tuple:
+        """What a file with the same content and meaning has in common with it."""
+        return self.path, self.size, self.mtime_ns, self.channels
+
+
+class TableRow(NamedTuple):
+    """What a table says of some images of a file.
+
+    Attributes:
+        cells: scene, time and slice that it selects; empty for what the configuration selects.
+        values: of the user's further columns.
+    """
+
+    cells: tuple[str, str, str]
+    values: list[str]
 
 
 @dataclass
@@ -39,7 +66,7 @@ class Collection:
         own: what was not searched, since samfleet made it: results, overlays.
         strangers: for what of that holds image files that samfleet did not write, how many.
         columns: names of the user's further columns.
-        values: for each path the values of these columns.
+        rows: for each path what the table says of it.
     """
 
     root: Path
@@ -48,7 +75,12 @@ class Collection:
     own: list[str] = field(default_factory=list)
     strangers: Counter = field(default_factory=Counter)
     columns: list[str] = field(default_factory=list)
-    values: dict[str, list[str]] = field(default_factory=dict)
+    rows: dict[str, list[TableRow]] = field(default_factory=dict)
+
+    def selections(self, path: str, selection: Selection) -> tuple[Selection, ...]:
+        """Which images of a file are wanted, given what the configuration selects."""
+        cells = dict.fromkeys(row.cells for row in self.rows.get(path, ()))
+        return tuple(selection.narrowed(*each) for each in cells) or (selection,)
 
     def passed_over(self) -> str:
         """What to do about image files that are passed over, although samfleet did not write them; or nothing."""
@@ -62,18 +94,31 @@ class Collection:
 
     def fingerprint(self) -> str:
         """A digest that changes if a file is added, removed, renamed or touched."""
-        return digest_of_rows(
-            (escape_name(f.path), f.size, f.mtime_ns, f.mode & 0o777) for f in self.files
+        selecting = (
+            (escape_name(path), *row.cells)
+            for path, rows in self.rows.items()
+            for row in rows
+            if any(row.cells)
         )
+        return digest_of_rows(itertools.chain(map(_fingerprint, self.files), selecting))
 
 
-def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -> Collection:
+def _fingerprint(file: ScannedFile) -> tuple:
+    row = escape_name(file.path), file.size, file.mtime_ns, file.mode & 0o777
+    return (*row, file.channels) if file.channels else row
+
+
+def scan_collection(
+    images: str, suffixes: Iterable[str], results: str | Path, channel_pattern: str = ""
+) -> Collection:
     """List the image files of a folder (recursively) or of a CSV or TSV table.
 
     Args:
         images: a folder, a table with a column `image`, or "demo" for the embedded images.
         suffixes: endings of the names of image files in a folder, such as ".tif", in any case.
         results: the folder that samfleet writes to, which is not searched; nor is any other that it made.
+        channel_pattern: a regular expression with the groups `image` and `channel`: files whose paths differ only
+            in their channel are joined as the channels of one image.
 
     Raises:
         ManifestError: it does not exist or has no image file, or the table is not valid.
@@ -81,6 +126,8 @@ def scan_collection(images: str, suffixes: Iterable[str], results: str | Path) -
     source = _source(images)
     if os.path.isdir(source):  # unlike Path.is_dir, it never raises
         collection = _scan_folder(source, tuple(s.lower() for s in suffixes), Path(results))
+        if channel_pattern:
+            collection.files = _joined_by(channel_pattern, collection)
     elif os.path.isfile(source) and source.name.lower().endswith(tuple(suffixes)):
         raise ManifestError(f"images: {images} is an image; name its folder, or a table of images")
     elif os.path.isfile(source):
@@ -121,17 +168,30 @@ def collection_root(images: str) -> Path:
     return source if os.path.isdir(source) else source.parent
 
 
-def collection_columns(images: str) -> tuple[list[str], dict[str, list[str]]]:
-    """The user's further columns, and their values by path; empty unless `images` is a table."""
+def collection_columns(images: str) -> tuple[list[str], dict[str, list[TableRow]]]:
+    """The user's further columns, and what the table says by path; empty unless `images` is a table."""
     if not os.path.isfile(_source(images)):
         return [], {}
-    table = _read_table(_source(images))
-    return table.columns, table.values
+    table = _read_table(_source(images), look=False)
+    return table.columns, table.rows
 
 
-def columns_digest(columns: list[str], values: dict[str, list[str]]) -> str:
+def values_of(rows: Sequence[TableRow], plane: Plane, scene_name: str) -> list[str] | None:
+    """The user's values for an image: those of the first row that selects it; None if no row does."""
+    known = plane.cells
+    for row in rows:
+        if all(
+            not wanted or wanted == found or (not found and wanted in ("0", "all"))
+            or wanted in ("all", *(names if names else ()))
+            for wanted, found, names in zip(row.cells, known, ((scene_name,), (), ()), strict=True)
+        ):  # fmt: skip
+            return row.values
+    return None
+
+
+def columns_digest(columns: list[str], rows: dict[str, list[TableRow]]) -> str:
     """A digest of the user's further columns, as `collection_columns` returns them."""
-    return digest_of([columns, sorted((escape_name(path), own) for path, own in values.items())])
+    return digest_of([columns, sorted((escape_name(path), own) for path, own in rows.items())])
 
 
 def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collection:
@@ -152,7 +212,11 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
             raise ManifestError(
                 f"images: {root / folder}: {error.strerror}; make it readable or move it away"
             ) from error
-        if any(entry.name == MARKER for entry in entries):
+        names = {entry.name for entry in entries}
+        if folder and (not ZARR_METADATA.isdisjoint(names) or folder.lower().endswith(".zarr")):
+            collection.files.append(_scanned(root, folder))
+            continue
+        if MARKER in names:
             strangers = _strangers(root / folder, suffixes)
             if not folder:
                 remedy = (
@@ -173,12 +237,13 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
             if _is_folder(entry) and entry.is_symlink():
                 heapq.heappush(links, path)
             elif _is_folder(entry):
-                folders.append(path)
+                if not _is_of_oif(entry.name, names):
+                    folders.append(path)
             elif entry.name.lower().endswith(suffixes) and _is_own(entry):
                 collection.own.append(path)
                 collection.strangers[path] += not _is_listed(os.path.realpath(entry.path))
             elif entry.name.lower().endswith(suffixes):
-                collection.files.append(_scanned(path, entry.path))
+                collection.files.append(_scanned(root, path))
             else:
                 suffix = os.path.splitext(entry.name)[1].lower()
                 collection.ignored[escape_name(suffix) or "no suffix"] += 1
@@ -221,19 +286,60 @@ def _inode(path: str | Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _scanned(path: str, full_path: str | Path) -> ScannedFile:
+def _is_of_oif(name: str, names: set[str]) -> bool:
+    """Whether a folder holds the planes of an OIF that lies beside it."""
+    return name.lower().endswith(".oif.files") and name[: -len(".files")] in names
+
+
+def _scanned(root: Path, path: str, channels: tuple[tuple[str, str], ...] = ()) -> ScannedFile:
     """A file's stat; zeros if there is none, as for a dangling link. The plan reports such a file."""
     try:
-        found = os.stat(full_path)
+        paths = [os.path.join(root, name) for name in [each for _, each in channels] or [path]]
+        size, mtime_ns, mode = stat_of(paths)
     except OSError:
-        return ScannedFile(path, 0, 0, 0)
-    return ScannedFile(path, found.st_size, found.st_mtime_ns, found.st_mode)
+        return ScannedFile(path, 0, 0, 0, channels)
+    return ScannedFile(path, size, mtime_ns, mode, channels)
 
 
-def _read_table(table: Path) -> Collection:
+def _joined_by(pattern: str, collection: Collection) -> list[ScannedFile]:
+    """The files of a folder, of which those are joined that a pattern calls channels of one image.
+
+    Raises:
+        ManifestError: two files are the same channel of an image, or the pattern fits no file.
+    """
+    expression = re.compile(pattern)
+    groups: dict[tuple[str, ...], dict[str, str]] = {}
+    files = []
+    for file in sorted(collection.files, key=lambda file: os.fsencode(file.path)):
+        found = expression.match(file.path)
+        if found is None or found["image"] is None or found["channel"] is None:
+            files.append(file)
+            continue
+        same = (found["image"], file.path[found.end() :])
+        channels = groups.setdefault(same, {})
+        if found["channel"] in channels:
+            raise ManifestError(
+                f"image.channel_pattern: {escape_name(channels[found['channel']])} and {escape_name(file.path)} are both "
+                f"channel {found['channel']} of image {escape_name(found['image'])}; let the pattern tell them apart"
+            )
+        channels[found["channel"]] = file.path
+    if not groups:
+        raise ManifestError(
+            f"image.channel_pattern: {pattern} fits none of {counted(len(files), 'file')}, such as "
+            f"{escape_name(files[0].path) if files else 'none'}; paths are relative to the folder and have the suffix"
+        )
+    for channels in groups.values():
+        first = next(iter(channels.values()))
+        files.append(_scanned(collection.root, first, tuple(channels.items())))
+    return files
+
+
+def _read_table(table: Path, look: bool = True) -> Collection:
+    """The files that a table names; without a look at the disk, none."""
     read = read_table(table)
     collection = Collection(table.parent, [], columns=read.columns)
-    for _, path, values in read.rows:
-        collection.files.append(_scanned(path, table.parent / path))
-        collection.values[path] = values
+    for row in read.rows:
+        if look and row.path not in collection.rows:
+            collection.files.append(_scanned(table.parent, row.path, row.channels))
+        collection.rows.setdefault(row.path, []).append(TableRow(row.cells, row.values))
     return collection

@@ -1,4 +1,4 @@
-"""The manifest: every image file of a collection with the id of its content.
+"""The manifest: every image of a collection with its id; and what is known of the files that hold them.
 
 Standard library only, since the Snakefile imports this.
 """
@@ -8,12 +8,13 @@ import itertools
 import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from samfleet.digests import digest_of_rows, image_id_of_file
+from samfleet.content import digest_of_content, is_zarr
+from samfleet.digests import digest_of, digest_of_file, digest_of_rows
 from samfleet.files import (
     TableError,
     escape_name,
@@ -22,8 +23,20 @@ from samfleet.files import (
     write_rows,
     writing,
 )
+from samfleet.images.sources.counting import holds_one_image
 from samfleet.plan.collection import Collection, ScannedFile
-from samfleet.results import MANIFEST_COLUMNS
+from samfleet.planes import (
+    ONLY,
+    Description,
+    Plane,
+    Selected,
+    Selection,
+    channels_of,
+    channels_text,
+    image_id_of_plane,
+    select,
+)
+from samfleet.results import FILE_COLUMNS, MANIFEST_COLUMNS
 
 logger = logging.getLogger(__name__)
 
@@ -32,31 +45,69 @@ _PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """An image file with the id of its content, or with the problem that prevented reading it."""
+    """An image with its id, or with the problem that prevented reading it.
+
+    Attributes:
+        path: of its file.
+        image_id: empty if there is a problem.
+        size, mtime_ns: of the file.
+        problem: why it cannot be read; begins with a status and a colon unless that is `unreadable`.
+        plane: which image of the file it is.
+        channels: (name, path) of the files that are its channels, if it is joined from several.
+    """
 
     path: str
     image_id: str
     size: int
     mtime_ns: int
     problem: str = ""
+    plane: Plane = ONLY
+    channels: tuple[tuple[str, str], ...] = ()
 
 
-def read_manifest(path: str | Path, journal: bool = False) -> Iterator[ManifestRow]:
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file of the collection, as it was read.
+
+    Attributes:
+        path: relative to the collection's root; of joined files that of the first.
+        digest: of its content; empty if there is a problem.
+        size, mtime_ns: as it was found.
+        description: what it holds, as text; empty if it is one image.
+        problem: why it cannot be read.
+        channels: (name, path) of the files that are joined.
+    """
+
+    path: str
+    digest: str
+    size: int
+    mtime_ns: int
+    description: str = ""
+    problem: str = ""
+    channels: tuple[tuple[str, str], ...] = ()
+
+
+def read_manifest(path: str | Path) -> Iterator[ManifestRow]:
     """The rows of a manifest; none if the file does not exist.
-
-    Args:
-        journal: whether it is a journal of hashes, which may end in the middle of a line.
 
     Raises:
         TableError: the table is damaged.
     """
-    for name, identity, size, mtime_ns, problem in read_rows(
-        path, MANIFEST_COLUMNS, appended=journal
+    for name, identity, size, mtime_ns, problem, *cells, channels in read_rows(
+        path, MANIFEST_COLUMNS
     ):
         try:
-            row = ManifestRow(unescape_name(name), identity, int(size), int(mtime_ns), problem)
+            row = ManifestRow(
+                unescape_name(name),
+                identity,
+                int(size),
+                int(mtime_ns),
+                problem,
+                Plane.of_cells(*cells),
+                channels_of(channels),
+            )
         except ValueError as error:
-            raise TableError(path, f"size and time of {name} are damaged") from error
+            raise TableError(path, f"numbers of {name} are damaged") from error
         yield row
 
 
@@ -71,22 +122,81 @@ def manifest_digest(rows: Iterable[ManifestRow]) -> str:
 
 
 def _fields(row: ManifestRow) -> tuple:
-    problem = escape_name(row.problem)
-    return escape_name(row.path), row.image_id, row.size, row.mtime_ns, problem
+    problem = escape_name(row.problem) if row.problem else ""
+    start = (escape_name(row.path), row.image_id, row.size, row.mtime_ns, problem)
+    if row.plane == ONLY and not row.channels:
+        return (*start, "", "", "", "")
+    return (*start, *row.plane.cells, channels_text(row.channels))
+
+
+def read_known_files(path: str | Path, journal: bool = False) -> Iterator[KnownFile]:
+    """The files in a table of descriptions, or in a journal of hashes; none if it does not exist.
+
+    Args:
+        journal: whether it is a journal, which may end in the middle of a line.
+
+    Raises:
+        TableError: the table is damaged.
+    """
+    for name, digest, size, mtime_ns, description, channels in read_rows(
+        path, FILE_COLUMNS, appended=journal
+    ):
+        try:
+            if description:
+                Description.of_json(description)
+            yield KnownFile(
+                unescape_name(name),
+                digest,
+                int(size),
+                int(mtime_ns),
+                description,
+                channels=channels_of(channels),
+            )
+        except ValueError as error:
+            raise TableError(path, f"what is said of {name} is damaged") from error
+
+
+def write_known_files(path: str | Path, files: Iterable[KnownFile]) -> None:
+    """Write a table of descriptions atomically."""
+    write_rows(path, FILE_COLUMNS, map(_file_fields, files))
+
+
+def known_files_digest(files: Iterable[KnownFile]) -> str:
+    """The digest of the file that `write_known_files` makes of these."""
+    return digest_of_rows(itertools.chain([FILE_COLUMNS], map(_file_fields, files)))
+
+
+def _file_fields(file: KnownFile) -> tuple:
+    return (
+        escape_name(file.path),
+        file.digest,
+        file.size,
+        file.mtime_ns,
+        file.description,
+        channels_text(file.channels),
+    )
+
+
+Describe = Callable[[list[Path], list[str]], str]
+"""Gives the description of a file, or of joined files with the names of their channels, as text."""
 
 
 def identify(
-    collection: Collection, known: dict[tuple[str, int, int], str], journal: str | Path
-) -> list[ManifestRow]:
-    """Find the image id of every file, hashing only files whose stat is not in `known`.
+    collection: Collection,
+    known: Mapping[tuple, KnownFile],
+    journal: str | Path,
+    describe: Describe = lambda paths, names: "",
+) -> list[KnownFile]:
+    """Find the digest of every file and what it holds, reading only files whose stat is not in `known`.
 
     Args:
-        known: image id by (path, size, mtime_ns).
+        known: files by what `ScannedFile.key` gives.
         journal: every new hash is appended to this file at once, so that none is lost if the
             plan is interrupted.
+        describe: tells what a file holds that may hold several images.
     """
-    new = [f for f in collection.files if (f.path, f.size, f.mtime_ns) not in known]
-    hashed: dict[str, ManifestRow] = {}
+    new = [f for f in collection.files if f.key not in known]
+    hashed: dict[tuple, KnownFile] = {}
     if new:
         Path(journal).parent.mkdir(parents=True, exist_ok=True)
         fresh = not os.path.exists(journal) or not os.path.getsize(journal)
@@ -96,40 +206,109 @@ def identify(
             ThreadPoolExecutor(8) as pool,
         ):
             # the line feed ends a line that an interrupted plan did not finish
-            file.write("\t".join(MANIFEST_COLUMNS) + "\n" if fresh else "\n")
-            for row in _in_order(pool, collection.root, new):
-                hashed[row.path] = row
-                if not row.problem:
-                    file.write("\t".join(map(str, _fields(row))) + "\n")
-    return [
-        hashed.get(f.path)
-        or ManifestRow(f.path, known[f.path, f.size, f.mtime_ns], f.size, f.mtime_ns)
-        for f in collection.files
-    ]
+            file.write("\t".join(FILE_COLUMNS) + "\n" if fresh else "\n")
+            for scanned, found in _in_order(pool, collection.root, new, describe):
+                hashed[scanned.key] = found
+                if not found.problem:
+                    file.write("\t".join(map(str, _file_fields(found))) + "\n")
+    return [hashed.get(f.key) or known[f.key] for f in collection.files]
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, root: Path, files: list[ScannedFile]
-) -> Iterator[ManifestRow]:
-    """The rows of files in their order; a file that takes long is named while it is waited for."""
-    for file, future in [(file, pool.submit(_identify_file, root, file)) for file in files]:
+    pool: ThreadPoolExecutor, root: Path, files: list[ScannedFile], describe: Describe
+) -> Iterator[tuple[ScannedFile, KnownFile]]:
+    """Files in their order; one that takes long is named while it is waited for."""
+    for file, future in [(f, pool.submit(_identify_file, root, f, describe)) for f in files]:
         try:
-            row = future.result(_PATIENCE_SECONDS)
+            found = future.result(_PATIENCE_SECONDS)
         except TimeoutError:
             name = escape_name(file.path)
             logger.warning(
                 "%s: its content does not come in %g s; waiting", name, _PATIENCE_SECONDS
             )
-            row = future.result()
-        yield row
+            found = future.result()
+        yield file, found
 
 
-def _identify_file(root: Path, file: ScannedFile) -> ManifestRow:
+def _identify_file(root: Path, file: ScannedFile, describe: Describe) -> KnownFile:
+    description = ""
     try:
-        if file.mode and not stat.S_ISREG(file.mode):
+        is_folder = stat.S_ISDIR(file.mode) and (file.channels or is_zarr(root / file.path))
+        if file.mode and not (stat.S_ISREG(file.mode) or is_folder):
             raise OSError(errno.EINVAL, "not a regular file")  # opening a pipe would block for ever
-        identity, size = image_id_of_file(root / file.path)
+        if file.channels or is_folder:
+            names = [name for name, _ in file.channels]
+            paths = [root / path for _, path in file.channels] or [root / file.path]
+            digest, size = digest_of_content(paths, names)
+            description = describe(paths, names)
+        else:
+            path = root / file.path
+            with open(path, "rb") as opened:
+                digest, size, beginning = digest_of_file(opened)
+                is_one = holds_one_image(opened, beginning, file.path)
+            if not is_one:
+                description = describe([path], [])
+                digest = _with_companions(path, digest, description)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        return ManifestRow(file.path, "", file.size, file.mtime_ns, f"cannot be read: {reason}")
-    return ManifestRow(file.path, identity, size, file.mtime_ns)
+        reason = f"cannot be read: {error.strerror or type(error).__name__}"
+        if file.channels and error.filename:
+            reason += f" ({Path(error.filename).name})"
+        return KnownFile(file.path, "", file.size, file.mtime_ns, "", reason, file.channels)
+    return KnownFile(file.path, digest, size, file.mtime_ns, description, "", file.channels)
+
+
+def _with_companions(path: Path, digest: str, description: str) -> str:
+    """The digest of a file of a set, to which the others of the set that lie beside it belong."""
+    companions = Description.of_json(description).companions if description else ()
+    if not companions:
+        return digest
+    names = [companion.name for companion in companions]
+    others, _ = digest_of_content([path.parent / name for name in names], names)
+    return digest_of([digest, others])
+
+
+def has_its_companions(folder: Path, file: KnownFile) -> bool:
+    """Whether the other files of a file's set are as they were when it was described."""
+    if '"companions"' not in file.description:
+        return True
+    try:
+        for name, size, mtime_ns in Description.of_json(file.description).companions:
+            found = os.stat(folder / Path(file.path).parent / name)
+            if (found.st_size, found.st_mtime_ns) != (size, mtime_ns):
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def images_of_file(
+    file: KnownFile, selections: Sequence[Selection]
+) -> tuple[list[ManifestRow], Selected]:
+    """The images of a file that any of several selections wants, each once, and what they leave out."""
+    if file.problem or (not file.description and selections == _DEFAULT):
+        row = ManifestRow(file.path, file.digest, file.size, file.mtime_ns, file.problem, ONLY, file.channels)  # fmt: skip
+        return [row], Selected([(ONLY, file.problem)])
+    description = Description.of_json(file.description) if file.description else None
+    found: dict[Plane, str] = {}
+    total = Selected()
+    for selection in selections:
+        selected = select(description, selection)
+        found |= {plane: problem for plane, problem in selected.planes if plane not in found}
+        total = selected
+    rows = [
+        ManifestRow(
+            file.path,
+            "" if problem else image_id_of_plane(file.digest, plane),
+            file.size,
+            file.mtime_ns,
+            problem,
+            plane,
+            file.channels,
+        )
+        for plane, problem in found.items()
+    ]
+    total.planes = list(found.items())
+    return rows, total
+
+
+_DEFAULT = (Selection(),)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samfleet.plan.collection import Collection
-from samfleet.plan.manifest import read_manifest
+from samfleet.plan.manifest import ManifestRow, read_manifest
 from samfleet.plan.record import has_manifest, read_plan
+from samfleet.planes import ONLY
 from samfleet.results import last_plan_file, manifest_file, store_folder
 from samfleet.store.index import read_stored_images
 from samfleet.wording import counted
@@ -14,11 +15,12 @@ from samfleet.wording import counted
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run would do, estimated from names, sizes and times: no file is hashed.
+    """What a run would do, estimated from names, sizes and times: no file is opened.
 
     Attributes:
         found, new, changed, moved, removed: numbers of image files.
-        to_detect: the largest number of images that may need to be detected.
+        images: how many images known files hold, where some hold several; 0 if none does.
+        to_detect: the largest number of images that may need to be detected, if new files hold one each.
     """
 
     found: int
@@ -26,13 +28,17 @@ class Outlook:
     changed: int
     moved: int
     removed: int
+    images: int
     to_detect: int
 
     def __str__(self) -> str:
+        holding = f" in {counted(self.found, 'file')}" if self.images else ""
+        unknown = self.new + self.changed
+        each = "; what new files hold is not known yet" if self.images and unknown else ""
         return (
-            f"{counted(self.found, 'image')} found: {self.new} new, {self.changed} changed, "
+            f"{counted(self.images or self.found, 'image')}{holding} found: {self.new} new, {self.changed} changed, "
             f"{self.moved} moved, {self.removed} removed; "
-            f"{'up to ' if self.to_detect else ''}{self.to_detect} to detect"
+            f"{'up to ' if self.to_detect else ''}{self.to_detect} to detect{each}"
         )
 
 
@@ -40,28 +46,40 @@ def outlook(collection: Collection, results: Path, model_key: str, retry_failed:
     """Compare the scan with the last manifest and the store's index."""
     plan = read_plan(last_plan_file(results))
     whole = plan is not None and has_manifest(results, plan)
-    known = {row.path: row for row in read_manifest(manifest_file(results))} if whole else {}
+    known: dict[str, list[ManifestRow]] = {}
+    for row in read_manifest(manifest_file(results)) if whole else ():
+        known.setdefault(row.path, []).append(row)
     stored = read_stored_images(store_folder(results, model_key))
     scanned = {file.path: (file.size, file.mtime_ns) for file in collection.files}
-    vanished = Counter(
-        (row.size, row.mtime_ns) for path, row in known.items() if path not in scanned
-    )
+    vanished = Counter(_stat(rows) for path, rows in known.items() if path not in scanned)
     removed = vanished.total()
-    new = changed = moved = 0
+    new = changed = moved = images = 0
+    several = False
     pending: set[str] = set()
     for path, stat in scanned.items():
-        if path not in known:
+        rows = known.get(path, [])
+        images += len(rows) or 1
+        several = several or any(row.plane != ONLY for row in rows)
+        if not rows:
             if vanished[stat] > 0:
                 vanished[stat] -= 1
                 moved += 1
             else:
                 new += 1
-        elif (known[path].size, known[path].mtime_ns) != stat:
+        elif _stat(rows) != stat:
             changed += 1
         else:
-            identity = known[path].image_id
-            image = stored.get(identity)
-            if identity and (image is None or image.is_pending(retry_failed)):
-                pending.add(identity)
+            pending.update(
+                row.image_id
+                for row in rows
+                if row.image_id
+                and ((image := stored.get(row.image_id)) is None or image.is_pending(retry_failed))
+            )
     to_detect = new + changed + len(pending)
-    return Outlook(len(scanned), new, changed, moved, removed - moved, to_detect)
+    return Outlook(
+        len(scanned), new, changed, moved, removed - moved, images if several else 0, to_detect
+    )
+
+
+def _stat(rows: list[ManifestRow]) -> tuple[int, int]:
+    return rows[0].size, rows[0].mtime_ns

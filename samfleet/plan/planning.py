@@ -18,16 +18,24 @@ from samfleet.marker import mark
 from samfleet.plan.collection import Collection, collection_root, scan_collection
 from samfleet.plan.cost import MODEL_LOAD_SECONDS, expected_cost
 from samfleet.plan.dimensions import dimensions
+from samfleet.plan.holding import Holding, describe_content
 from samfleet.plan.manifest import (
+    KnownFile,
     ManifestRow,
+    has_its_companions,
     identify,
+    known_files_digest,
     manifest_digest,
+    read_known_files,
     read_manifest,
+    write_known_files,
     write_manifest,
 )
 from samfleet.plan.record import Plan, PlannedShard, any_has_manifest, is_complete, read_plan
 from samfleet.plan.shards import MODEL_LOADS_PER_SHARD, ShardImage, pack_shards, write_shard
+from samfleet.planes import ONLY, Selection
 from samfleet.results import (
+    descriptions_file,
     done_file,
     hash_journal_file,
     kept_plan_file,
@@ -64,23 +72,29 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
         gpus: number of GPUs to pack for.
         stamp: number of the stamp that the plan is made for.
     """
-    collection = scan_collection(settings.images, settings.image.suffixes, results)
+    image = settings.image
+    collection = scan_collection(settings.images, image.suffixes, results, image.channel_pattern)
     mark(results, "results")
     folder = store_folder(results, model_key)
     rebuild_index(folder)
     stored = read_stored_images(folder)
     last = read_plan(last_plan_file(results))
-    rows = _identify(settings, results, last, collection, stored)
+    files = _identify(settings, results, last, collection, stored)
+    holding = Holding()
+    rows = [row for file in files for row in holding.images_of(file, collection, image)]
+    described = [file for file in files if file.description]
     complete = last is not None and is_complete(results, last)
     # an interrupted plan may not have reached the images that were too large before it
     retry_large = last is not None and (not complete or last.max_pixels < settings.image.max_pixels)
     pending = list(_pending(rows, stored, settings.retry_failed, retry_large))
-    content = digest_of_rows((escape_name(r.path), r.image_id, r.problem) for r in rows)
+    content = digest_of_rows(map(_content, rows))
     present: dict[str, Any] = {
         "stamp": stamp,
         "source": settings.images,
         "files": collection.fingerprint(),
         "manifest": manifest_digest(rows),
+        "descriptions": known_files_digest(described),
+        "selection": image.selection.digest,
         "model_key": model_key,
         "content": content,
     }
@@ -97,14 +111,20 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
     # the copy comes before the manifest, so that whatever happens in between, a plan knows the manifest
     write_atomic(kept_plan_file(results, plan.id), plan.to_json())
     write_manifest(manifest_file(results), rows)
+    write_known_files(descriptions_file(results), described)
     write_atomic(last_plan_file(results), plan.to_json())
     write_atomic(plan_file(results), plan.to_json())
     _journal(settings, results).unlink(missing_ok=True)
     remove_older_stamps(results, "plan", stamp)
     _remove_old_plans(results, plan)
     remove_leftovers(folder, _LEFTOVER_SECONDS)
-    _report(collection, rows, pending, plan)
+    _report(collection, rows, pending, plan, holding, image.selection)
     return plan
+
+
+def _content(row: ManifestRow) -> tuple:
+    plain = escape_name(row.path), row.image_id, row.problem
+    return plain if row.plane == ONLY else (*plain, *row.plane.cells)
 
 
 def _journal(settings: Settings, results: Path) -> Path:
@@ -118,18 +138,24 @@ def _identify(
     last: Plan | None,
     collection: Collection,
     stored: dict[str, StoredImage],
-) -> list[ManifestRow]:
+) -> list[KnownFile]:
     known = {}
     journal = _journal(settings, results)
     if settings.rehash:
         journal.unlink(missing_ok=True)
     else:
-        for row in [*_known_rows(settings, results, last), *_journal_rows(journal)]:
-            image = stored.get(row.image_id)
-            # if a file's content once differed from what its stat promised, hash it again
-            if row.image_id and not (image and image.status == Status.CHANGED):
-                known[row.path, row.size, row.mtime_ns] = row.image_id
-    return identify(collection, known, journal)
+        rows = _known_rows(settings, results, last)
+        # if a file's content once differed from what its stat promised, hash it again
+        doubtful = {row.path for row in rows if _is_changed(stored.get(row.image_id))}
+        for file in [*_known_files(rows), *_described(results, rows), *_journal_files(journal)]:
+            is_doubtful = file.path in doubtful or _is_changed(stored.get(file.digest))
+            if file.digest and not is_doubtful and has_its_companions(collection.root, file):
+                known[file.path, file.size, file.mtime_ns, file.channels] = file
+    return identify(collection, known, journal, describe_content)
+
+
+def _is_changed(image: StoredImage | None) -> bool:
+    return image is not None and image.status == Status.CHANGED
 
 
 def _known_rows(settings: Settings, results: Path, last: Plan | None) -> list[ManifestRow]:
@@ -141,13 +167,29 @@ def _known_rows(settings: Settings, results: Path, last: Plan | None) -> list[Ma
     return list(read_manifest(manifest_file(results)))
 
 
-def _journal_rows(journal: Path) -> list[ManifestRow]:
-    """The hashes of an interrupted plan; a journal that is damaged is set aside."""
+def _known_files(rows: list[ManifestRow]) -> Iterator[KnownFile]:
+    """The files in a manifest that hold one image, whose id is their digest."""
+    for row in rows:
+        if row.image_id and row.plane == ONLY:
+            yield KnownFile(row.path, row.image_id, row.size, row.mtime_ns, channels=row.channels)
+
+
+def _described(results: Path, rows: list[ManifestRow]) -> list[KnownFile]:
+    """The files that hold several images, if the manifest is known; a damaged table is set aside."""
+    return _files_in(descriptions_file(results), "described") if rows else []
+
+
+def _journal_files(journal: Path) -> list[KnownFile]:
+    """The files of an interrupted plan; a journal that is damaged is set aside."""
+    return _files_in(journal, "hashed", journal=True)
+
+
+def _files_in(table: Path, done: str, journal: bool = False) -> list[KnownFile]:
     try:
-        return list(read_manifest(journal, journal=True))
+        return list(read_known_files(table, journal=journal))
     except TableError as error:
-        logger.warning("%s; set aside: its images will be hashed again", error.reason)
-        os.replace(journal, journal.with_name(f"{journal.name}.damaged"))
+        logger.warning("%s; set aside: its images will be %s again", error.reason, done)
+        os.replace(table, table.with_name(f"{table.name}.damaged"))
         return []
 
 
@@ -166,7 +208,9 @@ def _pending(
         image = stored.get(row.image_id)
         again = retry_large and image is not None and image.status == Status.TOO_LARGE
         if image is None or again or image.is_pending(retry_failed):
-            yield ShardImage(row.image_id, row.size, row.path)
+            yield ShardImage(
+                row.image_id, row.size, row.path, 1, row.plane, row.mtime_ns, row.channels
+            )
 
 
 def _new_plan(
@@ -227,7 +271,12 @@ def _remove_old_plans(results: Path, current: Plan) -> None:
 
 
 def _report(
-    collection: Collection, rows: list[ManifestRow], pending: list[ShardImage], plan: Plan
+    collection: Collection,
+    rows: list[ManifestRow],
+    pending: list[ShardImage],
+    plan: Plan,
+    holding: Holding,
+    selection: Selection,
 ) -> None:
     if collection.ignored:
         counts = ", ".join(f"{n} {suffix}" for suffix, n in collection.ignored.most_common())
@@ -243,5 +292,6 @@ def _report(
     for row in rows:
         if row.problem:
             logger.warning("%s %s", escape_name(row.path), row.problem)
+    holding.report(selection)
     found, shards = counted(len(rows), "image"), counted(len(plan.shards), "shard")
     logger.info("%s, %d to detect in %s", found, len(pending), shards)

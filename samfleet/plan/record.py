@@ -37,6 +37,8 @@ class Plan:
         source: the configuration's `images`.
         files: digest of the paths, sizes, times and modes of all files.
         manifest: digest of manifest.tsv.
+        descriptions: digest of descriptions.tsv.
+        selection: digest of which images of a file are wanted.
         model_key: the key under which its results are stored.
         content: digest of all paths with their image ids.
         max_pixels: the configuration's `image.max_pixels` when it was made.
@@ -50,6 +52,8 @@ class Plan:
     source: str
     files: str
     manifest: str
+    descriptions: str
+    selection: str
     model_key: str
     content: str
     max_pixels: int

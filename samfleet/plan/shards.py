@@ -6,8 +6,9 @@ from pathlib import Path
 
 from samfleet.files import TableError, escape_name, read_rows, unescape_name, write_rows
 from samfleet.plan.cost import CostModel
+from samfleet.planes import ONLY, Plane, channels_of, channels_text
 
-HEADER = ("image_id", "bytes", "path")
+HEADER = ("image_id", "bytes", "mtime_ns", "scene", "time", "slice", "channels", "path")
 
 OVERSUBSCRIPTION = 1.5
 """A shard takes the remaining cost ÷ (this × GPUs): guided self-scheduling, C. D. Polychronopoulos
@@ -20,15 +21,30 @@ MODEL_LOADS_PER_SHARD = 20
 
 @dataclass(frozen=True, slots=True)
 class ShardImage:
-    """An image of a shard: its id, the size of its file in bytes, its path, and about how many tiles.
+    """An image of a shard.
 
-    The list of a shard does not have the tiles, which are for packing only.
+    Attributes:
+        image_id: its id.
+        size, mtime_ns: of its file.
+        path: of its file.
+        tiles: about how many; for packing only, so the list of a shard does not have it.
+        plane: which image of the file it is.
+        channels: (name, path) of the files that are joined as its channels.
     """
 
     image_id: str
     size: int
     path: str
     tiles: int = 1
+    plane: Plane = ONLY
+    mtime_ns: int = 0
+    channels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For the log: its path and which image of the file it is."""
+        path = escape_name(self.path)
+        return f"{path} ({self.plane.words})" if self.plane != ONLY else path
 
 
 def pack_shards(
@@ -70,7 +86,17 @@ def pack_shards(
 
 def write_shard(path: str | Path, images: Iterable[ShardImage]) -> None:
     """Write a shard list atomically."""
-    rows = ((image.image_id, image.size, escape_name(image.path)) for image in images)
+    rows = (
+        (
+            image.image_id,
+            image.size,
+            image.mtime_ns,
+            *image.plane.cells,
+            channels_text(image.channels),
+            escape_name(image.path),
+        )
+        for image in images
+    )
     write_rows(path, HEADER, rows)
 
 
@@ -80,9 +106,16 @@ def read_shard(path: str | Path) -> Iterator[ShardImage]:
     Raises:
         TableError: the list is damaged.
     """
-    for identity, size, name in read_rows(path, HEADER):
+    for identity, size, mtime_ns, scene, time, slice, channels, name in read_rows(path, HEADER):
         try:
-            image = ShardImage(identity, int(size), unescape_name(name))
+            image = ShardImage(
+                identity,
+                int(size),
+                unescape_name(name),
+                plane=Plane.of_cells(scene, time, slice),
+                mtime_ns=int(mtime_ns),
+                channels=channels_of(channels),
+            )
         except ValueError as error:
             raise TableError(path, f"the size of {name} is damaged") from error
         yield image

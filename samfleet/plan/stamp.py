@@ -46,6 +46,8 @@ def _reasons(
         reasons.append("rehash is set")
     if (plan.source, plan.files) != (settings.images, collection.fingerprint()):
         reasons.append("the images changed")
+    if plan.selection != settings.image.selection.digest:
+        reasons.append("image.scenes, image.times or image.slices changed")
     if plan.model_key != model_key:
         return [*reasons, "the model or its settings changed"]
     folder = store_folder(results, model_key)

@@ -13,10 +13,12 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from samfleet.errors import UserError
 from samfleet.files import escape_name
-from samfleet.results import SUMMARY_COLUMNS
+from samfleet.planes import PROJECTIONS
+from samfleet.results import OBJECT_COLUMNS, SUMMARY_COLUMNS
 from samfleet.wording import counted, first_lines
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 _SAVE_AS_CSV = "save the table as CSV (UTF-8) and name that file"
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # .xlsx and .ods, .xls
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[,;\t ]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+_SELECTING = ("scene", "time", "slice")
+_CHANNEL = "image:"
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 
 
@@ -31,22 +35,42 @@ class ManifestError(UserError):
     """The files of the collection cannot be listed; the message names the file or key at fault."""
 
 
+class NamedImages(NamedTuple):
+    """A row of a table of images.
+
+    Attributes:
+        line: its number.
+        path: as it lies on the disk, or as it is written if there is no such file; that of the first of joined files.
+        values: of the user's columns.
+        cells: of the columns `scene`, `time` and `slice`, empty where there is none.
+        channels: (name, path) of the files that are joined as channels.
+    """
+
+    line: int
+    path: str
+    values: list[str]
+    cells: tuple[str, str, str] = ("", "", "")
+    channels: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass
 class ImageTable:
     """What a table says of the images.
 
     Attributes:
-        columns: names of the columns beside `image`.
-        rows: for each row the number of its line, the path as it lies on the disk (as it is written if
-            there is no such file), and the values of `columns`.
+        columns: names of the user's columns: those that are not about which images are meant.
+        rows: in the order of the table.
     """
 
     columns: list[str]
-    rows: list[tuple[int, str, list[str]]] = field(default_factory=list)
+    rows: list[NamedImages] = field(default_factory=list)
 
 
 def read_table(path: Path) -> ImageTable:
     """The rows of a CSV or TSV table with a column `image`, without those that are empty.
+
+    Columns `scene`, `time` and `slice` select images of a file. Columns `image:NAME` name a file for each channel of
+    an image; `image` may then give it a name, which is otherwise the path of its first file.
 
     Raises:
         ManifestError: it is no such table, or rows are faulty; the message says what to do.
@@ -57,11 +81,11 @@ def read_table(path: Path) -> ImageTable:
     if separator:
         text, skipped = text[separator.end() :], 1
     header, delimiter = _header(path, text, separator and separator[1])
-    position = _image_column(path, header)
+    places = _Places.of(path, header)
     named = max(number for number, name in enumerate(header) if name)
-    lines: dict[str, int] = {}
+    lines: dict[tuple, int] = {}
     faults: list[str] = []
-    rows: list[tuple[int, str, list[str]]] = []
+    rows: list[NamedImages] = []
     for line, cells in itertools.islice(_cells(path, text, delimiter), 1, None):
         line += skipped
         while len(cells) > len(header) and not cells[-1].strip():
@@ -71,20 +95,76 @@ def read_table(path: Path) -> ImageTable:
         if len(cells) != len(header):
             faults.append(f"line {line}: {len(cells)} fields instead of {named + 1}")
             continue
-        image = _path_on_disk(path.parent, cells.pop(position))
-        first = lines.setdefault(os.path.normpath(image), line)
-        if not image.strip():
+        row = places.row(path.parent, line, cells)
+        if not row.path.strip():
             faults.append(f"line {line}: no image is named")
-        elif first != line:
-            faults.append(f"line {line}: {escape_name(image)} is already in line {first}")
+            continue
+        first = lines.setdefault((os.path.normpath(row.path), row.cells), line)
+        if first != line:
+            faults.append(f"line {line}: {escape_name(row.path)} is already in line {first}")
+        elif fault := _fault_of(row):
+            faults.append(f"line {line}: {fault}")
         else:
-            rows.append((line, image, [_in_words(cell) for cell in cells]))
+            rows.append(row)
     if faults:
         rows_at_fault = counted(len(faults), "faulty row")
         raise ManifestError(f"images: {path} has {rows_at_fault}:{first_lines(faults)}")
-    columns = list(enumerate(header, start=1))
-    del columns[position]
-    return _without_empty_columns(columns, rows)
+    return _without_empty_columns([(n + 1, header[n]) for n in places.own], rows)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Positions of the columns of a table.
+
+    Attributes:
+        image: of the path or, beside columns of channels, of a name for the image; None if there is none.
+        channels: (name, position) of columns `image:NAME`.
+        cells: of `scene`, `time` and `slice`, None where there is none.
+        own: of all others.
+    """
+
+    image: int | None
+    channels: tuple[tuple[str, int], ...]
+    cells: tuple[int | None, ...]
+    own: tuple[int, ...]
+
+    @classmethod
+    def of(cls, path: Path, header: list[str]) -> "_Places":
+        """The positions, after checking the names."""
+        channels = tuple(
+            (name.partition(":")[2].strip(), position)
+            for position, name in enumerate(header)
+            if name.lower().startswith(_CHANNEL)
+        )
+        _check_names(path, header)
+        lower = list(map(str.lower, header))
+        image = next((names.index("image") for names in (header, lower) if "image" in names), None)
+        cells = tuple(header.index(name) if name in header else None for name in _SELECTING)
+        taken = {image, *cells, *(place for _, place in channels)}
+        own = tuple(n for n in range(len(header)) if n not in taken)
+        return cls(image, channels, cells, own)
+
+    def row(self, folder: Path, line: int, cells: list[str]) -> NamedImages:
+        """A row of the table."""
+        channels = tuple(
+            (name, _path_on_disk(folder, cells[position]))
+            for name, position in self.channels
+            if cells[position].strip()
+        )
+        named = "" if self.image is None else _path_on_disk(folder, cells[self.image])
+        path = named if named.strip() or not channels else channels[0][1]
+        selected = ["" if n is None else _in_words(cells[n]).strip() for n in self.cells]
+        values = [_in_words(cells[n]) for n in self.own]
+        return NamedImages(line, path, values, (selected[0], selected[1], selected[2]), channels)
+
+
+def _fault_of(row: NamedImages) -> str:
+    """What is wrong with what a row selects; empty if nothing is."""
+    _, time, slice = row.cells
+    for name, cell, words in (("time", time, ("all",)), ("slice", slice, ("all", *PROJECTIONS))):
+        if cell and not cell.isdecimal() and cell not in words:
+            return f"{name} is {escape_name(cell)}, and must be a number, counted from 0, or {' or '.join(words)}"
+    return ""
 
 
 def _decoded(path: Path) -> str:
@@ -171,7 +251,8 @@ def _header(path: Path, text: str, delimiter: str | None) -> tuple[list[str], st
             faults.append(error)
             continue
         names = [_in_words(cell).strip() for cell in cells]
-        if "image" in map(str.lower, names):
+        lower = [name.lower() for name in names]
+        if "image" in lower or any(name.startswith(_CHANNEL) for name in lower):
             return names, candidate
         headers.append(names)
     if not headers:
@@ -198,34 +279,29 @@ def _cells(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
         ) from error
 
 
-def _image_column(path: Path, header: list[str]) -> int:
-    """The position of the column `image`, after checking the names of all."""
+def _check_names(path: Path, header: list[str]) -> None:
+    """Refuse names of columns that stand twice, or that tables of results have."""
     names = [name for name in header if name]
     twice = sorted({name for name in names if names.count(name) > 1})
-    taken = sorted(set(names) & set(SUMMARY_COLUMNS) - {"image"})
+    taken = sorted(set(names) & {*SUMMARY_COLUMNS, *OBJECT_COLUMNS} - {"image", *_SELECTING})
     if twice or taken:
+        words = "there are two of that name" if twice else "the tables of results have it already"
         raise ManifestError(
-            f"images: {path}: rename the column {', '.join(twice or taken)}; "
-            + ("there are two of that name" if twice else "the summary has a column of that name")
+            f"images: {path}: rename the column {', '.join(twice or taken)}; {words}"
         )
-    return (
-        header.index("image") if "image" in header else list(map(str.lower, header)).index("image")
-    )
 
 
-def _without_empty_columns(
-    columns: list[tuple[int, str]], rows: list[tuple[int, str, list[str]]]
-) -> ImageTable:
+def _without_empty_columns(columns: list[tuple[int, str]], rows: list[NamedImages]) -> ImageTable:
     """Numbered columns without a name are called by their number, or left out if nothing is in them."""
     kept = [
         position
         for position, (_, name) in enumerate(columns)
-        if name or any(values[position].strip() for _, _, values in rows)
+        if name or any(row.values[position].strip() for row in rows)
     ]
     given = {name for _, name in columns}
     names = [columns[position][1] or _free_name(columns[position][0], given) for position in kept]
     if len(kept) < len(columns):
-        rows = [(line, image, [values[n] for n in kept]) for line, image, values in rows]
+        rows = [row._replace(values=[row.values[n] for n in kept]) for row in rows]
     return ImageTable(names, rows)
 
 

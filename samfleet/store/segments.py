@@ -33,6 +33,9 @@ _NUMBERS = pa.list_(pa.float64())
 
 IMAGE_FIELDS = (
     ("image_id", pa.string()),
+    ("scene", pa.int32()),
+    ("time", pa.int32()),
+    ("slice", pa.string()),
     ("plan", pa.string()),
     ("status", pa.string()),
     ("reason", pa.string()),
@@ -43,6 +46,9 @@ IMAGE_FIELDS = (
     ("is_color", pa.bool_()),
     ("plane", pa.string()),
     ("warning", pa.string()),
+    ("channels", pa.list_(pa.string())),
+    ("pixel_size_um", pa.float64()),
+    ("acquired", pa.string()),
     ("n_invalid_pixels", pa.int64()),
     ("n_candidates", pa.int32()),
     ("background", _NUMBERS),
@@ -65,6 +71,9 @@ IMAGE_FIELDS = (
     ("seconds_waiting", pa.float64()),
 )
 """Columns of an image, the same in each of its rows.
+
+`scene`, `time` and `slice` say which image of its file it is, and are empty where the file has one. `channels` are
+the names of its channels, or nothing where none is known; `pixel_size_um` and `acquired` are from its metadata.
 
 `background` and `image_maximum` are in raw units, in the order of `samfleet.detection.measurement`: the
 maximum of the channels, the luminance, then every channel. `warning` says what is doubtful about what was

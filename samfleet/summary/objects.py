@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,13 +13,16 @@ import pyarrow.parquet as pq
 from samfleet.files import atomic_path
 from samfleet.results import OBJECT_COLUMNS
 
+PLACE = tuple(OBJECT_COLUMNS)[: list(OBJECT_COLUMNS).index("image_id")]
+"""The columns that say which image an object is in; they are the same for all objects of an image."""
+
 OBJECT_SCHEMA = pa.schema(
     [(name, pa.type_for_alias(kind)) for name, kind in OBJECT_COLUMNS.items()]
 )
 
 _BLOCK_IMAGES = 50_000
 _PREFIX = ".objects-"
-_RANKED = pa.schema([("rank", pa.int64()), *list(OBJECT_SCHEMA)[1:]])
+_RANK = pa.field("rank", pa.int64())
 
 
 class ObjectSorter:
@@ -31,9 +33,12 @@ class ObjectSorter:
 
     Args:
         folder: where temporary files can be written; only one process may be at work there.
+        schema: the columns, which begin with PLACE.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, schema: pa.Schema = OBJECT_SCHEMA):
+        self._schema = schema
+        self._ranked = pa.schema([_RANK, *list(schema)[len(PLACE) :]])
         folder.mkdir(parents=True, exist_ok=True)
         for abandoned in folder.glob(f"{_PREFIX}*"):  # by a process that was killed
             shutil.rmtree(abandoned)
@@ -53,37 +58,43 @@ class ObjectSorter:
         """Add objects.
 
         Args:
-            objects: the columns of OBJECT_SCHEMA except `image`.
+            objects: the columns of the schema except those of PLACE.
             ranks: int64, the position of each object's image among all.
         """
-        table = objects.add_column(0, "rank", pa.array(ranks, pa.int64())).select(_RANKED.names)
-        table = table.cast(_RANKED)
+        table = objects.add_column(0, "rank", pa.array(ranks, pa.int64())).select(
+            self._ranked.names
+        )
+        table = table.cast(self._ranked)
         blocks = ranks // _BLOCK_IMAGES
         for block in np.unique(blocks):
             if block not in self._writers:
                 path = self._folder / f"{block}.parquet"
-                self._writers[block] = pq.ParquetWriter(path, _RANKED)
+                self._writers[block] = pq.ParquetWriter(path, self._ranked)
             self._writers[block].write_table(table.take(np.flatnonzero(blocks == block)))
 
-    def write(self, path: Path, images: Sequence[str]) -> int:
+    def write(self, path: Path, images: pa.Table) -> int:
         """Write all objects to `path` atomically.
 
         Args:
-            images: the printable name of the image of every rank.
+            images: for every rank the columns of PLACE, and further ones, which come last in the file.
 
         Returns:
             The number of objects.
         """
         self._close_writers()
+        further = [field for field in images.schema if field.name not in PLACE]
+        schema = pa.schema([*self._schema, *further])
         count = 0
-        with atomic_path(path) as target, pq.ParquetWriter(target, OBJECT_SCHEMA) as writer:
+        with atomic_path(path) as target, pq.ParquetWriter(target, schema) as writer:
             for block in sorted(self._writers):
                 table = pq.read_table(self._folder / f"{block}.parquet")
                 order = pc.sort_indices(table, [("rank", "ascending"), ("label", "ascending")])
                 table = table.take(order)
-                names = pa.array([images[rank] for rank in table["rank"].to_pylist()], pa.string())
-                table = table.set_column(0, "image", names).cast(OBJECT_SCHEMA)
-                writer.write_table(table)
+                chosen = images.take(table["rank"])
+                columns = {name: chosen[name] for name in images.column_names}
+                columns |= {name: table[name] for name in table.column_names}
+                table = pa.table([columns[name] for name in schema.names], schema.names)
+                writer.write_table(table.cast(schema))
                 count += table.num_rows
         return count
 

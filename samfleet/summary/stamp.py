@@ -31,6 +31,7 @@ def summary_origin(settings: Settings, results: Path, plan: Plan, columns: str) 
             "store": segments_on_disk(store_folder(results, plan.model_key)),
             "fluorescence": asdict(settings.fluorescence),
             "tables": asdict(settings.tables),
+            "pixel_size_um": settings.image.pixel_size_um,
             "columns": columns,
         }
     )

@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 
 from samfleet.cells import write_csv
 from samfleet.config.settings import Settings
-from samfleet.files import escape_name, read_object, write_atomic, writing
-from samfleet.plan.collection import collection_columns
+from samfleet.files import read_object, write_atomic, writing
 from samfleet.plan.manifest import ManifestRow, read_manifest
 from samfleet.results import (
     FILTERING_COLUMNS,
@@ -42,7 +41,8 @@ from samfleet.summary.candidates import (
 )
 from samfleet.summary.emptiness import why_all_are_empty
 from samfleet.summary.filtering import FILTERS, first_failed, suppress_overlaps
-from samfleet.summary.objects import OBJECT_SCHEMA, ObjectSorter
+from samfleet.summary.objects import OBJECT_SCHEMA, PLACE, ObjectSorter
+from samfleet.summary.places import image_places, status_and_reason
 from samfleet.summary.scale import Scale
 from samfleet.summary.soundness import are_masks
 from samfleet.wording import counted
@@ -83,14 +83,12 @@ class Counts:
         candidates: number of candidates.
         dropped: number of candidates by the filter that dropped them.
         objects: number of kept objects.
-        one_of_several: number of files of which one of several pages or planes was read.
     """
 
     statuses: Counter = field(default_factory=Counter)
     candidates: int = 0
     dropped: Counter = field(default_factory=Counter)
     objects: int = 0
-    one_of_several: int = 0
 
     def add(self, failed: np.ndarray, kept: int, files: int) -> None:
         """Count an image's candidates, once for each of its files.
@@ -135,6 +133,7 @@ def write_summary(settings: Settings, results: Path, store: Path) -> Counts:
 def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     rebuild_index(store)
     rows = list(read_manifest(manifest_file(results)))
+    places = image_places(settings, results, rows)
     ranks: dict[str, list[int]] = {}
     for rank, row in enumerate(rows):
         if row.image_id:
@@ -146,23 +145,17 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     with writing(results), ObjectSorter(results) as sorter:
         for segment, group in stored_groups(store, best):
             _summarize_group(segment, group, scale, ranks, images, counts, sorter)
-        names = [escape_name(row.path) for row in rows]
-        counts.objects = sorter.write(objects_file(results), names)
-    _write_summary_csv(settings, results, rows, images, counts)
+        counts.objects = sorter.write(objects_file(results), places)
+    _write_summary_csv(settings, results, rows, places, images, counts)
     _write_filtering_csv(settings, results, counts)
     collect_ledger(results, bom=settings.tables.bom)
-    scale.warn(lambda identity: names[ranks[identity][0]], read_object(scale_file(results)))
+    names = places["image"]
+    scale.warn(lambda identity: names[ranks[identity][0]].as_py(), read_object(scale_file(results)))
     write_atomic(scale_file(results), json.dumps(scale.whites()) + "\n")
     if doubtful := sum(bool(image.warning) for image in images.values()):
         logger.warning(
             "%s: something is doubtful about what was read; see the column `warning` of summary.csv",
             counted(doubtful, "image"),
-        )
-    if counts.one_of_several:
-        logger.warning(
-            "%s with several pages or planes: page %d of each was measured (image.page)",
-            counted(counts.one_of_several, "image"),
-            settings.image.page,
         )
     if counts.statuses[Status.EMPTY] and not counts.statuses[Status.OK]:
         why = why_all_are_empty(settings, counts.candidates, counts.dropped, scale)
@@ -184,7 +177,6 @@ def _summarize_group(
     pixels: dict[str, int] = {}  # of the images that can be measured
     for first in group.take(image_starts(group)).select(_IMAGE_COLUMNS).to_pylist():
         image = images[first["image_id"]] = _without_objects(first, scale)
-        counts.one_of_several += len(ranks[first["image_id"]]) if first["plane"] else 0
         if image.status == Status.EMPTY:
             pixels[first["image_id"]] = first["width"] * first["height"]
     group = group.filter(
@@ -235,7 +227,6 @@ _IMAGE_COLUMNS = [
     "height",
     "n_invalid_pixels",
     "dtype",
-    "plane",
     "n_candidates",
     "background",
 ]
@@ -289,7 +280,7 @@ def _add_objects(
 def _object_table(
     group: pa.Table, measured: MeasuredCandidates, rows: np.ndarray, numbers: np.ndarray
 ) -> pa.Table:
-    """The columns of objects.parquet, except `image`, for the candidates in `rows`."""
+    """The columns of objects.parquet, except those of PLACE, for the candidates in `rows`."""
     table = group.take(rows)
     columns: dict[str, object] = {"label": numbers}
     columns["touches_edge"] = measured.filtered.touches_edge[rows]
@@ -297,7 +288,7 @@ def _object_table(
     for name, raw in measured.raw.items():
         columns[name] = raw[rows] * measured.factor[rows]
         columns[f"raw_{name}"] = raw[rows]
-    names = OBJECT_SCHEMA.names[1:]
+    names = OBJECT_SCHEMA.names[len(PLACE) :]
     return pa.table({name: columns[name] if name in columns else table[name] for name in names})
 
 
@@ -305,27 +296,35 @@ def _write_summary_csv(
     settings: Settings,
     results: Path,
     rows: list[ManifestRow],
+    places: pa.Table,
     images: dict[str, ImageSummary],
     counts: Counts,
 ) -> None:
-    columns, values = collection_columns(settings.images)
-    records = []
+    summaries = []
     for row in rows:
         if row.problem:
-            image = ImageSummary(Status.UNREADABLE, row.problem)
+            image = ImageSummary(*status_and_reason(row.problem))
         else:
             image = images.get(row.image_id, ImageSummary(Status.PENDING, "not detected yet"))
         counts.statuses[image.status] += 1
-        own = [_printable(value) for value in values.get(row.path, [""] * len(columns))]
-        records.append([escape_name(row.path), row.image_id, *vars(image).values(), *own])
-    table = pd.DataFrame(records, columns=[*SUMMARY_COLUMNS, *map(_printable, columns)])
-    table[_WHOLE] = table[_WHOLE].astype("Int64")
+        summaries.append([row.image_id, *vars(image).values()])
+    measured = pd.DataFrame(summaries, columns=list(SUMMARY_COLUMNS)[len(PLACE) :])
+    measured[_WHOLE] = measured[_WHOLE].astype("Int64")
+    place = {name: [*map(_cell, places[name].to_pylist())] for name in places.column_names}
+    own = places.column_names[len(PLACE) :]
+    table = pd.concat(
+        [
+            pd.DataFrame({name: place[name] for name in PLACE}),
+            measured,
+            pd.DataFrame({name: place[name] for name in own}),
+        ],
+        axis=1,
+    )
     write_csv(summary_file(results), table, bom=settings.tables.bom)
 
 
-def _printable(value: str) -> str:
-    """A user's value, in which bytes that are not UTF-8 are escaped."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _write_filtering_csv(settings: Settings, results: Path, counts: Counts) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 
 from samfleet.brightness import NOTHING, Brightness
 from samfleet.files import escape_name
-from samfleet.images.formats.decoding import decode_image
-from samfleet.images.formats.image import ImageError
+from samfleet.images.formats.image import Image, ImageError, Limits
+from samfleet.images.sources.source import Reading, open_source, read_plane
 from samfleet.plan.collection import Collection, ScannedFile
+from samfleet.planes import Plane
 
 SAMPLE_FILES = 24
 SAMPLE_BYTES = 2**30
@@ -27,7 +28,7 @@ class Look:
         path: relative to the collection's root, printable.
         problem: why it cannot be read; then nothing else is known about it.
         width, height, channels, dtype, is_color: of its pixels.
-        plane: which plane was read, in words, if the file has several pages; else "".
+        holds: how many scenes, times and slices the file has, in words, if it has several; else "".
         warning: what is doubtful about what was read, in words.
         brightness: of its pixels, each being the brightest channel.
         median: of these pixels.
@@ -40,7 +41,7 @@ class Look:
     channels: int = 0
     dtype: str = ""
     is_color: bool = False
-    plane: str = ""
+    holds: str = ""
     warning: str = ""
     brightness: Brightness = NOTHING
     median: float = math.nan
@@ -131,11 +132,24 @@ def _sample(files: list[ScannedFile], suffixes: Iterable[str]) -> list[ScannedFi
     return [file for group in spaced for file in group][:SAMPLE_FILES]
 
 
+def _first_image(path: Path, reading: Reading) -> tuple[Image, str]:
+    """The slice in the middle of the first scene and time of a file, and what the file holds if that is more."""
+    source = open_source(path, reading)
+    try:
+        description = source.description
+        scenes = description.scenes
+        number = next((n for n, scene in enumerate(scenes) if not scene.problem), 0)
+        image = read_plane(source, Plane(number, 0, str(scenes[number].slices // 2)))
+        return image, "" if description.is_one_image else description.images
+    finally:
+        source.close()
+
+
 def _look(root: Path, file: ScannedFile, max_pixels: int) -> Look:
     name = escape_name(file.path)
     try:
         path = root / file.path
-        image = decode_image(path.read_bytes(), max_pixels=max_pixels, name=path.name)
+        image, holds = _first_image(path, Reading(Limits(max_pixels)))
     except (OSError, ImageError) as error:
         return Look(name, problem=str(getattr(error, "strerror", None) or error))
     height, width, channels = image.pixels.shape
@@ -148,7 +162,7 @@ def _look(root: Path, file: ScannedFile, max_pixels: int) -> Look:
         channels=channels,
         dtype=str(image.pixels.dtype),
         is_color=image.is_color,
-        plane=image.plane,
+        holds=holds,
         warning=image.warning,
         brightness=Brightness.of(brightest),
         median=float(np.median(finite)) if finite.size else math.nan,

@@ -56,7 +56,7 @@ def warnings(survey: Survey) -> Iterator[str]:
     for what, counts in (
         ("pixels' types", survey.kinds(lambda look: look.dtype)),
         ("channels", survey.kinds(lambda look: look.colors)),
-        ("pages", survey.kinds(lambda look: "several pages" if look.plane else "one page")),
+        ("planes", survey.kinds(lambda look: "several planes" if look.holds else "one plane")),
     ):
         if len(counts) > 1:
             yield f"files differ in their {what}: {_listed(counts)}; settings may not suit all of them"
@@ -89,10 +89,11 @@ def _quoted(images: str) -> str:
 
 
 def _image(survey: Survey) -> Iterator[str]:
-    plane = next((look.plane for look in survey.readable if look.plane), "")
-    if plane:
+    if holds := next((look.holds for look in survey.readable if look.holds), ""):
         yield "image:"
-        yield f"  page: 0 # there are files with several pages; of the first one this is {plane}"
+        yield f"  # There are files with several planes, the first of {holds}. All scenes and times are images;"
+        yield "  # slices of Z become one image: max, mean, sharpest, or all for an image each."
+        yield "  slices: max"
     channels = max((look.channels for look in survey.readable if not look.is_color), default=1)
     if channels > 1:
         yield "display:"

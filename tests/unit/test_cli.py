@@ -148,12 +148,12 @@ def test_init_warns_of_files_that_differ_or_cannot_be_read():
     written, keys = init()
     assert "white" not in keys["fluorescence"]
     assert "display" not in keys  # colours pass as they are
-    assert keys["image"] == {"page": 0}
-    assert "page 0 of 5" in written
+    assert keys["image"] == {"slices": "max"}
+    assert "several planes, the first of 5 scenes" in written
     for words in (
         "pixels' types: uint16 (2), uint8 (1)",
         "channels: grey (2), colour (1)",
-        "pages: one page (2), several pages (1)",
+        "planes: one plane (2), several planes (1)",
         "bad0.jpg cannot be read: un",
         "2 more of the files looked at cannot be read",
         "Looked at: 10, of which 3 can be read",

@@ -103,10 +103,10 @@ def test_outlines_can_be_looked_at(detected):
     drawn = cv2.imread(str(detected.folder / "outlines" / "wells" / "b.png"))
     assert drawn.shape == (48, 64, 3)
     detected.config["fluorescence"]["min_area"] = 2
-    detected.config["image"]["page"] = 1
+    detected.config["image"]["level"] = 1
     detected.command()  # writes the configuration, and runs nothing
     refused = detected.command_line("overlays", "outlines", fails=True)
-    assert "objects are those of another fluorescence.min_area and image.page" in refused
+    assert "objects are those of another fluorescence.min_area and image.level" in refused
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ Imports point one way: `decoding` -> `signatures` -> one module per format -> `i
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
@@ -49,19 +51,43 @@ def decode_image(
     Raises:
         ImageError: the image cannot be read. Nothing else is raised, whatever the bytes are.
     """
+    with decoding():
+        return finished(
+            find_reader(data)(data, Wanted(page, lookup_table, name), Limits(max_pixels))
+        )
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """A block in which whatever a decoder raises on damaged data becomes an ImageError.
+
+    OSErrors that the system raised (those with a number) pass, since they say nothing about the data.
+    """
     token = _decoding.set(True)
     try:
-        image = find_reader(data)(data, Wanted(page, lookup_table, name), Limits(max_pixels))
-        image = replace(image, pixels=_normalised(image.pixels))
-        return _with_warning(image, _about_invalid(image.pixels))
+        yield
     except ImageError:
         raise
     except MemoryError as error:
         raise ImageError("too_large", "there is not enough memory to decode the image") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _damaged(error) from error
     except Exception as error:  # decoders raise anything on damaged data
-        raise unreadable(f"the data are damaged ({type(error).__name__}: {error})"[:300]) from error
+        raise _damaged(error) from error
     finally:
         _decoding.reset(token)
+
+
+def _damaged(error: Exception) -> ImageError:
+    return unreadable(f"the data are damaged ({type(error).__name__}: {error})"[:300])
+
+
+def finished(image: Image) -> Image:
+    """An image as a reader gives it, with pixels as the attributes of `Image` describe them."""
+    image = replace(image, pixels=_normalised(image.pixels))
+    return _with_warning(image, _about_invalid(image.pixels))
 
 
 def _with_warning(image: Image, warning: str) -> Image:

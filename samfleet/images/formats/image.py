@@ -42,12 +42,18 @@ class Image:
         is_color: whether the channels are red, green and blue, in this order.
         plane: which of several pages or planes was read, in words; empty if there is only one.
         warning: what is doubtful about what was read, in words.
+        channels: their names, empty where one has none; or nothing, if no name is known.
+        pixel_size_um: the side of a pixel in µm, if it is known.
+        acquired: when the image was taken, in ISO 8601, if that is known.
     """
 
     pixels: np.ndarray
     is_color: bool
     plane: str = ""
     warning: str = ""
+    channels: tuple[str, ...] = ()
+    pixel_size_um: float | None = None
+    acquired: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,4 +107,4 @@ def check_page(page: int, pages: int = 1) -> None:
     """Raise ImageError unless the file has a page of this number."""
     if not 0 <= page < pages:
         count = "1 page" if pages == 1 else f"{pages} pages"
-        raise unsupported(f"the file has {count}, but image.page is {page} (counted from 0)")
+        raise unsupported(f"the file has {count}, and none is number {page} (counted from 0)")

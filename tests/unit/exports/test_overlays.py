@@ -222,7 +222,7 @@ def test_a_replaced_image_gets_no_outlines_and_loses_those_it_had(
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("image.page", 1),
+        ("image.level", 1),
         ("image.lookup_table", "ignored"),
         ("fluorescence.min_area", 7),
         ("fluorescence.largest_part", False),

@@ -7,7 +7,8 @@ import tifffile
 
 from samfleet.digests import image_id
 from samfleet.images import reading
-from samfleet.images.reading import Failure, ReadImage, path_of, read_image
+from samfleet.images.reading import Failure, ReadImage, Wish, path_of, read_image
+from samfleet.planes import Plane
 from tests.builders import make_settings
 
 PIXELS = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10) * 500
@@ -84,10 +85,16 @@ def test_an_image_of_too_many_pixels_is_not_decoded(png):
 def test_a_page_or_channel_that_is_not_there_is_a_permanent_failure(tmp_path):
     path = tmp_path / "stack.tif"
     tifffile.imwrite(path, np.zeros((2, 8, 9), np.uint8), photometric="minisblack")
-    assert isinstance(read(path, image={"page": 1}), ReadImage)
-    found = read(path, image={"page": 2})
-    assert found.status in ("unsupported", "unreadable")
-    assert not found.transient
+    settings = make_settings()
+    assert read_image(path, settings.image, settings.display, Wish(Plane(1))).pixels.shape == (
+        8,
+        9,
+        1,
+    )
+    for plane in (Plane(2), Plane(0, 1), Plane(0, None, "1")):
+        found = read_image(path, settings.image, settings.display, Wish(plane))
+        assert found.status in ("unsupported", "unreadable")
+        assert not found.transient
 
 
 def test_a_missing_file_is_a_transient_failure_without_an_id(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,14 @@ from samfleet.plan.collection import (
     columns_digest,
     scan_collection,
 )
-from samfleet.plan.manifest import ManifestRow, identify, read_manifest, write_manifest
+from samfleet.plan.manifest import (
+    ManifestRow,
+    identify,
+    read_known_files,
+    read_manifest,
+    write_manifest,
+)
+from samfleet.planes import Plane
 from tests.builders import write_files
 
 SUFFIXES = [".tif", ".png"]
@@ -209,9 +217,10 @@ def test_a_tables_paths_are_relative_to_it_and_its_columns_are_kept(three):
     collection = scan_collection(images, SUFFIXES, "results")
     assert [file.path for file in collection.files] == ["a.tif", "sub/c.tif"]
     assert collection.columns == ["well", "dose"]
-    assert collection.values == {"sub/c.tif": ["A1", "0.5"], "a.tif": ["A2", ""]}
+    values = {path: [row.values for row in rows] for path, rows in collection.rows.items()}
+    assert values == {"sub/c.tif": [["A1", "0.5"]], "a.tif": [["A2", ""]]}
     assert collection_root(images) == three
-    assert collection_columns(images) == (collection.columns, collection.values)
+    assert collection_columns(images) == (collection.columns, collection.rows)
 
 
 def test_a_table_decides_alone_what_an_image_is(three):
@@ -228,10 +237,10 @@ def test_a_missing_file_of_a_table_costs_its_own_row(three):
     images = table(three, "image,well\na.tif,A1\nnone.tif,A2\nsub,A3\n")
     collection = scan_collection(images, SUFFIXES, "results")
     rows = {row.path: row for row in identify(collection, {}, three / "hashes.tsv")}
-    assert rows["a.tif"].image_id == image_id(b"a")
+    assert rows["a.tif"].digest == image_id(b"a")
     assert rows["none.tif"].problem == "cannot be read: No such file or directory"
     assert rows["sub"].problem == "cannot be read: not a regular file"
-    assert collection.values["none.tif"] == ["A2"]
+    assert [row.values for row in collection.rows["none.tif"]] == [["A2"]]
 
 
 def test_a_table_none_of_whose_files_is_there_is_refused_with_the_place_looked_at(three):
@@ -283,57 +292,66 @@ def identified(root: Path, known: dict | None = None, journal: Path | None = Non
 
 def test_every_image_gets_the_id_of_its_content(three):
     rows = identified(three)
-    assert rows["sub/c.tif"].image_id == image_id(b"ccc")
-    assert len({row.image_id for row in rows.values()}) == 3
+    assert rows["sub/c.tif"].digest == image_id(b"ccc")
+    assert len({row.digest for row in rows.values()}) == 3
 
 
 def test_a_file_whose_content_does_not_come_is_named_while_it_is_waited_for(
     three, monkeypatch, caplog
 ):
     """As on a network mount that is gone; this one comes back when the log has named the file."""
-    whole = manifest.image_id_of_file
+    whole = manifest.digest_of_file
 
-    def slow(path):
+    def slow(file):
         deadline = time.monotonic() + 30
-        while path.name == "b.tif" and "b.tif" not in caplog.text and time.monotonic() < deadline:
+        while (
+            file.name.endswith("b.tif")
+            and "b.tif" not in caplog.text
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
-        return whole(path)
+        return whole(file)
 
     monkeypatch.setattr(manifest, "_PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(manifest, "image_id_of_file", slow)
-    assert identified(three)["b.tif"].image_id == image_id(b"bb")
+    monkeypatch.setattr(manifest, "digest_of_file", slow)
+    assert identified(three)["b.tif"].digest == image_id(b"bb")
     assert "b.tif: its content does not come in 0.1 s; waiting" in caplog.text
 
 
 def test_only_images_with_a_new_stat_are_hashed(three):
     rows = identified(three)
-    known = {(row.path, row.size, row.mtime_ns): f"known-{row.path}" for row in rows.values()}
+    known = {
+        (row.path, row.size, row.mtime_ns, ()): replace(row, digest=f"known-{row.path}")
+        for row in rows.values()
+    }
     os.utime(three / "a.tif", ns=(1, 1))
     found = identified(three, known)
-    assert found["b.tif"].image_id == "known-b.tif"
-    assert found["a.tif"].image_id == image_id(b"a")
+    assert found["b.tif"].digest == "known-b.tif"
+    assert found["a.tif"].digest == image_id(b"a")
 
 
 def test_hashes_reach_the_journal_so_that_an_interrupted_plan_loses_none(three):
     journal = three / "hashes.tsv"
     rows = identified(three, journal=journal)
-    assert {row.path: row for row in read_manifest(journal, journal=True)} == rows
+    assert {row.path: row for row in read_known_files(journal, journal=True)} == rows
 
 
-@pytest.mark.parametrize("rest", ["", "path\timage_id\tbytes\tmtime_ns\tproblem\nhalf\t12"])
+@pytest.mark.parametrize(
+    "rest", ["", "path\tdigest\tbytes\tmtime_ns\tdescription\tchannels\nhalf\t12"]
+)
 def test_a_journal_that_was_cut_off_is_continued(three, rest):
     journal = three / "hashes.tsv"
     journal.write_text(rest)
     rows = identified(three, journal=journal)
-    assert {row.path: row for row in read_manifest(journal, journal=True)} == rows
+    assert {row.path: row for row in read_known_files(journal, journal=True)} == rows
 
 
 def test_a_file_that_cannot_be_read_has_a_problem_and_no_id(three):
     (three / "gone.tif").symlink_to(three / "nowhere")
     rows = identified(three, journal=three / "hashes.tsv")
-    assert rows["gone.tif"].image_id == ""
+    assert rows["gone.tif"].digest == ""
     assert rows["gone.tif"].problem == "cannot be read: No such file or directory"
-    assert "gone.tif" not in {row.path for row in read_manifest(three / "hashes.tsv")}
+    assert "gone.tif" not in {row.path for row in read_known_files(three / "hashes.tsv")}
     assert rows["a.tif"].problem == ""
 
 
@@ -346,6 +364,8 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
     rows = [
         ManifestRow(os.fsdecode(b"caf\xe9\n.tif"), "12ab", 3, 10**18),
         ManifestRow("b\\x41.tif", "", 0, 0, "cannot be read: No such file or directory"),
+        ManifestRow("c.nd2", "34cd", 5, 6, "", Plane(0, 12, "max")),
+        ManifestRow("d", "56ef", 7, 8, channels=(("DAPI", "d_w1.tif"), ("GFP", "d\t_w2.tif"))),
     ]
     write_manifest(tmp_path / "manifest.tsv", rows)
     assert list(read_manifest(tmp_path / "manifest.tsv")) == rows

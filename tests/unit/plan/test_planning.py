@@ -4,6 +4,7 @@ import csv
 import logging
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -262,7 +263,7 @@ def test_an_interrupted_plan_keeps_its_hashes(run, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             run.plan()
     hashed = []
-    monkeypatch.setattr("samfleet.plan.manifest.image_id_of_file", lambda path: hashed.append(path))
+    monkeypatch.setattr("samfleet.plan.manifest.digest_of_file", lambda file: hashed.append(file))
     assert run.pending() == ["a.tif", "b.tif", "c.tif"]
     assert hashed == []
 
@@ -285,11 +286,12 @@ def test_only_new_and_touched_files_are_hashed(detected, monkeypatch):
     os.utime(detected.images / "a.tif", ns=(1, 1))
     hashed = []
 
-    def recorded(path):
-        hashed.append(path.name)
-        return image_id(path.read_bytes()), path.stat().st_size
+    def recorded(file):
+        hashed.append(Path(file.name).name)
+        data = file.read()
+        return image_id(data), len(data), data
 
-    monkeypatch.setattr("samfleet.plan.manifest.image_id_of_file", recorded)
+    monkeypatch.setattr("samfleet.plan.manifest.digest_of_file", recorded)
     assert detected.pending() == ["new.tif"]
     assert sorted(hashed) == ["a.tif", "new.tif"]
 
@@ -361,13 +363,13 @@ def test_shards_depend_neither_on_times_nor_on_the_number_of_gpus_if_there_is_on
 def hashed(monkeypatch) -> list[str]:
     """The names of the images that are hashed."""
     names: list[str] = []
-    whole = manifest.image_id_of_file
+    whole = manifest.digest_of_file
 
-    def recorded(path):
-        names.append(path.name)
-        return whole(path)
+    def recorded(file):
+        names.append(Path(file.name).name)
+        return whole(file)
 
-    monkeypatch.setattr(manifest, "image_id_of_file", recorded)
+    monkeypatch.setattr(manifest, "digest_of_file", recorded)
     return names
 
 

@@ -14,9 +14,17 @@ from hypothesis import strategies as st
 
 from samfleet.files import TableError
 from samfleet.plan.collection import ManifestError, scan_collection
-from samfleet.plan.manifest import ManifestRow, read_manifest, write_manifest
+from samfleet.plan.manifest import (
+    KnownFile,
+    ManifestRow,
+    read_known_files,
+    read_manifest,
+    write_known_files,
+    write_manifest,
+)
 from samfleet.plan.record import Plan, PlannedShard, read_plan
 from samfleet.plan.shards import ShardImage, read_shard, write_shard
+from samfleet.planes import Description, Plane, Scene
 from samfleet.results import LEDGER_COLUMNS
 from samfleet.sam.model_key import weights_digest
 from samfleet.stamps import read_record, write_record
@@ -54,15 +62,32 @@ def tables(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     """Whole files by kind, each with what reads it."""
     manifest, shard = folder / "manifest.tsv", folder / "0001.tsv"
     write_manifest(
-        manifest, [ManifestRow("a\tb.png", "12ab", 30, 10**18), ManifestRow("c", "", 0, 0, "gone")]
+        manifest,
+        [
+            ManifestRow("a\tb.png", "12ab", 30, 10**18),
+            ManifestRow("c", "", 0, 0, "gone"),
+            ManifestRow("d", "34cd", 5, 6, plane=Plane(1, 2, "max"), channels=(("DAPI", "d"),)),
+        ],
     )
-    write_shard(shard, [ShardImage("12ab", 30, "a\tb.png"), ShardImage("34cd", 40, "\udcff.tif")])
+    files, journal = folder / "descriptions.tsv", folder / "hashes.tsv"
+    described = Description((Scene("A1", times=3), Scene(problem="gone"))).to_json()
+    for path in (files, journal):
+        write_known_files(path, [KnownFile("c.nd2", "12ab", 30, 10**18, described)])
+    write_shard(
+        shard,
+        [
+            ShardImage("12ab", 30, "a\tb.png"),
+            ShardImage("34cd", 40, "\udcff.tif", 1, Plane(0, 1, "2"), 5, (("GFP", "\udcff.tif"),)),
+        ],
+    )
     plan = Plan(
         id="p",
         stamp=1,
         source="demo",
         files="files",
         manifest="manifest",
+        descriptions="descriptions",
+        selection="selection",
         model_key="key",
         content="content",
         max_pixels=10,
@@ -74,7 +99,8 @@ def tables(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     write_record(folder / "summary.json", "digest", 3, [manifest])
     return {
         "manifest": (manifest, lambda path: list(read_manifest(path))),
-        "journal": (manifest, lambda path: list(read_manifest(path, journal=True))),
+        "descriptions": (files, lambda path: list(read_known_files(path))),
+        "journal": (journal, lambda path: list(read_known_files(path, journal=True))),
         "shard": (shard, lambda path: list(read_shard(path))),
         "plan": (folder / "plan.json", read_plan),
         "record": (folder / "summary.json", lambda path: read_record(path, [manifest])),
@@ -82,7 +108,7 @@ def tables(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
 
 
 @FUZZ
-@given(st.sampled_from(["manifest", "journal", "shard", "plan", "record"]), CHANGES)
+@given(st.sampled_from(["manifest", "descriptions", "journal", "shard", "plan", "record"]), CHANGES)
 @example("record", [(0, 999, b"[1]")])
 @example("manifest", [(0, 999, b"")])
 @example("plan", [(0, 999, b"[" * 3000)])
@@ -112,7 +138,8 @@ def test_a_users_table_is_read_or_refused_by_its_name(folder, changes):
     assert any(file.mode for file in collection.files)
     for file in collection.files:
         assert bool(file.mode) == os.path.exists(collection.root / file.path)
-    assert {len(values) for values in collection.values.values()} == {len(collection.columns)}
+    rows = [row for rows in collection.rows.values() for row in rows]
+    assert {len(row.values) for row in rows} == {len(collection.columns)}
 
 
 @FUZZ

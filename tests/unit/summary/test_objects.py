@@ -12,15 +12,21 @@ from hypothesis import strategies as st
 
 from samfleet.resources import ROOT
 from samfleet.summary import objects
-from samfleet.summary.objects import OBJECT_SCHEMA, ObjectSorter
+from samfleet.summary.objects import OBJECT_SCHEMA, PLACE, ObjectSorter
 
 NAMES = [f"{n}.tif" for n in range(12)]
+PLACES = pa.table(
+    {
+        name: pa.array(NAMES if name == "image" else [None] * 12, OBJECT_SCHEMA.field(name).type)
+        for name in PLACE
+    }
+)
 
 
 def table(numbers: list[int]) -> pa.Table:
     """Objects with these numbers and, in the other columns, what tells them apart."""
     columns = {}
-    for field in list(OBJECT_SCHEMA)[1:]:
+    for field in list(OBJECT_SCHEMA)[len(PLACE) :]:
         values = [f"{field.name}{n}" for n in numbers] if field.type == pa.string() else numbers
         if field.name == "candidate":
             values = [-n for n in numbers]
@@ -42,7 +48,7 @@ def write(folder, images: list[tuple[int, int]], chunks: list[int]) -> tuple[int
             ranks = [rank for rank, count in chunk for _ in range(count)]
             if numbers:
                 sorter.add(table(numbers), np.array(ranks, np.int64))
-        count = sorter.write(path, NAMES)
+        count = sorter.write(path, PLACES)
     assert list((folder / "temporary").iterdir()) == []
     return count, pq.read_table(path), path.read_bytes()
 

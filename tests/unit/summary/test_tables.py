@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from samfleet.cells import read_csv
 from samfleet.detection.row import CandidateRow
-from samfleet.plan.manifest import ManifestRow, write_manifest
+from samfleet.plan.manifest import (
+    KnownFile,
+    ManifestRow,
+    write_known_files,
+    write_manifest,
+)
+from samfleet.planes import Description, Plane, Scene
 from samfleet.store.segments import SegmentError, SegmentWriter
 from samfleet.summary import tables
 from samfleet.summary.filtering import FILTERS
@@ -80,6 +86,10 @@ def test_an_image_with_objects_is_ok(run):
     (row,) = run.rows()
     assert row == {
         "image": "a.tif",
+        "scene": "",
+        "scene_name": "",
+        "time": "",
+        "slice": "",
         "image_id": "A",
         "status": "ok",
         "reason": "",
@@ -185,20 +195,41 @@ def test_what_is_doubtful_about_an_image_is_in_its_row_and_in_the_log(tmp_path, 
     assert "1 image: something is doubtful" in caplog.text
 
 
-def test_pages_that_are_not_measured_are_said_once(tmp_path, caplog):
-    run = Run(tmp_path, ("a.tif", "A"), ("copy.tif", "A"), ("b.tif", "B"), ("c.tif", "C"))
-    stack = stored_rows("A", plane="page 0 of 7 (T=0)")
-    run.segment("s", stack, stored_rows("B", 0, plane="page 0 of 2"), stored_rows("C"))
+def test_each_image_of_a_file_has_its_row_and_its_objects(tmp_path):
+    run = Run(tmp_path)
+    scenes = Description((Scene("A1", times=2), Scene("", times=1, problem="it has no plane")))
+    write_known_files(
+        run.results / "plan" / "descriptions.tsv",
+        [KnownFile("a.nd2", "f" * 32, 1, 1, scenes.to_json())],
+    )
+    run.manifest(
+        [
+            ManifestRow("a.nd2", "A", 1, 1, plane=Plane(0, 0)),
+            ManifestRow("a.nd2", "B", 1, 1, plane=Plane(0, 1)),
+            ManifestRow("a.nd2", "", 1, 1, "unsupported: it has no plane", Plane(1)),
+            ManifestRow("b.tif", "C", 1, 1),
+        ]
+    )
+    place = {"scene": 0, "slice": ""}
+    first = stored_rows("A", 2, time=0, **place)
+    run.segment("s", first, stored_rows("B", 1, time=1, **place), stored_rows("C"))
     run.summarize()
-    words = "3 images with several pages or planes: page 0 of each was measured (image.page)"
-    assert caplog.text.count("several pages") == caplog.text.count(words) == 1
-    assert [row["warning"] for row in run.rows()] == [""] * 4
-
-
-def test_nothing_is_said_of_pages_where_each_image_has_one(run, caplog):
-    run.segment("s", stored_rows("A"))
-    run.summarize()
-    assert "several pages" not in caplog.text
+    rows = [
+        tuple(row[name] for name in ("image", "scene", "scene_name", "time", "slice", "status"))
+        for row in run.rows()
+    ]
+    assert rows == [
+        ("a.nd2", "0", "A1", "0", "", "ok"),
+        ("a.nd2", "0", "A1", "1", "", "ok"),
+        ("a.nd2", "1", "", "", "", "unsupported"),
+        ("b.tif", "", "", "", "", "ok"),
+    ]
+    assert [(o["image"], o["scene"], o["time"], o["label"]) for o in run.objects()] == [
+        ("a.nd2", 0, 0, 1),
+        ("a.nd2", 0, 0, 2),
+        ("a.nd2", 0, 1, 1),
+        ("b.tif", None, None, 1),
+    ]
 
 
 def test_an_image_without_objects_is_empty(tmp_path):

@@ -1,18 +1,20 @@
-"""What the OME metadata of a TIFF say about this file among those of its set.
+"""What the OME metadata of a TIFF say: which planes are in which file of a set, and what the images are called.
 
-A set of files shares metadata: each plane names its file by a UUID and a name. A result belongs to the bytes
-of one file, so other files are never opened; here is found out which planes are in this one.
+A set of files shares metadata: each plane names its file by a UUID and a name. Files of the set that lie beside
+this one are followed.
 """
 
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree
 
 import tifffile
 
 from samfleet.images.formats.image import unreadable, unsupported
+from samfleet.images.units import micrometres, pixel_side
 
 _TAG = re.compile(r"<(?:\w+:)?(OME|BinaryOnly|Pixels|Channel|TiffData|UUID)\b([^<>]*)>([^<]*)")
 _ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
@@ -22,32 +24,59 @@ _CHANNELS = re.compile(r'SizeC\s*=\s*["\']\s*(\d+)')
 
 
 @dataclass(frozen=True)
+class OmeImage:
+    """What OME metadata say of an image.
+
+    Attributes:
+        name: of the image, or of the well and the field that it is of.
+        channels: their names; empty where one has none.
+        pixel_size_um: the side of a pixel in µm, if it is known.
+        acquired: when, in ISO 8601, if that is known.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    pixel_size_um: float | None
+    acquired: str
+
+
+@dataclass(frozen=True)
 class OmeMetadata:
     """The OME metadata of a file.
 
     Attributes:
-        text: XML that names only planes in this file, for tifffile.
+        text: XML that names only planes in this file and in those beside it, for tifffile.
         damaged: whether it was put together from what can be read of XML that is not well-formed.
-        elsewhere: names of other files that hold planes of the same set.
-        kept_in: the file that has the metadata, if this one only refers to it.
+        elsewhere: names of other files that hold planes of the same set and do not lie beside this one.
+        companions: names of those that do, and of the file that has the metadata.
+        kept_in: the file that has the metadata, if this one only refers to it and that is gone.
         channels: the largest number of channels of an image; None if the metadata do not say.
-        names: of the channels of every image.
+        images: what is said of every image.
     """
 
     text: str
     damaged: bool = False
     elsewhere: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
     kept_in: str = ""
     channels: int | None = None
-    names: tuple[tuple[str, ...], ...] = ()
+    images: tuple[OmeImage, ...] = ()
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the channels of every image."""
+        return tuple(image.channels for image in self.images)
 
 
-def ome_metadata(tiff: tifffile.TiffFile, name: str) -> OmeMetadata | None:
+def ome_metadata(
+    tiff: tifffile.TiffFile, name: str, folder: Path | None = None
+) -> OmeMetadata | None:
     """The OME metadata of a TIFF; None if it has none.
 
     Args:
         tiff: the file.
         name: of the file, needed only if its metadata have no UUID of their own.
+        folder: where other files of its set may lie; None if they are not to be looked for.
 
     Raises:
         ImageError: it belongs to a set, and which of its files it is cannot be told; or its numbers are absurd.
@@ -68,21 +97,89 @@ def ome_metadata(tiff: tifffile.TiffFile, name: str) -> OmeMetadata | None:
         )
         if planes > _MOST_PLANES:
             raise unreadable(f"the OME metadata are damaged: they name {planes} planes")
-    kept_in = "".join(
-        element.attrib.get("MetadataFile", "another file") for element in _named(root, "BinaryOnly")
-    )
+    kept_in, own = "", ""
+    companions: set[str] = set()
+    for element in list(_named(root, "BinaryOnly")):
+        kept_in = element.attrib.get("MetadataFile", "another file")
+        if (found := _kept_metadata(folder, kept_in)) is not None:
+            root, own = found, element.attrib.get("UUID", "").strip()
+            companions, kept_in = {kept_in}, ""
+            channels = max(
+                map(int, _CHANNELS.findall(ElementTree.tostring(root, "unicode"))), default=None
+            )
     for pixels in _named(root, "Pixels"):
         if (
             next(_named(pixels, "TiffData"), None) is None
         ):  # then the pages hold the planes in order
             ElementTree.SubElement(pixels, pixels.tag.replace("Pixels", "TiffData"))
-    names = tuple(
-        tuple(channel.attrib.get("Name", "") for channel in _named(pixels, "Channel"))
-        for pixels in _named(root, "Pixels")
-    )
-    elsewhere = _leave_only(root, _own_identity(root, name))
+    images = tuple(_images(root))
+    others = _leave_only(root, own or _own_identity(root, name), folder)
+    if own:
+        root.attrib["UUID"] = own
     text = ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
-    return OmeMetadata(text, damaged, elsewhere, kept_in, channels, names)
+    elsewhere = tuple(sorted(each for each in others if not _lies_beside(folder, each)))
+    companions |= others - set(elsewhere)
+    return OmeMetadata(
+        text, damaged, elsewhere, tuple(sorted(companions)), kept_in, channels, images
+    )
+
+
+def _lies_beside(folder: Path | None, name: str) -> bool:
+    """Whether a file of that name, which leads nowhere else, is in a folder."""
+    return folder is not None and Path(name).name == name != "" and (folder / name).is_file()
+
+
+def _kept_metadata(folder: Path | None, name: str) -> ElementTree.Element | None:
+    """The metadata in a file beside: a companion, or the first file of a set."""
+    if folder is None or not _lies_beside(folder, name):
+        return None
+    try:
+        data = (folder / name).read_bytes()
+        if data[:2] in (b"II", b"MM"):
+            with tifffile.TiffFile(folder / name) as tiff:
+                data = tiff.pages.first.description.encode()
+        root = ElementTree.fromstring(data)
+    except (OSError, ElementTree.ParseError, ValueError, tifffile.TiffFileError):
+        return None
+    return None if next(_named(root, "Pixels"), None) is None else root
+
+
+def _images(root: ElementTree.Element) -> Iterator[OmeImage]:
+    """What is said of every image, in the order of the planes' elements."""
+    wells = _wells(root)
+    for image in _named(root, "Image"):
+        date = next(_named(image, "AcquisitionDate"), None)
+        for pixels in _named(image, "Pixels"):
+            sides = (
+                micrometres(
+                    pixels.attrib.get(f"PhysicalSize{axis}"),
+                    pixels.attrib.get(f"PhysicalSize{axis}Unit", "µm"),
+                )
+                for axis in "XY"
+            )
+            yield OmeImage(
+                wells.get(image.attrib.get("ID", ""), "") or image.attrib.get("Name", ""),
+                tuple(each.attrib.get("Name", "") for each in _named(pixels, "Channel")),
+                pixel_side(*sides),
+                (date.text or "").strip() if date is not None else "",
+            )
+
+
+def _wells(root: ElementTree.Element) -> dict[str, str]:
+    """For images of a plate the well and the number of the field, such as "B03/0"."""
+    names = {}
+    for well in _named(root, "Well"):
+        row, column = (_count(well.attrib.get(name, "0")) for name in ("Row", "Column"))
+        for field, sample in enumerate(_named(well, "WellSample")):
+            for reference in _named(sample, "ImageRef"):
+                names[reference.attrib.get("ID", "")] = f"{_row_name(row)}{column + 1:02d}/{field}"
+    return names
+
+
+def _row_name(row: int) -> str:
+    """The letters of a plate's row: A for 0, Z for 25, AA for 26."""
+    letters = chr(ord("A") + row % 26)
+    return letters if row < 26 else _row_name(row // 26 - 1) + letters
 
 
 def _salvaged(text: str) -> ElementTree.Element:
@@ -144,18 +241,20 @@ def _own_identity(root: ElementTree.Element, name: str) -> str:
     )
 
 
-def _leave_only(root: ElementTree.Element, own: str) -> tuple[str, ...]:
-    """Remove the planes in other files and the names of this one; return the others' names."""
-    elsewhere = set()
+def _leave_only(root: ElementTree.Element, own: str, folder: Path | None) -> set[str]:
+    """Remove the planes in files that are not beside this one, and the names of this one; return the others' names."""
+    others = set()
     for pixels in _named(root, "Pixels"):
         here = []
         for plane in pixels:
             uuid = next(_named(plane, "UUID"), None)
             if uuid is not None and (uuid.text or "").strip() != own:
-                elsewhere.add(uuid.attrib.get("FileName", "") or "another file")
-                continue
-            if uuid is not None:
+                name = uuid.attrib.get("FileName", "") or "another file"
+                others.add(name)
+                if not _lies_beside(folder, name):
+                    continue
+            elif uuid is not None:
                 plane.remove(uuid)
             here.append(plane)
         pixels[:] = here
-    return tuple(sorted(elsewhere))
+    return others

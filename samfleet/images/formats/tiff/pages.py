@@ -30,6 +30,8 @@ def read_page(page: tifffile.TiffPage | tifffile.TiffFrame | None, limits: Limit
     """Decode a page in its own shape; raises ImageError if its data are incomplete."""
     if page is None or (keyframe := page.keyframe) is None:
         raise unreadable("the TIFF is incomplete: a page is missing")
+    if page.parent.filehandle.closed:  # another file of its set, which tifffile has closed
+        page.parent.filehandle.open()
     if keyframe.jpegheader is not None:
         page = page.aspage()
         _check_ndpi_jpeg(page, limits)

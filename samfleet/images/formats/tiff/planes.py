@@ -1,51 +1,115 @@
-"""Find the plane of a TIFF that `page` selects, with all of its channels that the file has.
+"""The planes of a TIFF, each with all of its channels that the file has.
 
 Metadata say which pages are channels of one plane, and they may name pages that the file does not have. The first
 channels of a plane are read with a warning if the others are nowhere; channels are never taken for planes.
 """
 
-import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from samfleet.images.formats.image import Limits, Wanted, check_page, unsupported
-from samfleet.images.formats.tiff.ome import OmeMetadata, ome_metadata
+from samfleet.images.formats.image import Limits, check_page, unsupported
+from samfleet.images.formats.tiff.metadata import channel_names, side_of_pixel, when_acquired
+from samfleet.images.formats.tiff.ome import OmeImage, OmeMetadata, ome_metadata
 from samfleet.images.formats.tiff.pages import check_header, read_page
 from samfleet.images.formats.tiff.shaped import check_channels, shaped_series
 from samfleet.images.formats.tiff.stacks import Plane, Stack, listed, unknown_channels
 from samfleet.wording import counted
 
 _MOST_PLANES = 1_000_000
+_OF_SLIDES = {"thumbnail", "label", "macro", "map"}
+"""Series beside a slide that show it small, or something else."""
 _COPY_OR_MASK = 1 | 4  # bits of NewSubfileType: reduced resolution, transparency mask
 
 
-def find_plane(tiff: tifffile.TiffFile, data: bytes, wanted: Wanted, limits: Limits) -> Plane:
-    """Find plane `wanted.page` among the planes that the metadata describe, or else among the pages."""
-    ome = ome_metadata(tiff, wanted.name)
-    if ome is not None:
-        tiff = tifffile.TiffFile(io.BytesIO(data), omexml=ome.text)
-        tiff.is_ome = True  # tifffile recognises only metadata that end as they should
-    described = _described_series(tiff)
-    names: Sequence[Sequence[str]] = [()] * len(described)
-    if ome is not None and len(ome.names) == len(described):
-        names = ome.names
-    stacks = [Stack(*one) for one in zip(described, names, strict=True)]
-    stacks = [stack for stack in stacks if stack.planes]
-    if not stacks:
-        warning = _why_pages_are_planes(tiff, ome)
-        # Open it again: looking for series has left pages with the layout of another page.
-        plane = _page_plane(tifffile.TiffFile(io.BytesIO(data)), wanted.page, limits)
-        return replace(plane, warning=warning)
-    counts = [len(stack.planes) for stack in stacks]
-    which, index = _locate(wanted.page, counts)
-    elsewhere = ome.elsewhere if ome is not None else ()
-    plane = stacks[which].plane(index, wanted.page, sum(counts), elsewhere, limits)
-    doubts = [*_doubts(tiff, ome, stacks), plane.warning]
-    return replace(plane, warning="; ".join(filter(None, doubts)))
+class TiffPlanes:
+    """The planes of a TIFF that its metadata describe, or else its pages, in the order of the file.
+
+    Args:
+        opened: opens the file, perhaps with other OME metadata than those in it.
+        name: of the file, by which one that belongs to a set may call itself.
+        folder: where other files of its set may lie; None if they are not to be looked for.
+        level: which resolution of a pyramid; 0 is the full one.
+
+    Attributes:
+        stacks: the series of planes; empty if pages are the planes.
+        ome: the OME metadata, if there are any.
+
+    Raises:
+        ImageError: which pages are channels cannot be told.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[..., tifffile.TiffFile],
+        name: str = "",
+        folder: Path | None = None,
+        level: int = 0,
+    ):
+        tiff = opened()
+        self.ome = ome_metadata(tiff, name, folder)
+        if self.ome is not None:
+            tiff = opened(omexml=self.ome.text)
+            tiff.is_ome = True  # tifffile recognises only metadata that end as they should
+        self.tiff = tiff
+        described = _described_series(tiff)
+        names: Sequence[Sequence[str]] = [channel_names(tiff)] * len(described)
+        if self.ome is not None and len(self.ome.names) == len(described):
+            names = self.ome.names
+        described = [_at_level(series, level) for series in described]
+        stacks = [Stack(*one) for one in zip(described, names, strict=True)]
+        self.numbers = [number for number, stack in enumerate(stacks) if stack.planes]
+        self.stacks = [stack for stack in stacks if stack.planes]
+        if self.stacks:
+            self._doubts = list(_doubts(tiff, self.ome, self.stacks))
+        else:
+            self._doubts = [_why_pages_are_planes(tiff, self.ome)]
+            # Open it again: looking for series has left pages with the layout of another page.
+            self.pages = _pages(opened())
+            if level:
+                raise unsupported(f"it has one resolution, and image.level is {level}")
+
+    def plane(self, page: int, limits: Limits) -> Plane:
+        """Plane `page` of all; raises ImageError if there is none, or if it is too large or not supported."""
+        if not self.stacks:
+            return replace(_page_plane(self.pages, page, limits), warning=self._doubts[0])
+        counts = [len(stack.planes) for stack in self.stacks]
+        which, index = _locate(page, counts)
+        elsewhere = self.ome.elsewhere if self.ome is not None else ()
+        plane = self.stacks[which].plane(index, page, sum(counts), elsewhere, limits)
+        doubts = filter(None, [*self._doubts, plane.warning])
+        return replace(plane, warning="; ".join(doubts))
+
+    def about(self, page: int) -> OmeImage:
+        """What metadata say of the image that plane `page` belongs to."""
+        if not self.stacks:
+            return self._about_stack(None)
+        which, _ = _locate(page, [len(stack.planes) for stack in self.stacks])
+        return self._about_stack(which)
+
+    def _about_stack(self, which: int | None) -> OmeImage:
+        if (
+            self.ome is not None
+            and which is not None
+            and len(self.ome.images) > self.numbers[which]
+        ):
+            return self.ome.images[self.numbers[which]]
+        names = () if which is None else self.stacks[which].names
+        return OmeImage("", names, side_of_pixel(self.tiff), when_acquired(self.tiff))
+
+
+def _at_level(series: tifffile.TiffPageSeries, level: int) -> tifffile.TiffPageSeries:
+    """A resolution of a pyramid; the full one of what has no other."""
+    levels = series.levels or [series]
+    if level >= len(levels):
+        raise unsupported(
+            f"it has {counted(len(levels), 'resolution')}, and image.level is {level} (counted from 0)"
+        )
+    return levels[level] if level else series
 
 
 def _locate(page: int, counts: list[int]) -> tuple[int, int]:
@@ -64,6 +128,7 @@ def _described_series(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
         series = [one for one in tiff.series if math.prod(one.shape)]
     except Exception:  # the metadata are nonsense, but the pages may be intact
         series = []
+    series = [one for one in series if one.name.lower() not in _OF_SLIDES] or series
     series = [one for one in series if not one.keyframe.is_reduced] or series
     if all(one.kind in ("uniform", "generic") for one in series):
         series = list(_imagej_stack(tiff)) if tiff.is_imagej else shaped_series(tiff)
@@ -167,10 +232,14 @@ def _is_copy(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
     return bool(page.aspage().subfiletype & _COPY_OR_MASK)
 
 
-def _page_plane(tiff: tifffile.TiffFile, page: int, limits: Limits) -> Plane:
-    """Plane `page` of a file without metadata; smaller copies of a page are not counted."""
+def _pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """The pages of a file without metadata; smaller copies of a page are not counted."""
     everything = [one.aspage() for one in tiff.pages]
-    pages = [one for one in everything if not _is_copy(one)] or everything
+    return [one for one in everything if not _is_copy(one)] or everything
+
+
+def _page_plane(pages: list[tifffile.TiffPage], page: int, limits: Limits) -> Plane:
+    """Plane `page` of a file without metadata."""
     depths = [one.imagedepth for one in pages]  # a page may be a volume of several planes
     which, z = _locate(page, depths)
     chosen, count = pages[which], sum(depths)

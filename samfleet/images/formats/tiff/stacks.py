@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import tifffile
@@ -42,6 +42,8 @@ class Stack:
 
     Attributes:
         kind: of metadata.
+        names: of its channels, or nothing.
+        sizes: of the axes that are neither height, width nor channels, in the order of the planes.
         described: the number of planes that the metadata describe.
         planes: which of them have a page in the file, by their numbers among those described.
         channels: of a plane, as described.
@@ -54,11 +56,11 @@ class Stack:
     """
 
     def __init__(self, series: tifffile.TiffPageSeries, names: Sequence[str]):
-        self._series, self._names, self.kind = series, names, series.kind
+        self.series, self.names, self.kind = series, tuple(names), series.kind
         self._axes, self._shape = series.axes, series.shape
         sizes = [*zip(self._axes, self._shape, strict=True)]
-        self._sizes = [size for axis, size in sizes if axis not in "YXCS"]
-        self.described = math.prod(self._sizes)
+        self.sizes = {axis: size for axis, size in sizes if axis not in "YXCS"}
+        self.described = math.prod(self.sizes.values())
         self.channels = math.prod(size for axis, size in sizes if axis in "CS")
         keyframe = series.keyframe
         count = math.prod(self._shape) // math.prod(keyframe.shape)
@@ -86,6 +88,21 @@ class Stack:
         self.planes = np.flatnonzero(np.repeat(self._there.any(axis=1), self._within)).tolist()
         self.pages = [page.treeindex for page in pages if page is not None]
 
+    @cached_property
+    def _indices(self) -> dict[int, int]:
+        return {number: index for index, number in enumerate(self.planes)}
+
+    def index_of(self, number: int) -> int | None:
+        """Where plane `number` of those described is among `planes`; None if the file does not have it."""
+        return self._indices.get(number)
+
+    def is_in(self, index: int, tiff: tifffile.TiffFile) -> bool:
+        """Whether the first page of a plane, by its place in `planes`, is in this file of a set."""
+        row = self.planes[index] // self._within
+        number = int(self._numbers[row][self._there[row]][0])
+        page = None if self.is_contiguous else _page_of(self.series, number)
+        return page is None or page.parent is tiff
+
     def plane(
         self, index: int, page: int, pages: int, elsewhere: Sequence[str], limits: Limits
     ) -> Plane:
@@ -98,11 +115,11 @@ class Stack:
             elsewhere: names of other files with planes of the same series.
             limits: how large the image may be.
         """
-        keyframe, number = self._series.keyframe, self.planes[index]
+        keyframe, number = self.series.keyframe, self.planes[index]
         check_header(keyframe, self.channels, limits)
         there = self._there[number // self._within]
         warning = self._missing(there.tolist(), elsewhere)
-        place = iter(np.unravel_index(number, self._sizes or (1,)))
+        place = iter(np.unravel_index(number, (*self.sizes.values(),) or (1,)))
         chosen = [None if a in "YXCS" else int(next(place)) for a in self._axes]
         inner = tuple(slice(None) if at is None else at for at in chosen[self._lead :])
 
@@ -127,7 +144,7 @@ class Stack:
         """
         if all(there):
             return ""
-        missing = [_channel(n, self._names) for n, is_there in enumerate(there) if not is_there]
+        missing = [_channel(n, self.names) for n, is_there in enumerate(there) if not is_there]
         words = f"{', '.join(missing)} of {len(there)}"
         if elsewhere:
             raise unknown_channels(
@@ -143,9 +160,9 @@ class Stack:
     def _read(self, number: int, limits: Limits) -> np.ndarray:
         """Page `number`, even if all pages share one header."""
         if self.is_contiguous:
-            keyframe = self._series.keyframe
+            keyframe = self.series.keyframe
             return read_contiguous(keyframe, self._offset + number * keyframe.nbytes)
-        return read_page(_page_of(self._series, number), limits)
+        return read_page(_page_of(self.series, number), limits)
 
 
 def _channel(number: int, names: Sequence[str]) -> str:

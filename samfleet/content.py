@@ -1,0 +1,81 @@
+"""Size, time and digest of what is one file to us: a file, the folder of a Zarr, or several files joined.
+
+Standard library only, since the Snakefile imports this.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from samfleet.digests import digest_of, digest_of_rows, image_id_of_file
+
+ZARR_METADATA = frozenset({"zarr.json", ".zattrs", ".zgroup", ".zarray"})
+"""Names of the files that make a folder one of Zarr."""
+
+
+def is_zarr(folder: str | Path) -> bool:
+    """Whether a folder is one of Zarr, by what is in it or by its name."""
+    return os.fspath(folder).lower().endswith(".zarr") or not ZARR_METADATA.isdisjoint(
+        os.listdir(folder)
+    )
+
+
+def stat_of(paths: Sequence[str | Path]) -> tuple[int, int, int]:
+    """Size, time in ns, and mode of files that are one to us.
+
+    Of a folder or of several files, the size is the sum, the mode that of the first, and the time a number that
+    changes with the name, size or time of any file.
+
+    Raises:
+        OSError: one cannot be looked at.
+    """
+    if len(paths) == 1 and not os.path.isdir(paths[0]):
+        found = os.stat(paths[0])
+        return found.st_size, found.st_mtime_ns, found.st_mode
+    rows = [row for path in paths for row in _rows(path)]
+    mode = os.stat(paths[0]).st_mode
+    return sum(size for _, size, _ in rows), int(digest_of_rows(rows)[:15], 16), mode
+
+
+def _rows(path: str | Path) -> Iterator[tuple[str, int, int]]:
+    """(name, size, time in ns) of a file, or of every file in a folder, in the order of names."""
+    for name, file in _files(path):
+        found = os.stat(file)
+        yield name, found.st_size, found.st_mtime_ns
+
+
+def _files(path: str | Path) -> Iterator[tuple[str, str]]:
+    """(relative name, path) of a file, or of every file in a folder, in the order of names."""
+    path = os.fspath(path)
+    if not os.path.isdir(path):
+        yield "", path
+        return
+    found = []
+    for folder, folders, files in os.walk(path, followlinks=False):
+        folders.sort()
+        found += [os.path.join(folder, name) for name in files]
+    for file in sorted(found):
+        yield os.path.relpath(file, path).encode("utf-8", "surrogateescape").hex(), file
+
+
+def digest_of_content(paths: Sequence[str | Path], names: Sequence[str] = ()) -> tuple[str, int]:
+    """The digest and the number of bytes of files that are one to us.
+
+    Args:
+        paths: one file or folder, or several files.
+        names: of the channels that several files are.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    if len(paths) == 1 and not os.path.isdir(paths[0]):
+        return image_id_of_file(paths[0])
+    digests, total = [], 0
+    for path in paths:
+        rows = []
+        for name, file in _files(path):
+            digest, size = image_id_of_file(file)
+            rows.append((name, digest))
+            total += size
+        digests.append(digest_of_rows(rows))
+    return digest_of([digests, list(names)]), total

@@ -1,0 +1,203 @@
+"""What a file holds, and one plane of it: the same for every format. Nothing is read but what is asked for."""
+
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from samfleet.content import is_zarr
+from samfleet.images.formats.decoding import decoding, finished
+from samfleet.images.formats.image import Image, ImageError, Limits, unreadable, unsupported
+from samfleet.planes import ONLY, PROJECTIONS, Description, Plane
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How planes are read.
+
+    Attributes:
+        limits: how large an image may be.
+        lookup_table: "auto", "applied" or "ignored", the setting `image.lookup_table`.
+        level: which resolution of a pyramid; 0 is the full one.
+    """
+
+    limits: Limits
+    lookup_table: str = "auto"
+    level: int = 0
+
+
+class Source(Protocol):
+    """An open file. To be constructed from a path and a `Reading`, which may raise ImageError.
+
+    Whatever else its methods raise means that the file is damaged.
+    """
+
+    description: Description
+
+    def read(self, scene: int, time: int, slice: int) -> Image:
+        """One plane with all its channels, as stored; reads nothing else.
+
+        Must call `limits.check` before it reads, and raise an ImageError rather than return pixels that are
+        not stored in the file.
+        """
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+_HEAD = 512
+_SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"II*\x00", "tiff", "TiffSource"),
+    (0, b"MM\x00*", "tiff", "TiffSource"),
+    (0, b"II+\x00", "tiff", "TiffSource"),
+    (0, b"MM\x00+", "tiff", "TiffSource"),
+    (0, b"\xda\xce\xbe\x0a", "nd2", "Nd2Source"),
+    (0, b"\x70\x00\x00\x00", "lif", "LifSource"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "oif", "OifSource"),
+    (0, b"\x89HDF\r\n\x1a\n", "ims", "ImsSource"),
+    (0, b"ZISRAWFILE", "czi", "CziSource"),
+    (96, b"\xa0\xc0", "dv", "DvSource"),
+    (96, b"\xc0\xa0", "dv", "DvSource"),
+)
+"""Offset and bytes by which a format is told, and the module and class here that read it."""
+
+
+def open_source(path: Path, reading: Reading) -> Source:
+    """Open a file, or the folder of a Zarr, by its content; the caller closes it.
+
+    Raises:
+        ImageError: it cannot be read. OSError and MemoryError say nothing about the file.
+    """
+    module, name = format_of(path)
+    with decoding():
+        # imported only when a file needs it
+        source_class = getattr(import_module(f"samfleet.images.sources.{module}"), name)
+        return source_class(path, reading)
+
+
+def format_of(path: Path) -> tuple[str, str]:
+    """The module and the class of this folder that read a file; raises ImageError for what is refused by name."""
+    if path.is_dir():
+        if not is_zarr(path):
+            raise unsupported("a folder that is no Zarr")
+        return "zarr", "ZarrSource"
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if path.suffix.lower() == ".vsi":
+        raise unsupported(
+            "a VSI, whose pixels are in other files, is not read; export it as OME-TIFF with cellSens, OlyVIA or QuPath"
+        )
+    for offset, signature, module, name in _SIGNATURES:
+        if head.startswith(signature, offset):
+            return module, name
+    return ("oif", "OifSource") if path.suffix.lower() == ".oif" else ("flat", "FlatSource")
+
+
+def describe(path: Path, level: int = 0) -> Description:
+    """What a file holds, from its header alone.
+
+    Raises:
+        ImageError: it cannot be read. OSError and MemoryError say nothing about the file.
+    """
+    source = open_source(path, Reading(Limits(2**62), level=level))
+    try:
+        return source.description
+    finally:
+        source.close()
+
+
+def read(path: Path, plane: Plane, reading: Reading) -> Image:
+    """One image of a file.
+
+    Raises:
+        ImageError: it cannot be read. OSError and MemoryError say nothing about the file.
+    """
+    source = open_source(path, reading)
+    try:
+        return read_plane(source, plane)
+    finally:
+        source.close()
+
+
+def read_plane(source: Source, plane: Plane) -> Image:
+    """One image of an open file: a plane, or a projection of Z, which has two planes in memory at a time.
+
+    Raises:
+        ImageError: it cannot be read. OSError and MemoryError say nothing about the file.
+    """
+    with decoding():
+        scenes = source.description.scenes
+        number, time = plane.scene or 0, plane.time or 0
+        if not 0 <= number < len(scenes):
+            raise unsupported(f"the file has {len(scenes)} scenes, and none is number {number}")
+        scene = scenes[number]
+        if scene.problem:
+            status, _, reason = scene.problem.partition(": ")
+            raise ImageError(status, reason)
+        if plane.slice in PROJECTIONS and scene.slices > 1:
+            image = _projected(source, number, time, scene.slices, plane.slice)
+        else:
+            slice = 0 if plane.slice in PROJECTIONS else int(plane.slice or 0)
+            if not (0 <= time < scene.times and 0 <= slice < scene.slices):
+                raise unreadable(f"the file has no {plane.words}")
+            image = source.read(number, time, slice)
+        if plane == ONLY:
+            return finished(image)
+        return finished(replace(image, plane=_words(plane, image)))
+
+
+def _words(plane: Plane, image: Image) -> str:
+    return f"{plane.words} ({image.plane})" if image.plane.startswith("sharpest") else plane.words
+
+
+def _projected(source: Source, scene: int, time: int, slices: int, kind: str) -> Image:
+    """All slices of Z as one image. A slice that is missing is left out, with a warning, unless all are."""
+    found: Image | None = None
+    total: np.ndarray | None = None
+    best, best_slice, missing, count = -1.0, 0, [], 0
+    warnings: dict[str, None] = {}
+    reason: ImageError | None = None
+    for number in range(slices):
+        try:
+            image = source.read(scene, time, number)
+        except ImageError as error:
+            if error.status != "unreadable":
+                raise
+            missing.append(number)
+            reason = error
+            continue
+        count += 1
+        warnings.setdefault(image.warning)
+        if found is not None and image.pixels.shape != found.pixels.shape:
+            raise unreadable("the slices of Z are of different sizes")
+        if kind == "sharpest":
+            score = sharpness(image.pixels)
+            if found is None or score > best:
+                found, best, best_slice = image, score, number
+        elif kind == "mean":
+            total = image.pixels.astype(np.float64) if total is None else total + image.pixels
+            found = found or image
+        else:
+            larger = image.pixels if found is None else np.fmax(found.pixels, image.pixels)
+            found = replace(found or image, pixels=larger)
+    if found is None:
+        raise reason or unreadable("the file has no slice of this image")
+    if total is not None:
+        mean = total / count
+        whole = found.pixels.dtype.kind in "iub"
+        found = replace(found, pixels=(np.rint(mean) if whole else mean).astype(found.pixels.dtype))
+    if missing and reason is not None:
+        lost = f"{len(missing)} of {slices} slices cannot be read and are not in the projection: {reason.reason}"
+        warnings.setdefault(lost)
+    words = f"sharpest: slice {best_slice} of {slices}" if kind == "sharpest" else ""
+    return replace(found, plane=words, warning="; ".join(filter(None, warnings)))
+
+
+def sharpness(pixels: np.ndarray) -> float:
+    """The variance of the Laplacian of the brightest channel, over (height, width, channels) pixels."""
+    brightest = pixels if pixels.ndim == 2 else np.fmax.reduce(pixels, axis=2)
+    values = np.nan_to_num(brightest.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return float(cv2.Laplacian(values, cv2.CV_64F).var())

@@ -1,0 +1,28 @@
+"""Lengths in micrometres, from what files say of them; standard library only."""
+
+import math
+
+_MICROMETRES = {
+    "m": 1e6, "meter": 1e6, "metre": 1e6, "cm": 1e4, "centimeter": 1e4, "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
+    "µm": 1.0, "μm": 1.0, "um": 1.0, "\\u00b5m": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
+    "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3, "pm": 1e-6, "å": 1e-4, "angstrom": 1e-4, "inch": 25400.0, "in": 25400.0,
+}  # fmt: skip
+_SQUARE = 0.01
+"""By what part the sides of a pixel may differ."""
+
+
+def micrometres(length: object, unit: str) -> float | None:
+    """A length in µm; None if it is no positive number or the unit is none of length."""
+    factor = _MICROMETRES.get(unit.strip().lower())
+    try:
+        value = float(length)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return value * factor if factor and math.isfinite(value) and value > 0 else None
+
+
+def pixel_side(x: float | None, y: float | None) -> float | None:
+    """The side of a pixel in µm, from its width and height; None if it is not square, or not known."""
+    if not x or not y or not (math.isfinite(x) and math.isfinite(y)) or x <= 0 or y <= 0:
+        return None
+    return x if abs(x - y) <= _SQUARE * max(x, y) else None

@@ -1,0 +1,70 @@
+"""Which image each row of the tables is: its file, its place in it, and the user's own columns."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from samfleet.config.settings import Settings
+from samfleet.files import TableError, escape_name
+from samfleet.plan.collection import collection_columns, values_of
+from samfleet.plan.manifest import ManifestRow, read_known_files
+from samfleet.planes import ONLY, Description
+from samfleet.results import descriptions_file
+from samfleet.statuses import Status
+
+
+def image_places(settings: Settings, results: Path, rows: list[ManifestRow]) -> pa.Table:
+    """For every image the columns that say where it is, and the user's own columns.
+
+    Args:
+        settings: the configuration, whose `images` may be a table with columns of the user's.
+        results: the folder of the results.
+        rows: of the manifest.
+    """
+    columns, said = collection_columns(settings.images)
+    names = _scene_names(results) if any(row.plane != ONLY for row in rows) else {}
+    scene_names = [
+        names.get(row.path, {}).get(row.plane.scene or 0, "") if row.plane != ONLY else ""
+        for row in rows
+    ]
+    nothing = [""] * len(columns)
+    values = [
+        (values_of(said.get(row.path, ()), row.plane, name) or nothing) if columns else ()
+        for row, name in zip(rows, scene_names, strict=True)
+    ]
+    place = {
+        "image": pa.array([escape_name(row.path) for row in rows], pa.string()),
+        "scene": pa.array([row.plane.scene for row in rows], pa.int32()),
+        "scene_name": pa.array(map(_printable, scene_names), pa.string()),
+        "time": pa.array([row.plane.time for row in rows], pa.int32()),
+        "slice": pa.array([row.plane.slice for row in rows], pa.string()),
+    }
+    own = {
+        _printable(name): pa.array([_printable(each[n]) for each in values], pa.string())
+        for n, name in enumerate(columns)
+    }
+    return pa.table(place | own)
+
+
+def _scene_names(results: Path) -> dict[str, dict[int, str]]:
+    """The names of the scenes of files that hold several images; none if they are not known any more."""
+    try:
+        return {
+            file.path: {
+                n: s.name for n, s in enumerate(Description.of_json(file.description).scenes)
+            }
+            for file in read_known_files(descriptions_file(results))
+        }
+    except TableError:
+        return {}
+
+
+def status_and_reason(problem: str) -> tuple[str, str]:
+    """The status of an image with a problem, which may begin with it; else `unreadable`."""
+    status, _, reason = problem.partition(": ")
+    return (status, reason) if status in set(Status) else (Status.UNREADABLE, problem)
+
+
+def _printable(value: str) -> str:
+    """A user's value, in which bytes that are not UTF-8 are escaped."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
