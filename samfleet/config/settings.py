@@ -90,6 +90,8 @@ class SamSettings:
     crop_overlap_ratio: float
     crop_n_points_downscale_factor: int
     min_mask_region_area: int
+    mask_nms_thresh: float | None = field(metadata=introduced_with(None))
+    mask_nms_of: str = field(metadata=introduced_with("union"))
     skip_background: bool
     tile_size: int | None = field(metadata=introduced_with(None))
     tile_overlap: int | None = field(metadata=introduced_with(None))

@@ -42,8 +42,10 @@ def model_settings(settings: Settings, weights: str, decoder: str = "") -> dict[
     """
     version = PRECISION_VERSIONS.get(settings.sam.precision)
     sam = key_settings(settings.sam)
-    if settings.sam.prompts != "decoder":
-        sam = {name: value for name, value in sam.items() if name not in _OF_DECODER}
+    idle = [] if settings.sam.prompts == "decoder" else [*_OF_DECODER]
+    if settings.sam.mask_nms_thresh is None:
+        idle.append("mask_nms_of")
+    sam = {name: value for name, value in sam.items() if name not in idle}
     return {
         "algorithm_version": ALGORITHM_VERSION,
         **({"precision_version": version} if version else {}),

@@ -65,6 +65,9 @@ class MaskGenerator:
         point_grids: an (n, 2) array for each layer, x and y from 0 to 1, instead of
             ``points_per_side``.
         min_mask_region_area: islands and holes with fewer pixels are removed; 0 keeps them.
+        mask_nms_thresh: greatest part of their pixels that two masks may share at last; None compares
+            only boxes.
+        mask_nms_of: the part of what: "union" or "smaller", see `keep_best_masks`.
         skip_background: leave out prompts if ``Foreground`` sees nothing but background in their
             cell of the grid; the records are then those of the other prompts.
         tiles: how larger images are divided; None shows the model the whole image only. Without crops.
@@ -96,6 +99,8 @@ class MaskGenerator:
         crop_n_points_downscale_factor: int = 1,
         point_grids: list[np.ndarray] | None = None,
         min_mask_region_area: int = 0,
+        mask_nms_thresh: float | None = None,
+        mask_nms_of: str = "union",
         skip_background: bool = False,
         tiles: Tiles | None = None,
         map_prompts: MapPrompts | None = None,
@@ -125,6 +130,8 @@ class MaskGenerator:
         self.crop_overlap_ratio = crop_overlap_ratio
         self.point_grids = point_grids
         self.min_mask_region_area = min_mask_region_area
+        self.mask_nms_thresh = mask_nms_thresh
+        self.mask_nms_of = mask_nms_of
         self.skip_background = skip_background
         self.tiles = tiles
         self.seconds: dict[str, float] = {}
@@ -204,6 +211,8 @@ class MaskGenerator:
             masks=found.masks,
             min_mask_region_area=self.min_mask_region_area,
             nms_thresh=max(self.box_nms_thresh, self.crop_nms_thresh),
+            mask_nms_thresh=self.mask_nms_thresh,
+            mask_nms_of=self.mask_nms_of,
             reductions=found.reductions,
             tiles=report,
             layout=layout,

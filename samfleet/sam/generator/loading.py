@@ -48,6 +48,8 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         crop_overlap_ratio=settings.crop_overlap_ratio,
         crop_n_points_downscale_factor=settings.crop_n_points_downscale_factor,
         min_mask_region_area=settings.min_mask_region_area,
+        mask_nms_thresh=settings.mask_nms_thresh,
+        mask_nms_of=settings.mask_nms_of,
         skip_background=settings.skip_background,
         tiles=configured_tiles(settings),
         map_prompts=map_prompts,

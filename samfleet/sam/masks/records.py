@@ -12,7 +12,7 @@ from samfleet.sam.masks.boxes import held
 from samfleet.sam.masks.packed import PackedMask
 from samfleet.sam.masks.regions import remove_small_regions
 from samfleet.sam.masks.rle import encode, run_lengths
-from samfleet.sam.masks.suppression import keep_best, suppress
+from samfleet.sam.masks.suppression import keep_best, keep_best_masks, suppress
 from samfleet.sam.tiles import Layout
 
 
@@ -46,6 +46,8 @@ class FoundMasks:
         masks: n masks, in their crops, of which each pixel stands for ``reductions`` squared.
         min_mask_region_area: islands and holes with fewer pixels will be removed; 0 keeps them.
         nms_thresh: greatest IoU of two masks' boxes after that.
+        mask_nms_thresh, mask_nms_of: how much of their pixels two masks may share at last, see
+            `keep_best_masks`; None for as much as they do.
         reductions: (n,) int64, by what factor the crops were smaller than in the image; None for 1.
         tiles: what was done with tiles; None without tiles.
         layout: the tiles of the last look. Masks that were found in the whole image are dropped if, once
@@ -61,6 +63,8 @@ class FoundMasks:
     masks: list[PackedMask]
     min_mask_region_area: int
     nms_thresh: float
+    mask_nms_thresh: float | None = None
+    mask_nms_of: str = "union"
     reductions: np.ndarray | None = None
     tiles: TileReport | None = None
     layout: Layout | None = None
@@ -121,6 +125,12 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
         # Unchanged masks come first.
         choose = suppress if found.tiles is None else keep_best
         kept = kept[choose(drawn_boxes[kept], unchanged[kept], found.nms_thresh)]
+    if found.mask_nms_thresh is not None:
+        chosen = [masks[number] for number in kept.tolist()]
+        of_smaller = found.mask_nms_of == "smaller"
+        kept = kept[
+            keep_best_masks(chosen, _quality(found)[kept], found.mask_nms_thresh, of_smaller)
+        ]
     return [
         SurvivingMask(
             pixels=masks[i],
@@ -135,12 +145,28 @@ def surviving_masks(found: FoundMasks) -> list[SurvivingMask]:
     ]
 
 
+def _quality(found: FoundMasks) -> np.ndarray:
+    """By what masks are chosen when their pixels are compared: (n,) float64, the greater the better.
+
+    micro-sam's score, but masks from tiles come before those of the whole image.
+    """
+    quality = found.predicted_iou.astype(np.float64) * np.nan_to_num(found.stability)
+    if found.layout is not None and len(found.layout.boxes) > 1:
+        quality -= 2 * _of_whole_image(found)
+    return quality
+
+
+def _of_whole_image(found: FoundMasks) -> np.ndarray:
+    """Which masks were found in the whole image: (n,) bool."""
+    height, width = found.size
+    return (found.crops == (0, 0, width, height)).all(1)
+
+
 def _is_redundant(found: FoundMasks, masks: list[BitMask]) -> np.ndarray:
     """Which masks of the whole image have no part that a tile could not hold better: (n,) bool."""
     redundant = np.zeros(len(masks), bool)
     if found.layout is not None and len(found.layout.boxes) > 1:
-        height, width = found.size
-        whole = np.flatnonzero((found.crops == (0, 0, width, height)).all(1))
+        whole = np.flatnonzero(_of_whole_image(found))
         largest = [_largest_box(masks[number]) for number in whole.tolist()]
         redundant[whole] = held(found.layout, np.array(largest, np.int64).reshape(-1, 4))
     return redundant

@@ -1,9 +1,12 @@
-"""Non-maximum suppression like torchvision's on a CPU, without the time and memory of importing it."""
+"""Non-maximum suppression: by boxes like torchvision's on a CPU, without importing it, and by pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from samfleet.sam.masks.bitmask import BitMask, overlaps
 from samfleet.sam.masks.boxes import meeting
 
 # With more boxes, ``torchvision.ops.batched_nms`` sorts the result again, and not stably.
@@ -38,6 +41,34 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndar
     """
     numbers = keep_best(boxes, scores, threshold)
     return _sort_again(numbers, scores) if len(boxes) > SORTED_ONCE else numbers
+
+
+def keep_best_masks(
+    masks: Sequence[BitMask], scores: np.ndarray, threshold: float, of_smaller: bool = False
+) -> np.ndarray:
+    """Chooses masks greedily by score; of masks with equal scores, the first one comes first.
+
+    Args:
+        masks: (n,) of one frame.
+        scores: (n,) float.
+        threshold: greatest part of its pixels that a mask may share with a better one.
+        of_smaller: whether that is a part of the smaller mask, not of both together (IoU).
+
+    Returns:
+        (k,) int64, numbers of the masks that are kept, the best first.
+    """
+    shared, areas = overlaps(masks), [mask.area for mask in masks]
+    alive = np.ones(len(masks), bool)
+    kept = []
+    for best in np.argsort(-scores, kind="stable").tolist():
+        if not alive[best]:
+            continue
+        kept.append(best)
+        for other, pixels in shared[best].items():
+            one, two = areas[best], areas[other]
+            whole = min(one, two) if of_smaller else one + two - pixels
+            alive[other] &= pixels / whole <= threshold
+    return np.array(kept, np.int64)
 
 
 def _rivals(boxes: np.ndarray, threshold: float) -> dict[int, list[int]]:

@@ -72,6 +72,8 @@ WRONG = [
     ("sam.box_nms_thresh", 2),
     ("sam.crop_n_layers", 5),
     ("sam.crop_nms_thresh", -1),
+    ("sam.mask_nms_thresh", 1.1),
+    ("sam.mask_nms_of", "larger"),
     ("sam.crop_overlap_ratio", 1),
     ("sam.crop_n_points_downscale_factor", 0),
     ("sam.min_mask_region_area", -1),

@@ -38,6 +38,7 @@ OTHER_VALUES = {
     "sam.crop_overlap_ratio": 0.5,
     "sam.crop_n_points_downscale_factor": 2,
     "sam.min_mask_region_area": 50,
+    "sam.mask_nms_thresh": 0.9,
     "sam.skip_background": True,
     "fluorescence.largest_part": False,
     "sam.tile_size": 512,
@@ -105,6 +106,7 @@ def key_of(settings: Settings, weights: str = "0" * 64) -> str:
 
 def test_every_key_of_the_schema_is_either_neutral_or_part_of_the_model_key():
     listed = OTHER_VALUES | DECODER_VALUES | NEUTRAL_VALUES | {"sam.prompts": "decoder"}
+    listed |= {"sam.mask_nms_of": "smaller"}
     assert sorted(schema_leaves()) == sorted(listed)
 
 
@@ -117,6 +119,14 @@ def test_what_concerns_a_decoder_counts_only_with_its_prompts(key):
     prompted = key_of(make_settings("x", sam=with_decoder))
     assert prompted != key_of(make_settings("x", sam=with_decoder | {"prompts": "grid"}))
     assert key_of(settings_of(complete_config(config))) != prompted
+
+
+def test_what_masks_share_is_measured_by_counts_only_where_they_are_compared():
+    def key(**sam) -> str:
+        return key_of(make_settings("x", sam=sam))
+
+    assert key(mask_nms_of="smaller") == key()
+    assert key(mask_nms_thresh=0.5, mask_nms_of="smaller") != key(mask_nms_thresh=0.5)
 
 
 def test_the_content_of_a_decoder_counts_only_with_its_prompts(tmp_path):

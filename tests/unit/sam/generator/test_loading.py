@@ -40,6 +40,8 @@ def test_every_setting_reaches_the_generator():
         "crop_overlap_ratio": 0.16,
         "crop_n_points_downscale_factor": 2,
         "min_mask_region_area": 17,
+        "mask_nms_thresh": 0.18,
+        "mask_nms_of": "smaller",
         "skip_background": True,
     }
     places = {"checkpoint", "cache_folder"}

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torchvision.ops import batched_nms
 
+from samfleet.sam.masks.bitmask import BitMask
 from samfleet.sam.masks.records import make_records, surviving_masks
-from samfleet.sam.masks.suppression import suppress
+from samfleet.sam.masks.suppression import keep_best_masks, suppress
 from samfleet.sam.tiles import Tiles
 from tests.builders import disc, found_masks
 from tests.examples import examples
@@ -55,6 +56,76 @@ def test_suppression_of_many_boxes_is_torchvision_s(count):
     kept = suppress(boxes, scores, 0.5)
     assert 200 < len(kept) < count
     assert kept.tolist() == library_suppress(boxes, scores, 0.5)
+
+
+@examples(200)
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 12),
+    st.sampled_from([1, 3, 1000]),
+    st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.9, 1.0]),
+    st.booleans(),
+)
+def test_masks_are_chosen_by_the_pixels_that_they_share(seed, count, levels, threshold, of_smaller):
+    random = np.random.default_rng(seed)
+    masks = [np.zeros((12, 20), bool) for _ in range(count)]
+    for mask in masks:
+        y, x, h, w = random.integers(0, 7, 4)
+        mask[y : y + h, x : x + w] = random.random((h, w)) > 0.2
+    scores = random.integers(0, levels, count) / 7
+    expected: list[int] = []
+    for number in sorted(range(count), key=lambda n: -scores[n]):
+        mask = masks[number]
+        for better in expected:
+            shared = int((mask & masks[better]).sum())
+            sizes = int(mask.sum()), int(masks[better].sum())
+            whole = min(sizes) if of_smaller else sum(sizes) - shared
+            if shared and shared / whole > threshold:
+                break
+        else:
+            expected.append(number)
+    bits = [BitMask.of(mask, (0, 0)) for mask in masks]
+    assert keep_best_masks(bits, scores, threshold, of_smaller).tolist() == expected
+
+
+def test_neighbours_that_lie_aslant_are_not_taken_for_one_object():
+    """Two bands from corner to corner have nearly the same box and no pixel in common."""
+    rows, columns = np.mgrid[:40, :60]
+    bands = [abs(columns - rows - shift) < 4 for shift in (8, 17)]
+    for band in bands:
+        band[:4] = band[36:] = False
+    found = found_masks(*bands, bands[0])
+    kept = surviving_masks(replace(found, mask_nms_thresh=0.5))
+    assert [mask.pixels.area for mask in kept] == [int(band.sum()) for band in bands]
+    assert len(surviving_masks(found)) == 3
+
+
+def test_masks_within_others_are_duplicates_only_of_the_smaller_one():
+    outer, inner = square_with_hole(0, 0), np.zeros((40, 60), bool)
+    inner[:6, :6] = True
+    found = replace(found_masks(outer, inner), mask_nms_thresh=0.5)
+    assert len(surviving_masks(found)) == 2
+    assert [m.pixels.area for m in surviving_masks(replace(found, mask_nms_of="smaller"))] == [144]
+
+
+def test_of_masks_that_share_pixels_the_one_of_the_best_product_of_scores_stays():
+    first, second = square_with_hole(0, 0), square_with_hole(1, 0)
+    found = replace(found_masks(first, second), mask_nms_thresh=0.5)
+    assert [mask.bbox[0] for mask in surviving_masks(found)] == [0]
+    stability = np.array([0.8, 0.95], np.float32)
+    unstable = replace(found, stability=stability)
+    assert [mask.bbox[0] for mask in surviving_masks(unstable)] == [1]
+
+
+def test_masks_from_tiles_come_before_those_of_the_whole_image():
+    whole, part = np.zeros((2, 100, 230), bool)
+    whole[20:60, 20:215], part[20:60, 20:130] = True, True
+    found = replace(found_masks(whole, part), mask_nms_thresh=0.5, mask_nms_of="smaller")
+    assert [mask.pixels.area for mask in surviving_masks(found)] == [40 * 195]
+    layout = Tiles(100).lay((100, 230))
+    crops = np.array([[0, 0, 230, 100], [0, 0, 150, 100]])
+    tiled = replace(found, layout=layout, crops=crops)
+    assert [mask.pixels.area for mask in surviving_masks(tiled)] == [40 * 110]
 
 
 def square_with_hole(left: int, hole: int) -> np.ndarray:
