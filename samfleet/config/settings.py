@@ -101,6 +101,7 @@ class SamSettings:
     decoder: str = field(metadata=NEUTRAL)
     decoder_statistics: str = field(metadata=introduced_with("image"))
     seeds: SeedSettings = field(metadata=introduced_with(_MICRO_SAM_SEEDS))
+    refine_with_boxes: bool = field(metadata=introduced_with(False))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Masks at low resolution from an image embedding and point prompts, as ``Sam`` decodes them.
+"""Masks at low resolution from an image embedding and points or boxes, as ``Sam`` decodes them.
 
 The decoder predicts the IoU of masks before it upscales them. If all masks of a prompt are rejected by
 their predicted IoU, the prompt is not upscaled.
@@ -80,22 +80,23 @@ class Decoder:
         """As the library projects images whose channels come first in memory: the bias is added last."""
         return (image @ projection.weight.T).add_(projection.bias)
 
-    def decode(self, points: torch.Tensor, pred_iou_thresh: float) -> Decoded:
-        """Decodes one batch of foreground points.
+    def decode(self, prompts: torch.Tensor, pred_iou_thresh: float) -> Decoded:
+        """Decodes one batch of foreground points or of boxes.
 
         Args:
-            points: (prompts, 2), x and y in pixels of the encoder's input.
+            prompts: (prompts, 2), x and y of points, or (prompts, 4), x0 y0 x1 y1 of boxes, in pixels of
+                the encoder's input.
             pred_iou_thresh: masks whose predicted IoU is not above it are rejected; 0 lets all pass.
         """
-        tokens, image = self._transform(self._embed(points))
+        tokens, image = self._transform(self._embed(prompts))
         predicted_iou = self.decoder.iou_prediction_head(tokens[:, 0])[:, self.given]
         passed = torch.ones_like(predicted_iou, dtype=torch.bool)
         if pred_iou_thresh > 0:
             passed = predicted_iou > pred_iou_thresh
         index = passed.flatten().nonzero()[:, 0]
         prompt, mask = index // self.masks_per_prompt, index % self.masks_per_prompt
-        prompts = passed.any(1).nonzero()[:, 0]
-        logits = self._upscale(tokens[:, 1 : 1 + self.decoder.num_mask_tokens], image, prompts)
+        chosen = passed.any(1).nonzero()[:, 0]
+        logits = self._upscale(tokens[:, 1 : 1 + self.decoder.num_mask_tokens], image, chosen)
         # The place of each mask's prompt among the upscaled ones. Indexing with booleans instead would
         # have to wait for a GPU.
         upscaled = passed.any(1).cumsum(0)[prompt] - 1
@@ -108,19 +109,25 @@ class Decoder:
             predicted_iou=predicted_iou.flatten()[index].float(),
         )
 
-    def _embed(self, points: torch.Tensor) -> torch.Tensor:
+    def _embed(self, prompts: torch.Tensor) -> torch.Tensor:
         """Tokens of prompts, (prompts, tokens, channels).
 
-        A point's are the library's, whose `_embed_points` waits for the device seven times.
+        They are the library's, whose `_embed_points` waits for the device seven times.
         """
         encoder = self.prompt_encoder
-        padding = torch.zeros(len(points), 1, 2, device=points.device)
-        padded = torch.cat([points[:, None] + 0.5, padding], dim=1)
-        positions = encoder.pe_layer.forward_with_coords(padded, encoder.input_image_size)
-        point = positions[:, :1] + encoder.point_embeddings[1].weight
-        output = torch.cat([self.decoder.iou_token.weight, self.decoder.mask_tokens.weight])
-        fixed = torch.cat([output, encoder.not_a_point_embed.weight]).expand(len(points), -1, -1)
-        return torch.cat([fixed[:, :-1], point, fixed[:, -1:]], dim=1)
+        corners = prompts.unflatten(1, (-1, 2)) + 0.5
+        if is_point := corners.shape[1] == 1:
+            corners = nn.functional.pad(corners, (0, 0, 0, 1))
+        kinds = encoder.point_embeddings[1:2] if is_point else encoder.point_embeddings[2:4]
+        positions = encoder.pe_layer.forward_with_coords(corners, encoder.input_image_size)
+        placed = positions[:, : len(kinds)] + torch.cat([kind.weight for kind in kinds])
+        fixed = [self.decoder.iou_token.weight, self.decoder.mask_tokens.weight]
+        output = torch.cat(fixed).expand(len(prompts), -1, -1)
+        if not is_point:
+            return torch.cat([output, placed], dim=1)
+        # the library pads points that come without a box
+        padding = encoder.not_a_point_embed.weight.expand(len(prompts), -1, -1)
+        return torch.cat([output, placed, padding], dim=1)
 
     def _transform(self, embedded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Output tokens, (prompts, tokens, channels), and images, (prompts, pixels, channels)."""

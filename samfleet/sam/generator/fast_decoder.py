@@ -30,11 +30,11 @@ class FastDecoder(Decoder):
     def _project_shared(projection: nn.Linear, image: torch.Tensor) -> torch.Tensor:
         return projection(image)
 
-    def decode(self, points: torch.Tensor, pred_iou_thresh: float) -> Decoded:
-        step = len(points)
-        if points.device.type == "cpu":
+    def decode(self, prompts: torch.Tensor, pred_iou_thresh: float) -> Decoded:
+        step = len(prompts)
+        if prompts.device.type == "cpu":
             step = max(1, BYTES_AT_ONCE // self.image.nbytes)
-        parts = [super(FastDecoder, self).decode(p, pred_iou_thresh) for p in points.split(step)]
+        parts = [super(FastDecoder, self).decode(p, pred_iou_thresh) for p in prompts.split(step)]
         return Decoded(
             torch.cat([part.logits for part in parts]),
             torch.cat([p.index + i * step * self.masks_per_prompt for i, p in enumerate(parts)]),

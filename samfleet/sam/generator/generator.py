@@ -29,6 +29,8 @@ from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
 from samfleet.sam.prompts.prompts import MapPrompts
 from samfleet.sam.tiles import Layout, Tiles
 
+_BOX_MARGIN = 0.01  # by how much of its sides micro-sam enlarges a box at each side
+
 # Masks × pixels of the image to upsample at once, which limits the memory that the worst masks need.
 PIXELS_AT_ONCE = {"cpu": 1 << 27, "cuda": 1 << 29}
 
@@ -73,6 +75,7 @@ class MaskGenerator:
         tiles: how larger images are divided; None shows the model the whole image only. Without crops.
         map_prompts: where the prompts come from instead of the grid, which then only tells views
             without foreground; each prompt gives one mask.
+        refine_with_boxes: ask a second time, with the boxes of the masks that ``map_prompts`` gave.
 
     Attributes:
         seconds: seconds of the last image, by stage: encoding, decoding, postprocessing.
@@ -104,6 +107,7 @@ class MaskGenerator:
         skip_background: bool = False,
         tiles: Tiles | None = None,
         map_prompts: MapPrompts | None = None,
+        refine_with_boxes: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, not {precision!r}")
@@ -114,6 +118,8 @@ class MaskGenerator:
             raise ValueError("give exactly one of points_per_side and point_grids")
         if tiles is not None and crop_n_layers:
             raise ValueError("tiles take the place of crops: crop_n_layers must be 0")
+        if refine_with_boxes and map_prompts is None:
+            raise ValueError("refine_with_boxes needs map_prompts, whose points mean one mask each")
         if point_grids is None:
             point_grids = amg.build_all_layer_point_grids(
                 points_per_side, crop_n_layers, crop_n_points_downscale_factor
@@ -134,6 +140,7 @@ class MaskGenerator:
         self.mask_nms_of = mask_nms_of
         self.skip_background = skip_background
         self.tiles = tiles
+        self.refine_with_boxes = refine_with_boxes
         self.seconds: dict[str, float] = {}
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
@@ -301,6 +308,8 @@ class MaskGenerator:
                 "the model's output is not finite: the weights that sam.checkpoint names are damaged, or "
                 f"cannot be computed with sam.precision {self.precision}"
             )
+        if not parts:
+            return Seen.nothing(self.sam.device)
         with self._stage("postprocessing"):
             candidates = Candidates.concatenate([part for part, _, _ in parts])
             bits = MaskBits.concatenate([bits for _, bits, _ in parts])
@@ -345,18 +354,29 @@ class MaskGenerator:
     def _batch_candidates(
         self, points: np.ndarray, upsampler: Upsampler, view: View
     ) -> list[tuple[Candidates, MaskBits, Candidates]]:
-        height, width = upsampler.geometry.image
-        with self._stage("decoding"):
-            encoder_points = self._transform.apply_coords(points, (height, width))
-            encoder_points = torch.as_tensor(encoder_points, device=self.sam.device)
-            with arithmetic(self._precision.decoder):
-                decoded = self._decoder.decode(encoder_points, self.pred_iou_thresh)
+        geometry = upsampler.geometry
+        height, width = geometry.image
+        at_once = max(1, PIXELS_AT_ONCE[self.sam.device.type] // (height * width))
+        on_device = torch.as_tensor(points, device=self.sam.device)
+        encoder_points = self._transform.apply_coords(points, (height, width))
+        prompts = torch.as_tensor(encoder_points, device=self.sam.device)
+        if self.refine_with_boxes:
+            first = self._decode(prompts, 0.0).split(at_once)
+            with self._stage("postprocessing"):
+                boxes = torch.cat([upsampler.masks(part.logits).boxes for part in first])
+                seen = boxes.any(1).nonzero()[:, 0]  # an empty mask has no box to ask for
+                on_device, prompts = on_device[seen], _box_prompts(boxes[seen], geometry)
+            if not len(prompts):
+                return []
+        decoded = self._decode(prompts, self.pred_iou_thresh)
         with self._stage("postprocessing"):
-            on_device = torch.as_tensor(points, device=self.sam.device)
-            at_once = max(1, PIXELS_AT_ONCE[self.sam.device.type] // (height * width))
             return [
                 self._filter(part, on_device, upsampler, view) for part in decoded.split(at_once)
             ]
+
+    def _decode(self, prompts: torch.Tensor, pred_iou_thresh: float) -> Decoded:
+        with self._stage("decoding"), arithmetic(self._precision.decoder):
+            return self._decoder.decode(prompts, pred_iou_thresh)
 
     def _filter(
         self, decoded: Decoded, points: torch.Tensor, upsampler: Upsampler, view: View
@@ -399,6 +419,23 @@ class MaskGenerator:
             end.synchronize()
             self.seconds[name] += begin.elapsed_time(end) / 1000
         self._events = []
+
+
+def _box_prompts(boxes: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """Boxes to ask for, from those of masks: (n, 4) float64, a little larger, in the encoder's input.
+
+    Args:
+        boxes: (n, 4) int64, x0 y0 x1 y1 in the view, both ends inside.
+        geometry: of the view.
+    """
+    size, unpadded = (
+        torch.tensor(lengths[::-1], dtype=torch.float64, device=boxes.device)
+        for lengths in (geometry.image, geometry.unpadded)
+    )
+    margin = (boxes[:, 2:] - boxes[:, :2]) * _BOX_MARGIN
+    low = (boxes[:, :2] - margin).clamp(min=0)
+    high = (boxes[:, 2:] + margin).minimum(size)
+    return torch.cat([low, high], 1) * (unpadded / size).repeat(2)
 
 
 def _suppress(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:

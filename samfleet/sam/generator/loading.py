@@ -53,4 +53,5 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         skip_background=settings.skip_background,
         tiles=configured_tiles(settings),
         map_prompts=map_prompts,
+        refine_with_boxes=settings.refine_with_boxes and map_prompts is not None,
     )

@@ -46,7 +46,7 @@ def test_every_setting_reaches_the_generator():
     }
     places = {"checkpoint", "cache_folder"}
     tiles = {"tile_size", "tile_overlap", "tile_whole_image", "object_diameter"}
-    prompts = {"prompts", "decoder", "decoder_statistics", "seeds"}
+    prompts = {"prompts", "decoder", "decoder_statistics", "seeds", "refine_with_boxes"}
     names = {field.name for field in fields(SamSettings)}
     assert names == set(values) | places | tiles | prompts
     before = torch.get_num_threads()
@@ -71,6 +71,12 @@ def test_a_decoder_gives_the_prompts_with_its_seeds(tmp_path):
         sam |= {"pred_iou_thresh": 0, "stability_score_thresh": 0, "box_nms_thresh": 1}
         generator = load_generator(make_settings(sam=sam).sam, "cpu", 1)
         found[foreground] = generator.generate(rgb)
+        assert not generator.refine_with_boxes
+        sam["refine_with_boxes"] = True
+        assert load_generator(make_settings(sam=sam).sam, "cpu", 1).refine_with_boxes
+        # without a decoder's prompts there is nothing to refine
+        sam["prompts"] = "grid"
+        assert not load_generator(make_settings(sam=sam).sam, "cpu", 1).refine_with_boxes
     # all maps lie between 0 and 1, so the whole image is one seed, or nothing is
     assert len(found[0.0]) == 1
     assert found[1.0] == []

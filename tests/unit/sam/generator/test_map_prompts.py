@@ -8,6 +8,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 
 from samfleet.config.settings import SeedSettings
 from samfleet.sam.generator import MaskGenerator
+from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.model import TINY_INPUT_SIZE, load_model
 from samfleet.sam.prompts.prompts import MapPrompts
 from samfleet.sam.prompts.unetr import UnetrDecoder
@@ -34,39 +35,110 @@ def rgb() -> np.ndarray:
     return image
 
 
-@pytest.mark.parametrize("precision", ["exact", "fast"])
-def test_masks_are_those_of_the_predictor_at_these_points(rgb, precision):
-    sam, prompts = load_model("tiny"), Given()
+def generate(rgb, precision="exact", prompts=None, **parameters):
+    """The records of `tiny` on one thread, all of them, and the predictor of SAM with the same image."""
+    sam = load_model("tiny")
+    thresholds = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0}
+    generator = MaskGenerator(
+        sam,
+        precision,
+        points_per_side=2,
+        map_prompts=prompts or Given(),
+        **thresholds | parameters,
+    )
+    predictor = SamPredictor(sam)
+    # the predictor's own resizing is for 1024 pixels
+    predictor.transform = ResizeLongestSide(TINY_INPUT_SIZE)
+    predictor.set_image(rgb)
+    return generator.generate(rgb), predictor
+
+
+@pytest.fixture
+def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        generator = MaskGenerator(
-            sam,
-            precision,
-            points_per_side=2,
-            pred_iou_thresh=0.0,
-            stability_score_thresh=0.0,
-            box_nms_thresh=1.0,
-            map_prompts=prompts,
-        )
-        records = generator.generate(rgb)
-        predictor = SamPredictor(sam)
-        # the predictor's own resizing is for 1024 pixels
-        predictor.transform = ResizeLongestSide(TINY_INPUT_SIZE)
-        predictor.set_image(rgb)
-        points = torch.from_numpy(predictor.transform.apply_coords(POINTS, rgb.shape[:2]))
-        masks, predicted_iou, _ = predictor.predict_torch(
-            points[:, None], torch.ones(len(points), 1), multimask_output=False
-        )
-    finally:
-        torch.set_num_threads(threads)
+    yield
+    torch.set_num_threads(threads)
+
+
+def predicted(predictor: SamPredictor, **prompts: torch.Tensor | None):
+    """(n, height, width) bool masks and (n,) scores of points or boxes in the encoder's frame."""
+    points = prompts.get("points")
+    masks, predicted_iou, _ = predictor.predict_torch(
+        points if points is None else points[:, None],
+        points if points is None else torch.ones(len(points), 1),
+        prompts.get("boxes"),
+        multimask_output=False,
+    )
+    return masks[:, 0].numpy(), predicted_iou[:, 0].tolist()
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.parametrize("points_per_batch", [1, 2, 64])
+@pytest.mark.parametrize("refined", [False, True])
+def test_masks_are_those_of_the_predictor(rgb, precision, points_per_batch, refined, one_thread):
+    """At these points, or in the boxes of the masks there, 1 % larger at each side."""
+    prompts = Given()
+    records, predictor = generate(
+        rgb, precision, prompts, points_per_batch=points_per_batch, refine_with_boxes=refined
+    )
     assert prompts.asked == ((1, 64, 64, 64), (256, 512), (64, 128))
+    points = torch.from_numpy(predictor.transform.apply_coords(POINTS, rgb.shape[:2]))
+    masks, scores = predicted(predictor, points=points)
+    if refined:
+        boxes = []
+        for mask in masks:
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            (x0, y0), (x1, y1) = (columns[0], rows[0]), (columns[-1], rows[-1])
+            w, h = (x1 - x0) / 100, (y1 - y0) / 100
+            boxes.append([max(x0 - w, 0), max(y0 - h, 0), min(x1 + w, 128), min(y1 + h, 64)])
+        in_frame = predictor.transform.apply_boxes(np.array(boxes), rgb.shape[:2])
+        masks, scores = predicted(predictor, boxes=torch.from_numpy(in_frame))
     found = {tuple(record["point_coords"][0]): record for record in records}
     assert found.keys() == {tuple(point) for point in POINTS.tolist()}
-    for point, mask, score in zip(POINTS.tolist(), masks[:, 0], predicted_iou[:, 0], strict=True):
+    for point, mask, score in zip(POINTS.tolist(), masks, scores, strict=True):
         record = found[tuple(point)]
-        assert record["segmentation"]["counts"] == rle_counts(mask.numpy())
-        assert record["predicted_iou"] == pytest.approx(float(score), abs=1e-5)
+        assert record["segmentation"]["counts"] == rle_counts(mask)
+        assert record["predicted_iou"] == pytest.approx(score, abs=1e-5)
+
+
+def test_the_second_pass_changes_masks(rgb, one_thread):
+    masks = {
+        refined: {r["segmentation"]["counts"] for r in generate(rgb, refine_with_boxes=refined)[0]}
+        for refined in (False, True)
+    }
+    assert masks[False] != masks[True]
+
+
+def test_thresholds_are_those_of_the_second_masks(rgb, one_thread):
+    """A first mask of low predicted IoU still gives a box; what that gives is filtered."""
+    every, _ = generate(rgb, refine_with_boxes=True)
+    scores = sorted(record["predicted_iou"] for record in every)
+    threshold = (scores[0] + scores[1]) / 2
+    kept, _ = generate(rgb, refine_with_boxes=True, pred_iou_thresh=threshold)
+    assert sorted(record["predicted_iou"] for record in kept) == scores[1:]
+
+
+@pytest.mark.parametrize("empty", [[1], [0, 1, 2]])
+def test_an_empty_mask_gives_no_box(rgb, empty, one_thread, monkeypatch):
+    masks_of = Upsampler.masks
+    calls = []
+
+    def without_some(self, logits):
+        calls.append(len(logits))
+        if len(calls) == 1:
+            logits[empty] = -9.0
+        return masks_of(self, logits)
+
+    monkeypatch.setattr(Upsampler, "masks", without_some)
+    records, _ = generate(rgb, refine_with_boxes=True)
+    left = [point for number, point in enumerate(POINTS.tolist()) if number not in empty]
+    assert sorted(record["point_coords"][0] for record in records) == sorted(left)
+
+
+def test_a_second_pass_needs_one_mask_for_each_prompt():
+    with pytest.raises(ValueError, match="refine_with_boxes needs map_prompts"):
+        MaskGenerator(load_model("tiny"), refine_with_boxes=True)
 
 
 class Maps(torch.nn.Module):
