@@ -63,6 +63,18 @@ def test_defaults_leave_out_the_extreme_thousandth():
     assert (grey[pixels == 100] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_from_minimum_to_maximum_is_what_micro_sam_shows_within_a_level(dtype):
+    """It scales by the maximum in float32 and cuts fractions off, where we round."""
+    pixels = RNG.integers(12, 240, (40, 60)).astype(dtype) * dtype(1 if dtype == np.uint8 else 17)
+    theirs = pixels.astype(np.float32) - np.float32(pixels.min())
+    theirs = (theirs / (theirs.max() + 1e-7) * 255).astype(np.uint8)
+    ours = shown(pixels, percentiles=(0, 100))
+    difference = ours.astype(int) - theirs
+    assert set(np.unique(difference)) == {0, 1}
+    assert ours.min() == 0 and ours.max() == 255
+
+
 def test_spots_rarer_than_the_percentile_stay_visible():
     pixels = np.full((200, 200), 30, np.uint16)
     pixels[5, 5] = 900
