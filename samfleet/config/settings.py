@@ -66,6 +66,7 @@ class SeedSettings:
     boundary_distance: float
     smoothing: float
     min_size: int
+    prominence: float | None = None
 
 
 _MICRO_SAM_SEEDS = SeedSettings(0.5, 0.5, 0.5, 0.0, 1)

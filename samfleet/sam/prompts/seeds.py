@@ -19,11 +19,14 @@ def seed_points(maps: np.ndarray, settings: SeedSettings) -> np.ndarray:
         settings: what is a seed.
 
     Returns:
-        (seeds, 2) float64, x and y of pixels; in the order in which rows meet the seeds.
+        (seeds, 2) float64, x and y of pixels; in the order in which rows meet the seeds. With
+        `prominence`, one for each summit of a seed.
     """
     foreground, center, boundary = (_smoothed(each, settings.smoothing) for each in maps)
     seeds = (center < settings.center_distance) & (boundary < settings.boundary_distance)
     seeds &= foreground >= settings.foreground
+    if settings.prominence is not None:
+        seeds = _summits((center + boundary) / 2, seeds, settings.prominence)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         seeds.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
     )
@@ -44,6 +47,37 @@ def _smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
         return values
     side = 2 * int(_TRUNCATE * sigma + 0.5) + 1
     return cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
+
+
+def _summits(distance: np.ndarray, seeds: np.ndarray, prominence: float) -> np.ndarray:
+    """The parts of seeds around minima that are deeper by the prominence than the way to any deeper one.
+
+    These are the regional minima of the h-minima transform (P. Soille, "Morphological Image Analysis", 2003, 6.3.3),
+    at 255 levels.
+
+    Args:
+        distance: (height, width) float32 from 0 to 1.
+        seeds: (height, width) bool.
+        prominence: from 0 to 1.
+    """
+    levels = np.where(seeds, np.rint(np.clip(distance, 0, 1) * 254), 255).astype(np.uint8)
+    filled = _filled(_raised(levels, max(1, round(prominence * 254))), levels)
+    return (_filled(_raised(filled, 1), filled) > filled) & seeds
+
+
+def _raised(levels: np.ndarray, height: int) -> np.ndarray:
+    """All levels higher by so much, but at most 255."""
+    return levels + np.minimum(255 - levels, np.uint8(height))
+
+
+def _filled(water: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Let water run off over the ground to wherever it is lower; both (height, width) uint8."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    while True:
+        lower = cv2.max(cv2.erode(water, cross, borderType=cv2.BORDER_REPLICATE), ground)
+        if np.array_equal(lower, water):
+            return water
+        water = lower
 
 
 def _distance_to_outlines(labels: np.ndarray) -> np.ndarray:

@@ -94,6 +94,7 @@ WRONG = [
     ("sam.seeds.boundary_distance", "low"),
     ("sam.seeds.smoothing", -1),
     ("sam.seeds.min_size", 0),
+    ("sam.seeds.prominence", 0),
     ("fluorescence.channel", -1),
     ("fluorescence.channel", "violet"),
     ("fluorescence.white", 0),

@@ -55,6 +55,7 @@ DECODER_VALUES = {
     "sam.seeds.boundary_distance": 0.6,
     "sam.seeds.smoothing": 2.0,
     "sam.seeds.min_size": 5,
+    "sam.seeds.prominence": 0.05,
     "sam.refine_with_boxes": True,
 }
 """Keys that can change a candidate only with `sam.prompts: decoder`."""

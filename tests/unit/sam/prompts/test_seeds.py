@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.morphology import local_minima, reconstruction
 
 from samfleet.config.settings import SeedSettings
 from samfleet.sam.prompts.seeds import seed_points
@@ -93,3 +94,46 @@ def test_there_is_one_point_in_each_component_as_deep_as_any(seed, height, width
         free[:, [0, -1]] = False
         depth = ndimage.distance_transform_edt(free)
         assert depth[y, x] == pytest.approx(depth[seeds].max(), rel=1e-5)
+
+
+def soft_maps(*objects: np.ndarray) -> np.ndarray:
+    """Maps as a trained decoder gives them: no distance comes near to 0 or to 1."""
+    maps = maps_of(*objects)
+    maps[1:] = 0.2 + 0.25 * maps[1:]
+    return maps
+
+
+def test_objects_that_share_a_seed_get_a_point_each_by_prominence():
+    discs = [disc(*SIZE, 20, 20, 9), disc(*SIZE, 20, 39, 9)]
+    discs[0][20, 29:31] = True  # they touch
+    maps = soft_maps(*discs)
+    assert len(seed_points(maps, DEFAULT)) == 1
+    points = seed_points(maps, replace(DEFAULT, prominence=0.05))
+    assert points.tolist() == pytest.approx(np.array([(20, 20), (39, 20)]), abs=2)
+    # the saddle rises by less than 0.25, so nothing is as prominent as this
+    assert len(seed_points(maps, replace(DEFAULT, prominence=0.3))) == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.1, 0.3]), st.integers(0, 3))
+def test_points_are_in_the_h_minima_of_the_mean_distance(seed, prominence, smoothness):
+    random = np.random.default_rng(seed)
+    maps = random.random((3, 14, 18), np.float32)
+    maps[0] = 1
+    for each in maps[1:]:
+        ndimage.gaussian_filter(each, smoothness, output=each)
+        each -= each.min()
+        each /= each.max()
+    settings = SeedSettings(0.5, 1.0, 1.0, 0.0, 1, prominence)
+    points = seed_points(maps, settings).astype(int)
+    seeds = (maps[1] < 1) & (maps[2] < 1)
+    levels = np.where(seeds, np.rint((maps[1] + maps[2]) / 2 * 254), 255).astype(int)
+    height = max(1, round(prominence * 254))
+    filled = reconstruction(np.minimum(levels + height, 255), levels, "erosion", ndimage_cross())
+    minima = local_minima(filled, connectivity=1) if np.ptp(filled) else seeds
+    labels, count = ndimage.label(minima & seeds)
+    assert len(points) == count
+    assert sorted(labels[points[:, 1], points[:, 0]]) == list(range(1, count + 1))
+
+
+def ndimage_cross() -> np.ndarray:
+    return ndimage.generate_binary_structure(2, 1)
