@@ -30,7 +30,9 @@ def visible_devices(
 ) -> list[Device]:
     """The devices in the inherited CUDA_VISIBLE_DEVICES, or all if it is not set.
 
-    As in CUDA, an entry of CUDA_VISIBLE_DEVICES that names no device ends the list.
+    As in CUDA, an entry of CUDA_VISIBLE_DEVICES that names no device ends the list, and a GPU that is divided
+    into instances (MIG) stands for the first of them, since it cannot be used as a whole. Where any is divided,
+    devices are named by UUID: CUDA then no longer counts what nvidia-smi counts.
 
     Args:
         pretended: names to use instead of the devices of this machine. A scheduler may choose
@@ -41,21 +43,24 @@ def visible_devices(
     if pretended:
         names = _picked(pretended, inherited) if inherited else pretended
         return [Device(name, name, pretended=True) for name in names]
-    uuids = _uuids()
+    gpus = _gpus()
     if inherited is None:
-        return [Device(str(index), uuid) for index, uuid in enumerate(uuids)]
-    devices = []
+        if all(gpu.usable == [gpu.uuid] for gpu in gpus):
+            return [Device(str(index), gpu.uuid) for index, gpu in enumerate(gpus)]
+        return [Device(uuid, uuid) for gpu in gpus for uuid in gpu.usable]
+    devices: list[Device] = []
     for entry in dict.fromkeys(part.strip() for part in inherited.split(",")):
         if entry.isdecimal():
             index = int(entry)
-            if uuids and index >= len(uuids):
+            if gpus and index >= len(gpus):
                 break
-            devices.append(Device(entry, uuids[index] if uuids else entry))
+            devices += _named(entry, gpus[index]) if gpus else [Device(entry, entry)]
         elif re.match(r"(GPU|MIG)-", entry):
-            devices.append(Device(entry, _full_uuid(entry, uuids)))
+            devices += _by_uuid(entry, gpus)
         else:
             break
-    return devices
+    locks = [device.lock for device in devices]
+    return [device for place, device in enumerate(devices) if device.lock not in locks[:place]]
 
 
 def gpu_exists() -> bool:
@@ -63,8 +68,10 @@ def gpu_exists() -> bool:
 
     torch runs in a separate process, because it would fix the visible devices of this one.
     """
+    if any(gpu.usable for gpu in _gpus()):
+        return True
     probe = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-    return bool(_uuids()) or subprocess.run([sys.executable, "-c", probe]).returncode == 0
+    return subprocess.run([sys.executable, "-c", probe]).returncode == 0
 
 
 def _picked(names: Sequence[str], numbers: str) -> list[str]:
@@ -77,22 +84,68 @@ def _picked(names: Sequence[str], numbers: str) -> list[str]:
     return picked
 
 
-def _full_uuid(entry: str, uuids: list[str]) -> str:
-    """Complete a UUID, since CUDA also accepts a unique prefix of it."""
-    matches = [uuid for uuid in uuids if uuid.startswith(entry)]
-    return matches[0] if len(matches) == 1 else entry
+@dataclass(frozen=True, slots=True)
+class _Gpu:
+    """A GPU of this machine.
+
+    Attributes:
+        uuid: its UUID, or its number where nvidia-smi is not available.
+        usable: what CUDA can use of it, by UUID: the GPU itself or, if it is divided, its instances.
+    """
+
+    uuid: str
+    usable: list[str]
 
 
-def _uuids() -> list[str]:
-    """The UUIDs of the GPUs in PCI order; their numbers if nvidia-smi is not available."""
+def _named(entry: str, gpu: _Gpu) -> list[Device]:
+    """What an entry of CUDA_VISIBLE_DEVICES that means a GPU makes visible."""
+    if gpu.usable == [gpu.uuid]:
+        return [Device(entry, gpu.uuid)]
+    return [Device(uuid, uuid) for uuid in gpu.usable[:1]]
+
+
+def _by_uuid(entry: str, gpus: list[_Gpu]) -> list[Device]:
+    """What a UUID makes visible, or a unique prefix of one, which CUDA accepts as well."""
+    whole = [gpu for gpu in gpus if gpu.uuid.startswith(entry)]
+    instances = [uuid for gpu in gpus for uuid in gpu.usable if uuid.startswith(entry)]
+    if len(whole) == 1:
+        return _named(entry, whole[0])
+    return [Device(entry, instances[0] if len(instances) == 1 else entry)]
+
+
+def _gpus() -> list[_Gpu]:
+    """The GPUs of this machine in PCI order."""
     try:
-        listing = subprocess.run(
-            ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout
+        listing = _nvidia_smi("-L")
     except (OSError, subprocess.SubprocessError):
-        return [str(i) for i in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
-    return [line.strip() for line in listing.splitlines() if line.strip().startswith("GPU-")]
+        numbers = range(len(list(Path("/dev").glob("nvidia[0-9]*"))))
+        return [_Gpu(str(number), [str(number)]) for number in numbers]
+    gpus: list[_Gpu] = []
+    for line in listing.splitlines():
+        # "GPU 0: NVIDIA A100 (UUID: GPU-...)", and below it for each instance
+        # "  MIG 3g.20gb Device 0: (UUID: MIG-...)", with older drivers "MIG-GPU-.../1/0"
+        if found := re.search(r"(?:^\s*|UUID: )((GPU|MIG)-[\w/-]+)", line):
+            uuid, kind = found.groups()
+            if kind == "GPU":
+                gpus.append(_Gpu(uuid, []))
+            elif gpus:
+                gpus[-1].usable.append(uuid)
+    divided = _divided()
+    return [
+        gpu if gpu.usable or gpu.uuid in divided else _Gpu(gpu.uuid, [gpu.uuid]) for gpu in gpus
+    ]
+
+
+def _divided() -> set[str]:
+    """The UUIDs of GPUs that can be used by instances only, even if there are none; older drivers know of none."""
+    try:
+        modes = _nvidia_smi("--query-gpu=uuid,mig.mode.current", "--format=csv,noheader")
+    except (OSError, subprocess.SubprocessError):
+        return set()
+    rows = [line.split(",") for line in modes.splitlines()]
+    return {row[0].strip() for row in rows if row[-1].strip() == "Enabled"}
+
+
+def _nvidia_smi(*options: str) -> str:
+    command = ["nvidia-smi", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout

@@ -5,12 +5,28 @@ import pytest
 from samfleet.devices import visible
 from samfleet.devices.visible import Device, gpu_exists, visible_devices
 
-UUIDS = ["GPU-1a2b", "GPU-1a3c", "GPU-2d4e"]
+UUIDS = [
+    "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1a2b)",
+    "GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-1a3c)",
+    "GPU 2: NVIDIA GPU-X1 (UUID: GPU-2d4e)",
+]
+DIVIDED = [
+    "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-1a2b)",
+    "  MIG 3g.20gb     Device  0: (UUID: MIG-c738-4736)",
+    "  MIG 3g.20gb     Device  1: (UUID: MIG-a28a-d590)",
+    "GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-1a3c)",
+    "GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-2d4e)",
+]
+MODES = ["GPU-1a2b, Enabled", "GPU-1a3c, Disabled", "GPU-2d4e, Enabled"]
+"""The first GPU has two instances, the second is not divided, the third is and has none."""
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Makes a machine: the output of nvidia-smi (None: not installed) and the files in /dev."""
+    """Makes a machine: the output of nvidia-smi (None: not installed) and the files in /dev.
+
+    `modes` is what it says of MIG, None where it does not know the word.
+    """
     dev = tmp_path / "dev"
     dev.mkdir()
     tools = tmp_path / "bin"
@@ -18,12 +34,21 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(visible, "Path", lambda path: {"/dev": dev}[path])
     monkeypatch.setenv("PATH", str(tools))
 
-    def build(listing: list[str] | None = None, dev_files: tuple = (), status: int = 0):
+    def build(
+        listing: list[str] | None = None,
+        dev_files: tuple = (),
+        status: int = 0,
+        modes: list[str] | None = None,
+    ):
         for name in dev_files:
             (dev / name).touch()
         if listing is not None:
-            lines = "".join(f"echo '{line}'\n" for line in listing)
-            (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{lines}exit {status}\n")
+            said = [f"echo '{line}'" for line in listing]
+            known = (
+                ["exit 6"] if modes is None else [*(f"echo '{line}'" for line in modes), "exit 0"]
+            )
+            script = ["#!/bin/sh", 'if [ "$1" != -L ]; then', *known, "fi", *said, f"exit {status}"]
+            (tools / "nvidia-smi").write_text("\n".join(script) + "\n")
             (tools / "nvidia-smi").chmod(0o755)
 
     return build
@@ -57,6 +82,56 @@ def seen(value: str | None) -> list[tuple[str, str]]:
 def test_visible_devices_are_those_that_cuda_would_show(machine, value, expected):
     machine(UUIDS)
     assert seen(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (None, ["MIG-c738-4736", "MIG-a28a-d590", "GPU-1a3c"]),
+        ("0", ["MIG-c738-4736"]),
+        ("1,0", ["1", "MIG-c738-4736"]),
+        ("2,1", ["1"]),
+        ("GPU-1a2b", ["MIG-c738-4736"]),
+        ("GPU-1a3", ["GPU-1a3"]),
+        ("MIG-a28a-d590", ["MIG-a28a-d590"]),
+        ("MIG-c", ["MIG-c"]),
+        ("0,MIG-c738-4736,MIG-a28a-d590", ["MIG-c738-4736", "MIG-a28a-d590"]),
+    ],
+)
+def test_a_divided_gpu_is_used_by_its_instances(machine, value, names):
+    """CUDA cannot use it as a whole: NVIDIA's MIG user guide, "CUDA Device Enumeration"."""
+    machine(DIVIDED, modes=MODES)
+    assert [name for name, _ in seen(value)] == names
+
+
+def test_a_part_of_an_instances_uuid_has_the_lock_of_the_whole(machine):
+    machine(DIVIDED, modes=MODES)
+    assert seen("MIG-c") == [("MIG-c", "MIG-c738-4736")]
+
+
+def test_instances_by_the_names_of_older_drivers(machine):
+    instances = ["MIG-GPU-1a2b/1/0", "MIG-GPU-1a2b/2/0"]
+    lines = [f"  MIG 1g.5gb Device {i}: (UUID: {name})" for i, name in enumerate(instances)]
+    machine([*UUIDS[:1], *lines], modes=["GPU-1a2b, Enabled"])
+    assert seen(None) == [(name, name) for name in instances]
+
+
+@pytest.mark.parametrize("modes", [None, ["GPU-1a2b, [N/A]", "GPU-1a3c, Disabled"]])
+def test_where_no_gpu_is_divided_they_are_numbered(machine, modes):
+    machine(UUIDS[:2], modes=modes)
+    assert seen(None) == [("0", "GPU-1a2b"), ("1", "GPU-1a3c")]
+
+
+def test_a_divided_gpu_without_instances_is_none(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(visible.sys, "executable", "/bin/false")
+    machine(UUIDS[:1], modes=["GPU-1a2b, Enabled"])
+    assert seen(None) == seen("0") == []
+    assert not gpu_exists()
+
+
+def test_a_device_that_is_named_twice_is_one(machine):
+    machine(UUIDS)
+    assert seen("1,GPU-1a3c,0") == [("1", "GPU-1a3c"), ("0", "GPU-1a2b")]
 
 
 def test_an_index_and_a_uuid_of_one_device_have_one_lock(machine):
