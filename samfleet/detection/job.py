@@ -23,16 +23,11 @@ from samfleet.detection.recording import Recorder
 from samfleet.detection.stopping import Stopped, StopSignals
 from samfleet.detection.threads import wait_passively_in_a_crowd
 from samfleet.detection.workers import Workers
-from samfleet.devices.job_device import (
-    device_error,
-    is_device_failure,
-    is_out_of_memory,
-    job_device,
-    torch_device,
-)
+from samfleet.devices.job_device import device_error, job_device, torch_device
 from samfleet.devices.use import DeviceUse
 from samfleet.devices.visible import Device
 from samfleet.errors import PermanentError
+from samfleet.faults import is_device_failure, is_out_of_device_memory
 from samfleet.files import TableError, write_atomic
 from samfleet.plan.collection import collection_root
 from samfleet.plan.record import plan_of_shard
@@ -62,8 +57,7 @@ def load_generator(settings: SamSettings, device: Device, threads: int) -> Gener
     from samfleet.sam.generator import loading
 
     target = torch_device(device)
-    if target == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
     return loading.load_generator(settings, target, threads)
 
 
@@ -198,6 +192,6 @@ def _load(
     try:
         return load_generator(settings, device, threads)
     except Exception as error:
-        if is_device_failure(error) or is_out_of_memory(error):
+        if is_device_failure(error) or is_out_of_device_memory(error):
             raise device_error(device, error) from error
         raise

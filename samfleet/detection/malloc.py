@@ -1,4 +1,4 @@
-"""Memory management of a process that computes masks on a CPU."""
+"""Memory management of a process that computes masks."""
 
 import ctypes
 import platform
@@ -11,8 +11,9 @@ _NEVER = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Make the C library keep freed blocks of memory and use them again, even large ones.
 
-    Every batch of prompts allocates and frees tensors of megabytes. glibc returns each to the system,
-    which then clears the pages of the next one. That can take as long as the arithmetic.
+    On a CPU every batch of prompts allocates and frees tensors of megabytes, and next to a GPU every image does.
+    glibc returns each to the system, which then clears the pages of the next one. That can take as long as the
+    arithmetic.
 
     Returns:
         Whether it was done; it is done for glibc only.

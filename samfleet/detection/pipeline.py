@@ -23,10 +23,11 @@ from samfleet.config.settings import Settings
 from samfleet.detection.measurement import measure_found
 from samfleet.detection.row import CandidateRow
 from samfleet.detection.workers import Task, WorkerCrash, WorkerTimeout
-from samfleet.devices.job_device import device_error, is_device_failure, is_out_of_memory
+from samfleet.devices.job_device import device_error
 from samfleet.devices.use import DeviceUse
 from samfleet.devices.visible import Device
 from samfleet.errors import UserError
+from samfleet.faults import is_device_failure, is_out_of_memory
 from samfleet.images.reading import Failure, ReadImage, Wish, failure_of, path_of, read_image
 from samfleet.plan.shards import ShardImage
 from samfleet.sam.masks.records import FoundMasks
@@ -45,6 +46,7 @@ class Generator(Protocol):
 
     points_per_batch: int
     seconds: dict[str, float]
+    device_seconds: float | None
 
     def why_not_shown(self, height: int, width: int) -> str:
         """Why SAM cannot be shown an image of this size, in words; empty if it can."""
@@ -222,7 +224,7 @@ def find_masks(
                 detection.read = Failure(Status.UNSUPPORTED, reason, False, identity)
         if isinstance(detection.read, ReadImage):
             try:
-                with use.working():
+                with use.working(generator):
                     detection.found = _find(generator, detection, detection.read.rgb)
                 _note_tiles(detection, detection.found)
                 for stage, seconds in generator.seconds.items():
@@ -230,7 +232,7 @@ def find_masks(
             except Exception as error:
                 if is_device_failure(error):
                     raise device_error(device, error) from error
-                detection.fail(error, "out of memory even with one prompt at a time")
+                detection.fail(error, str(error) or "no memory to find its masks")
         yield detection
 
 
@@ -258,7 +260,7 @@ def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundM
     """The masks of an image; if memory runs out, with half as many prompts at a time, down to one.
 
     Raises:
-        MemoryError: memory does not suffice for one prompt.
+        MemoryError: memory does not suffice for one prompt, or for the encoder; the message says which.
     """
     import torch
 
@@ -271,7 +273,7 @@ def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundM
             if not is_out_of_memory(error):
                 raise
             if points_per_batch == 1:
-                raise MemoryError from error
+                raise MemoryError("out of memory even with one prompt at a time") from error
         # after the handler, not in it: there the traceback would still hold the tensors
         torch.cuda.empty_cache()
         points_per_batch //= 2

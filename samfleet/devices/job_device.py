@@ -55,7 +55,8 @@ def job_device(
         try:
             yield leased
         except DeviceError:
-            write_atomic(failed / quote(leased.lock, safe=""), "")
+            if leased != CPU:
+                write_atomic(failed / quote(leased.lock, safe=""), "")
             raise
 
 
@@ -105,21 +106,6 @@ def torch_device(device: Device) -> str:
             f"{torch.__version__}; compare its CUDA version with the driver's"
         )
     return "cuda"
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device's memory does not suffice, so that less work at a time may fit."""
-    import torch
-
-    return isinstance(error, torch.cuda.OutOfMemoryError)
-
-
-def is_device_failure(error: Exception) -> bool:
-    """Whether CUDA itself failed: nothing more can be computed in this process."""
-    import torch
-
-    fatal = getattr(torch, "AcceleratorError", ())
-    return isinstance(error, fatal) or "CUDA error" in str(error)
 
 
 def device_error(device: Device, error: Exception) -> DeviceError:

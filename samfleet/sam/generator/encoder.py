@@ -23,13 +23,18 @@ from torch.nn import functional
 # Elements of the bias to compute at once: what fits into the caches of a core, or a small part of a
 # GPU's memory.
 BIAS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 28}
+# With less, memory is not what the bias takes.
+SMALLEST_BIAS = 1 << 20
 
 
-def encode_frames(encoder: ImageEncoderViT, frame: torch.Tensor) -> torch.Tensor:
+def encode_frames(
+    encoder: ImageEncoderViT, frame: torch.Tensor, bias_at_once: int | None = None
+) -> torch.Tensor:
     """Encodes frames.
 
     Args:
         frame: (frames, 3, side, side) float32, as ``Sam.preprocess`` returns it.
+        bias_at_once: elements of the bias, instead of ``BIAS_AT_ONCE``; at least a row of queries is done at once.
 
     Returns:
         (frames, channels, height, width) float32.
@@ -37,24 +42,25 @@ def encode_frames(encoder: ImageEncoderViT, frame: torch.Tensor) -> torch.Tensor
     tokens = encoder.patch_embed(frame)
     if encoder.pos_embed is not None:
         tokens = tokens + encoder.pos_embed
+    bias_at_once = bias_at_once or BIAS_AT_ONCE[frame.device.type]
     for block in encoder.blocks:
-        tokens = _block(block, tokens)
+        tokens = _block(block, tokens, bias_at_once)
     return encoder.neck(tokens.permute(0, 3, 1, 2))
 
 
-def _block(block: Block, tokens: torch.Tensor) -> torch.Tensor:
+def _block(block: Block, tokens: torch.Tensor, bias_at_once: int) -> torch.Tensor:
     attended = block.norm1(tokens)
     if block.window_size > 0:
         size = attended.shape[1:3]
         attended, padded = window_partition(attended, block.window_size)
-    attended = _attend(block.attn, attended)
+    attended = _attend(block.attn, attended, bias_at_once)
     if block.window_size > 0:
         attended = window_unpartition(attended, block.window_size, padded, size)
     tokens = tokens + attended
     return tokens + block.mlp(block.norm2(tokens))
 
 
-def _attend(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
+def _attend(attention: Attention, tokens: torch.Tensor, bias_at_once: int) -> torch.Tensor:
     """Attention among the tokens of windows: (windows, height, width, channels)."""
     windows, height, width, _ = tokens.shape
     qkv = attention.qkv(tokens).view(windows, height * width, 3, attention.num_heads, -1)
@@ -65,7 +71,7 @@ def _attend(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
         by_row, by_column = _relative_positions(attention, queries, height, width)
         out = torch.empty_like(queries)
         row = windows * attention.num_heads * width * height * width
-        rows = max(1, BIAS_AT_ONCE[tokens.device.type] // row)
+        rows = max(1, bias_at_once // row)
         for first in range(0, height, rows):
             part = slice(first * width, (first + rows) * width)
             bias = by_row[:, :, part, :, None] + by_column[:, :, part, None, :]

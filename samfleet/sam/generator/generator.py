@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torchvision.ops.boxes import batched_nms, box_area
 
 from samfleet.errors import UserError
+from samfleet.faults import is_out_of_memory
 from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
 from samfleet.sam.generator.decoder import Decoded, Decoder
-from samfleet.sam.generator.encoder import encode_frames
+from samfleet.sam.generator.encoder import BIAS_AT_ONCE, SMALLEST_BIAS, encode_frames
 from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.foreground import Foreground
 from samfleet.sam.generator.geometry import Geometry
@@ -28,6 +30,10 @@ from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
 from samfleet.sam.prompts.prompts import MapPrompts
 from samfleet.sam.tiles import Layout, Tiles
+
+STAGES = ("encoding", "decoding", "postprocessing")
+
+logger = logging.getLogger(__name__)
 
 _BOX_MARGIN = 0.01  # by how much of its sides micro-sam enlarges a box at each side
 
@@ -79,6 +85,8 @@ class MaskGenerator:
 
     Attributes:
         seconds: seconds of the last image, by stage: encoding, decoding, postprocessing.
+        device_seconds: for how long a GPU has had work so far, by its own clock; None on a CPU. Work that
+            waits for the host within a stage counts.
 
     Raises:
         ValueError: if the precision is unknown or the device does not support it, or unless exactly
@@ -141,12 +149,14 @@ class MaskGenerator:
         self.skip_background = skip_background
         self.tiles = tiles
         self.refine_with_boxes = refine_with_boxes
-        self.seconds: dict[str, float] = {}
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.device_seconds = 0.0 if sam.device.type == "cuda" else None
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
         self._exact = precision == "exact"
         encoder = sam.image_encoder
         self._encoder = encoder if self._exact else partial(encode_frames, encoder)
+        self._bias_at_once = BIAS_AT_ONCE[sam.device.type]
         self._map_prompts = map_prompts
         self._decoder = (Decoder if self._exact else FastDecoder)(sam, multimask=not map_prompts)
 
@@ -186,6 +196,7 @@ class MaskGenerator:
         Raises:
             ValueError: if the image has another shape or dtype.
             NotFiniteError: if the model's output is not finite.
+            MemoryError: if the encoder does not fit, or the decoder of maps.
             torch.cuda.OutOfMemoryError: if a batch does not fit; a smaller one may.
         """
         found = self.find(rgb, points_per_batch)
@@ -199,8 +210,8 @@ class MaskGenerator:
         """Like ``generate``, but without the steps that need no device: ``make_records`` does those."""
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ValueError(f"expected (height, width, 3) uint8, not {rgb.shape} {rgb.dtype}")
-        self.seconds = {"encoding": 0.0, "decoding": 0.0, "postprocessing": 0.0}
-        self._events = []
+        self._finish_stages()  # of an image for which memory ran out
+        self.seconds = dict.fromkeys(STAGES, 0.0)
         points_per_batch = points_per_batch or self.points_per_batch
         if self.tiles is not None:
             found, report, layout = self._find_in_tiles(rgb, self.tiles, points_per_batch)
@@ -290,11 +301,18 @@ class MaskGenerator:
         """The masks in a part of an image, after non-maximum suppression within it."""
         if not len(view.points):
             return Seen.nothing(self.sam.device)
+        with self._stage("encoding", on_host=True):
+            resized = self._resized(view.rgb)
+        unpadded = resized.shape[:2]
         with self._stage("encoding"):
-            embedding, unpadded = self._encode(view.rgb)
+            embedding = self._encode(resized)
         size, points = view.rgb.shape[:2], view.points
         if self._map_prompts:
-            with self._stage("decoding"), arithmetic(self._precision.decoder):
+            with (
+                self._stage("decoding"),
+                arithmetic(self._precision.decoder),
+                _naming("the decoder of maps"),
+            ):
                 points = self._map_prompts.points(embedding, unpadded, size)
             if not len(points):
                 return Seen.nothing(self.sam.device)
@@ -315,11 +333,13 @@ class MaskGenerator:
             bits = MaskBits.concatenate([bits for _, bits, _ in parts])
             kept = _suppress(candidates.boxes, candidates.predicted_iou, self.box_nms_thresh)
             candidates, bits = candidates.select(kept), bits.select(kept)
+            cut = Candidates.concatenate([cut for _, _, cut in parts])
+            boxes = candidates.boxes.cpu().numpy()
+            seen = candidates.in_image(view.box), cut.in_image(view.box)
+        with self._stage("postprocessing", on_host=True):
             # Only surviving masks leave the device.
             packer = packer_of(upsampler.y, upsampler.x)
-            masks = packer.pack(bits, candidates.boxes.cpu().numpy())
-            cut = Candidates.concatenate([cut for _, _, cut in parts])
-            return Seen(candidates.in_image(view.box), masks, cut.in_image(view.box))
+            return Seen(seen[0], packer.pack(bits, boxes), seen[1])
 
     def _upsampler(self, unpadded: tuple[int, int], size: tuple[int, int]) -> Upsampler:
         height, width = self.sam.prompt_encoder.image_embedding_size
@@ -338,18 +358,42 @@ class MaskGenerator:
             exact=self._exact,
         )
 
-    def _encode(self, rgb: np.ndarray) -> tuple[torch.Tensor, tuple[int, int]]:
-        """The embedding of a crop, which the decoder gets as well, and the size at which it was encoded."""
+    def _resized(self, rgb: np.ndarray) -> np.ndarray:
+        """A crop at the size at which it is encoded, with its colours in the model's order."""
         if self.sam.image_format != "RGB":
             rgb = rgb[..., ::-1]
-        resized = torch.as_tensor(self._transform.apply_image(rgb), device=self.sam.device)
-        frame = self.sam.preprocess(resized.permute(2, 0, 1)[None].contiguous())
-        with arithmetic(self._precision.encoder):
-            embedding = self._encoder(frame)
-        embedding = embedding.float()
+        return self._transform.apply_image(rgb)
+
+    def _encode(self, resized: np.ndarray) -> torch.Tensor:
+        """The embedding of a crop, which the decoder gets as well."""
+        pixels = torch.as_tensor(resized, device=self.sam.device)
+        frame = self.sam.preprocess(pixels.permute(2, 0, 1)[None].contiguous())
+        embedding = self._encode_frame(frame).float()
         with arithmetic(self._precision.decoder):
             self._decoder.set_image(embedding)
-        return embedding, (resized.shape[0], resized.shape[1])
+        return embedding
+
+    def _encode_frame(self, frame: torch.Tensor) -> torch.Tensor:
+        """The embedding; if memory runs out, with half as much at once, and so for all that follow.
+
+        Raises:
+            MemoryError: it does not fit even so.
+        """
+        while True:
+            try:
+                with arithmetic(self._precision.encoder):
+                    return self._encoder(frame)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self._exact or self._bias_at_once <= SMALLEST_BIAS:
+                    raise MemoryError("out of memory in the encoder") from error
+            # after the handler, not in it: there the traceback would still hold the tensors
+            torch.cuda.empty_cache()
+            self._bias_at_once //= 2
+            encoder = self.sam.image_encoder
+            self._encoder = partial(encode_frames, encoder, bias_at_once=self._bias_at_once)
+            logger.warning("out of memory in the encoder; trying again with half as much at once")
 
     def _batch_candidates(
         self, points: np.ndarray, upsampler: Upsampler, view: View
@@ -400,9 +444,9 @@ class MaskGenerator:
         return everything.select(index), bits_of(masks, index), cut
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, name: str, on_host: bool = False) -> Iterator[None]:
         """Counts a block towards a stage, without waiting for a GPU, whose own clock is read later."""
-        if self.sam.device.type != "cuda":
+        if on_host or self.sam.device.type != "cuda":
             start = time.perf_counter()
             yield
             self.seconds[name] += time.perf_counter() - start
@@ -415,10 +459,23 @@ class MaskGenerator:
 
     def _finish_stages(self) -> None:
         """Adds the times of all stages so far by the GPU's clock."""
-        for name, begin, end in self._events:
+        events, self._events = self._events, []
+        for name, begin, end in events:
             end.synchronize()
-            self.seconds[name] += begin.elapsed_time(end) / 1000
-        self._events = []
+            seconds = begin.elapsed_time(end) / 1000
+            self.seconds[name] += seconds
+            self.device_seconds = (self.device_seconds or 0.0) + seconds
+
+
+@contextmanager
+def _naming(part: str) -> Iterator[None]:
+    """Says which part of the model memory does not suffice for, where fewer prompts would not help."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(f"out of memory in {part}") from error
+        raise
 
 
 def _box_prompts(boxes: torch.Tensor, geometry: Geometry) -> torch.Tensor:

@@ -70,6 +70,7 @@ class Generator:
     """A mask generator that finds one disc, after calling `before` with the image's number."""
 
     points_per_batch = 8
+    device_seconds: float | None = None
     mask = MASK
 
     def __init__(self, before=lambda number, points_per_batch: None):
@@ -267,6 +268,22 @@ def test_a_job_says_how_long_its_device_had_no_work(job, monkeypatch, caplog):
     assert [row["seconds_waiting"] for row in job.ledger()] == ["2.0", "2.0", "2.0"]
 
 
+def test_a_gpu_is_busy_by_its_own_clock(job, monkeypatch):
+    """Two seconds of the host an image, in which the GPU works for half a second."""
+    clock = [0.0]
+
+    def work(*_):
+        clock[0] += 2
+        generator.device_seconds += 0.5
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    generator = Generator(work)
+    generator.device_seconds = 7.0
+    job.detect(generator)
+    record = json.loads(job.done.read_text())
+    assert (record["seconds"], record["device_idle"]) == (6.0, 0.75)
+
+
 def test_without_masks_to_look_for_a_device_is_neither_idle_nor_busy(job):
     for name in "abc":
         (job.images / f"{name}.png").unlink()
@@ -429,10 +446,20 @@ def test_an_error_costs_its_image_alone_and_is_said_in_words(job):
     assert set(job.stored().values()) == {"ok"}
 
 
-def test_out_of_memory_halves_the_prompts_per_batch_for_that_image(job):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+    ],
+    ids=["torch", "CUDA", "cuBLAS", "host"],
+)
+def test_out_of_memory_halves_the_prompts_per_batch_for_that_image(job, error):
     def exhausted(number, points_per_batch):
         if number == 0 and points_per_batch > 2:
-            raise torch.cuda.OutOfMemoryError
+            raise error
 
     generator = job.detect(Generator(exhausted))
     assert generator.batches == [8, 4, 2, 8, 8]
@@ -450,6 +477,55 @@ def test_out_of_memory_with_one_prompt_is_a_transient_failure(job):
     assert generator.batches == [8, 4, 2, 1, 8, 8]
     (failed,) = [row for row in job.rows() if row["status"] != "ok"]
     assert (failed["status"], failed["transient"]) == ("out_of_memory", True)
+    assert failed["reason"] == "out of memory even with one prompt at a time"
+
+
+def test_where_fewer_prompts_would_not_help_they_are_not_tried(job):
+    def exhausted(number, _):
+        if len(generator.batches) == 1:
+            raise MemoryError("out of memory in the encoder")
+
+    generator = Generator(exhausted)
+    job.detect(generator)
+    assert generator.batches == [8, 8, 8]
+    (failed,) = [row for row in job.rows() if row["status"] != "ok"]
+    assert (failed["status"], failed["reason"]) == ("out_of_memory", "out of memory in the encoder")
+
+
+def test_a_device_that_fails_while_its_memory_is_freed_is_not_tried_again(job, monkeypatch):
+    """An error of an earlier kernel comes with the next call to CUDA."""
+
+    def exhausted(*_):
+        raise torch.OutOfMemoryError
+
+    def poisoned():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", poisoned)
+    generator = Generator(exhausted)
+    with pytest.raises(DeviceError, match="illegal memory access"):
+        job.detect(generator, device="auto", devices=["left", "right"])
+    assert generator.batches == [8]
+
+
+def test_a_device_without_memory_for_the_model_is_left_out_of_the_plan(job):
+    def load(*_):
+        raise RuntimeError("CUDA error: out of memory")
+
+    with pytest.raises(DeviceError, match="device left"):
+        job.detect(load=load, device="auto", devices=["left", "right"])
+    job.detect(device="auto", devices=["left", "right"])
+    assert json.loads(job.done.read_text())["device"] == "right"
+
+
+def test_a_host_without_memory_for_the_model_is_not_the_devices_fault(job):
+    def load(*_):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        job.detect(load=load, device="auto", devices=["left", "right"])
+    job.detect(device="auto", devices=["left", "right"])
+    assert json.loads(job.done.read_text())["device"] == "left"
 
 
 def broken(number, _):
@@ -464,6 +540,19 @@ def test_a_device_that_fails_ends_the_job_and_is_left_out_of_the_plan(job):
     job.detect(device="auto", devices=["left", "right"])
     assert json.loads(job.done.read_text())["device"] == "right"
     assert set(job.stored().values()) == {"ok"}
+
+
+@pytest.mark.parametrize("words", ["CUDA unknown error - this may be due to", "NVML: GPU is lost"])
+def test_a_lost_device_is_left_out_whatever_says_so(job, words):
+    def lost(*_):
+        raise RuntimeError(words)
+
+    generator = Generator(lost)
+    with pytest.raises(DeviceError, match="device left"):
+        job.detect(generator, device="auto", devices=["left", "right"])
+    assert len(generator.batches) == 1
+    job.detect(device="auto", devices=["left", "right"])
+    assert json.loads(job.done.read_text())["device"] == "right"
 
 
 def test_when_every_device_failed_the_job_says_so(job):
