@@ -1,0 +1,259 @@
+"""The mask generator on a pretended CUDA device: the same masks, and how little the host waits for it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from samfleet.detection.pipeline import Detection, find_masks
+from samfleet.devices.use import DeviceUse
+from samfleet.devices.visible import Device
+from samfleet.images.reading import ReadImage
+from samfleet.plan.shards import ShardImage
+from samfleet.sam.generator import MaskGenerator, encoder, generator
+from samfleet.sam.generator.encoder import encode_frames
+from samfleet.sam.generator.precision import arithmetic
+from samfleet.sam.tiles import Tiles
+from tests import pretended_cuda as pretended
+from tests.pretended_cuda import CudaTensor, moved, pretended_cuda
+from tests.small_sam import SOME, build_sam, image, spotted_sam
+
+RGB = image(48, 64)
+FEW = SOME | {"points_per_side": 6}
+
+
+class Corners:
+    """Prompts near the corners of a view."""
+
+    def points(self, embedding, unpadded, size) -> np.ndarray:
+        height, width = size
+        return np.array([[x * width, y * height] for x in (0.2, 0.8) for y in (0.3, 0.7)])
+
+
+WAYS = {
+    "whole": {},
+    "crops": {"crop_n_layers": 1, "points_per_side": 4},
+    "without background": {"skip_background": True},
+    "tiles": {"tiles": Tiles(40, 16), "points_per_side": 3},
+    "prompts from maps": {
+        "map_prompts": Corners(),
+        "pred_iou_thresh": 0,
+        "stability_score_thresh": 0,
+    },
+}
+"""How prompts come about and are shown."""
+
+
+@pytest.fixture
+def device():
+    with pretended_cuda() as device:
+        device.rounded = False
+        yield device
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_device_refuses_what_cuda_refuses(device):
+    here, there = torch.ones(3), torch.ones(3, device="cuda")
+    assert there.device.type == "cuda"
+    with pytest.raises(RuntimeError, match="same device"):
+        here + there
+    with pytest.raises(RuntimeError, match="same device"):
+        here[torch.zeros(1, dtype=torch.int64, device="cuda")]
+    with pytest.raises(TypeError, match="cpu"):
+        there.numpy()
+    assert (there * torch.tensor(2.0)).tolist() == [2, 2, 2]  # a number may come from the host
+
+
+def test_the_device_counts_what_it_is_given_to_do(device):
+    before = device.held
+    there = torch.zeros(1000, device="cuda")
+    assert (device.launches, device.to_host, device.waits.total()) == (1, 0, 0)
+    assert device.held - before == device.peak - before == 4096  # whole blocks of 512 bytes
+    view = there[10:].view(-1, 2)
+    assert device.held - before == 4096
+    assert (there + 1).sum().item() == 1000
+    assert (device.launches, device.to_host, device.waits.total()) == (3, 8, 1)
+    del view, there
+    assert (device.held - before, device.peak - before) == (0, 8704)
+    torch.ones(4).to("cuda", non_blocking=True)
+    assert (device.to_device, device.waits.total()) == (16, 1)
+    device.limit = before + 512
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.zeros(129, device="cuda")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_exact_gives_the_same_records(device, way):
+    """Field by field: on the device `exact` runs the library's own operations."""
+    sam, parameters = spotted_sam(0.4 if way in ("crops", "tiles") else 1.0), FEW | WAYS[way]
+    expected = MaskGenerator(sam, "exact", **parameters).generate(RGB)
+    assert expected
+    assert MaskGenerator(moved(sam), "exact", **parameters).generate(RGB) == expected
+
+
+@pytest.fixture(scope="module")
+def sam():
+    return build_sam()
+
+
+@pytest.mark.parametrize("precision", ["fast", "tf32", "bf16"])
+def test_every_precision_finds_masks_in_every_way(device, sam, precision):
+    device.rounded = True
+    there = moved(sam)
+    for way in list(WAYS.values())[1:]:
+        found = MaskGenerator(there, precision, **FEW | {"points_per_side": 3} | way).find(RGB)
+        assert len(found.boxes) == len(found.masks)
+        assert np.isfinite(found.predicted_iou).all()
+    assert len(found.masks)
+
+
+def test_each_precision_computes_in_its_own_format(device, sam):
+    """Relative to float32, TF32 is off by some 2⁻¹¹ and bf16 by some 2⁻⁸ for each rounding."""
+    device.rounded = True
+    there = moved(sam)
+    frame = torch.as_tensor(np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32))
+    expected = encode_frames(sam.image_encoder, frame)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        errors = {}
+        for kind in ("float32", "tf32", "bf16"):
+            with arithmetic(kind):
+                found = encode_frames(there.image_encoder, frame.to("cuda")).float().cpu()
+            errors[kind] = ((found - expected).norm() / expected.norm()).item()
+        assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.is_autocast_enabled("cuda")
+    assert errors["float32"] < 1e-5 < 2**-13 < errors["tf32"] < 2**-8 < errors["bf16"] < 2**-3
+
+
+def test_fast_is_fast_on_the_cpu_but_for_rounding(device, sam):
+    expected = MaskGenerator(sam, "fast", **FEW).find(RGB)
+    found = MaskGenerator(moved(sam), "fast", **FEW).find(RGB)
+    assert (found.boxes == expected.boxes).all()
+    assert np.allclose(found.predicted_iou, expected.predicted_iou, rtol=1e-4)
+    assert np.allclose(found.stability, expected.stability, rtol=1e-3)
+
+
+ERRORS: list[Callable[[], Exception]] = [
+    lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+]
+
+
+def detected(finder: MaskGenerator) -> Detection:
+    """What a job makes of the picture."""
+    read = ReadImage("0" * 32, RGB, RGB, True, "", "", 0.0)
+    detection = Detection(ShardImage("0" * 32, 1, "a.png"), read)
+    (detection,) = find_masks([detection], finder, Device("0", "0"), DeviceUse())
+    return detection
+
+
+@pytest.mark.parametrize("exhausted", ERRORS, ids=["torch", "cuBLAS"])
+def test_where_prompts_do_not_fit_half_of_them_are_decoded_at_once(device, sam, exhausted):
+    finder = MaskGenerator(moved(sam), "fast", **FEW)
+    peaks = {}
+    for prompts in (36, 9):
+        device.restart()
+        found = finder.find(RGB, prompts)
+        peaks[prompts] = device.peak
+    assert peaks[9] < peaks[36]
+    device.exhausted, device.limit = exhausted, (peaks[9] + peaks[36]) // 2
+    finder.points_per_batch = 36
+    detection = detected(finder)
+    assert detection.ledger["points_per_batch"] in (9, 18)
+    assert (detection.found.boxes == found.boxes).all()
+    assert device.held < device.limit
+
+
+@pytest.mark.parametrize("exhausted", ERRORS, ids=["torch", "cuBLAS"])
+def test_where_the_encoder_does_not_fit_it_does_half_at_once(
+    device, sam, exhausted, monkeypatch, caplog
+):
+    monkeypatch.setitem(encoder.BIAS_AT_ONCE, "cuda", 1 << 20)
+    monkeypatch.setattr(generator, "SMALLEST_BIAS", 1 << 13)
+    there = moved(sam)
+    frame = torch.zeros(1, 3, 64, 64, device="cuda")
+    peaks = {}
+    for at_once in (1 << 20, 1 << 14):
+        device.restart()
+        expected = encode_frames(there.image_encoder, frame, at_once)
+        peaks[at_once] = device.peak
+    assert peaks[1 << 14] < peaks[1 << 20]
+    finder = MaskGenerator(there, "fast", **FEW)
+    device.exhausted, device.limit = exhausted, sum(peaks.values()) // 2
+    found = finder._encode_frame(frame).cpu()
+    assert torch.allclose(found, expected.cpu(), rtol=1e-4, atol=1e-5)
+    assert "half as much at once" in caplog.text
+    caplog.clear()
+    finder._encode_frame(frame)
+    assert not caplog.text  # it stays with what fits
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_an_encoder_that_does_not_fit_at_all_fails_the_image_at_once(
+    device, sam, precision, monkeypatch
+):
+    monkeypatch.setattr(generator, "SMALLEST_BIAS", 1 << 27)
+    finder = MaskGenerator(moved(sam), precision, **FEW)
+    device.limit = device.held + (1 << 17)
+    detection = detected(finder)
+    assert (detection.read.status, detection.read.transient) == ("out_of_memory", True)
+    assert detection.read.reason == "out of memory in the encoder"
+    assert detection.ledger["points_per_batch"] == finder.points_per_batch
+
+
+def test_a_lost_device_ends_the_job(device, sam, monkeypatch):
+    def lost(*_):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    finder = MaskGenerator(moved(sam), "fast", **FEW)
+    monkeypatch.setattr(pretended, "_count", lost)
+    with pytest.raises(Exception, match=r"device 0 on .* failed: CUDA error"):
+        detected(finder)
+
+
+def test_nothing_of_an_image_stays_on_the_device(device, sam):
+    finder = MaskGenerator(moved(sam), "fast", **FEW)
+    finder.find(RGB)  # tables for pictures of this size stay
+    held = device.held
+    for way in (RGB, RGB[::-1].copy()):
+        finder.find(way)
+    # the embedding and what all prompts share are replaced by the next image
+    assert device.held == held
+
+
+def test_the_device_clock_counts_what_the_device_does(device, sam):
+    finder = MaskGenerator(moved(sam), "fast", **FEW)
+    assert finder.device_seconds == 0
+    finder.find(RGB)
+    assert 0 < finder.device_seconds <= sum(finder.seconds.values())
+    before = finder.device_seconds
+    finder.find(RGB)
+    assert finder.device_seconds > before
+    assert MaskGenerator(sam, "fast", **FEW).device_seconds is None
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast", "tf32", "bf16"])
+def test_how_often_the_host_waits_and_how_much_it_copies(device, sam, precision):
+    finder = MaskGenerator(moved(sam), precision, **FEW, points_per_batch=9)
+    finder.find(RGB)
+    counts = []
+    for prompts in (36, 9):
+        device.restart()
+        finder.find(RGB, prompts)
+        counts.append((device.waits.total(), device.launches, device.to_host))
+    (waits, launches, _), (more_waits, more_launches, to_host) = counts
+    a_batch = (more_waits - waits) / 3, (more_launches - launches) / 3
+    most_waits, most_launches = (22, 500) if precision == "exact" else (7, 400)
+    assert a_batch[0] <= most_waits
+    assert a_batch[1] <= most_launches
+    assert waits - a_batch[0] <= 40
+    assert to_host < 200_000
+    assert isinstance(finder.sam.pixel_mean, CudaTensor)
