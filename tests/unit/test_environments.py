@@ -20,6 +20,7 @@ ENVIRONMENT_OF_SCRIPT = {
     "verify": "summary",
     "evaluate": "evaluate",
 }
+SOURCES = "samfleet.images.sources.source"
 NOT_IMPORTED_BY_US = {
     "torchvision": "segment-anything imports it and declares nothing",
     "imagecodecs": "tifffile imports it for compressed files",
@@ -89,6 +90,8 @@ def distributions(script: str) -> set[str]:
                 for length in range(1, len(parts) + 1):
                     if inside := module_file(".".join(parts[:length])):
                         pending.append(inside)
+                if module == SOURCES:  # it imports a reader when a file needs it
+                    pending.extend((CLONE / "samfleet" / "images" / "sources").glob("*.py"))
             elif module.split(".")[0] not in sys.stdlib_module_names:
                 outside.add(module.split(".")[0])
     names = packages_distributions()

@@ -1,0 +1,128 @@
+"""Imaris' IMS, which is HDF5, read by `h5py`."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samfleet.images.formats.image import Image, unreadable, unsupported
+from samfleet.images.sources.axes import check_level, real
+from samfleet.images.sources.source import Reading
+from samfleet.images.units import micrometres, pixel_side
+from samfleet.planes import Description, Scene
+
+
+class ImsSource:
+    """An open IMS."""
+
+    def __init__(self, path: Path, reading: Reading):
+        import h5py
+
+        self._reading = reading
+        self._file = h5py.File(path, "r", locking=False)
+        if "DataSet" not in self._file or "DataSetInfo" not in self._file:
+            self._file.close()
+            raise unsupported("the content is an HDF5 file that is no IMS; export it as OME-TIFF")
+        levels = _count(self._file["DataSet"], "ResolutionLevel")
+        check_level(reading.level, levels)
+        self._level = self._file[f"DataSet/ResolutionLevel {reading.level}"]
+        self._levels = levels
+
+    @cached_property
+    def description(self) -> Description:
+        """What the file holds."""
+        times = _count(self._level, "TimePoint")
+        channels = _count(self._level["TimePoint 0"], "Channel") if times else 0
+        if not channels:
+            return Description((Scene(problem="unreadable: it has no plane"),))
+        first = self._level["TimePoint 0/Channel 0"]
+        slices, height, width = _size(first)
+        image = self._file.get("DataSetInfo/Image")
+        dtype = first["Data"].dtype
+        return Description(
+            (
+                Scene(
+                    _text(image, "Name") if _text(image, "Name") != "(name not specified)" else "",
+                    times,
+                    slices,
+                    tuple(self._channel(number) for number in range(channels)),
+                    height,
+                    width,
+                    str(dtype),
+                    pixel_size_um=self._side(image, height, width),
+                    acquired=_text(image, "RecordingDate").replace(" ", "T"),
+                    levels=self._levels,
+                    problem=real(dtype),
+                ),
+            )
+        )
+
+    def _channel(self, number: int) -> str:
+        name = _text(self._file.get(f"DataSetInfo/Channel {number}"), "Name")
+        return "" if name == "(name not specified)" else name
+
+    def _side(self, image: Any, height: int, width: int) -> float | None:
+        """The side of a pixel: the extent of the image, which is in µm unless it says otherwise."""
+        unit = _text(image, "Unit") or "um"
+        sides = []
+        for axis, size in ((0, width), (1, height)):
+            try:
+                extent = float(_text(image, f"ExtMax{axis}")) - float(_text(image, f"ExtMin{axis}"))
+            except ValueError:
+                return None
+            sides.append(micrometres(extent / size, unit))
+        return pixel_side(*sides)
+
+    def read(self, scene: int, time: int, slice: int) -> Image:
+        """One plane."""
+        about = self.description.scenes[0]
+        itemsize = np.dtype(about.dtype).itemsize
+        self._reading.limits.check(about.height, about.width, len(about.channels), itemsize)
+        planes = []
+        for channel in range(len(about.channels)):
+            found = self._level.get(f"TimePoint {time}/Channel {channel}/Data")
+            if found is None or found.ndim != 3 or found.shape[0] <= slice:
+                raise unreadable(f"channel {channel} of this plane is not in the file")
+            planes.append(found[slice, : about.height, : about.width])
+        if len({plane.shape for plane in planes}) > 1:
+            raise unreadable("the channels of this plane are of different sizes")
+        return Image(
+            np.stack(planes, axis=2),
+            False,
+            channels=about.channels,
+            pixel_size_um=about.pixel_size_um,
+            acquired=about.acquired,
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _count(group: Any, name: str) -> int:
+    """How many members of a group are called NAME 0, NAME 1 and so on."""
+    number = 0
+    while f"{name} {number}" in group:
+        number += 1
+    return number
+
+
+def _size(channel: Any) -> tuple[int, int, int]:
+    """Slices, height and width; arrays are padded to whole chunks."""
+    stored = channel["Data"].shape
+    said = [_text(channel, f"ImageSize{axis}") for axis in "ZYX"]
+    sizes = [
+        min(int(text), size) if text.isdecimal() and int(text) > 0 else size
+        for text, size in zip(said, stored, strict=True)
+    ]
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _text(group: Any, name: str) -> str:
+    """An attribute, which Imaris writes as an array of letters; empty if there is none."""
+    value = None if group is None else group.attrs.get(name)
+    if value is None:
+        return ""
+    letters = b"".join(np.atleast_1d(value).astype("S").tolist())
+    return letters.decode("utf-8", "replace").strip("\0 ")

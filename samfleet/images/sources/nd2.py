@@ -1,0 +1,120 @@
+"""Nikon's ND2, read by `nd2`."""
+
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from samfleet.images.formats.image import Image, unreadable
+from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
+from samfleet.images.sources.source import Reading
+from samfleet.images.units import pixel_side
+from samfleet.planes import Description, Scene
+
+_DATES = ("%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M:%S")
+
+
+class Nd2Source:
+    """An open ND2."""
+
+    def __init__(self, path: Path, reading: Reading):
+        import nd2
+
+        check_level(reading.level)
+        self._reading = reading
+        self._size = path.stat().st_size
+        self._file = nd2.ND2File(path)
+        sizes = {str(axis): size for axis, size in self._file.sizes.items()}
+        self._axes = Axes(sizes)
+        self._places = self._axes.places()
+        self._frames = {
+            _key(indices): number for number, indices in enumerate(self._file.loop_indices)
+        }
+
+    @cached_property
+    def description(self) -> Description:
+        """What the file holds."""
+        names = self._channels()
+        side = pixel_side(*self._file.voxel_size()[:2])
+        problem = self._axes.problem or real(self._file.dtype)
+        return Description(
+            tuple(
+                Scene(
+                    name=self._position(place),
+                    times=self._axes.times,
+                    slices=self._axes.slices,
+                    channels=names,
+                    height=self._axes.sizes.get("Y", 0),
+                    width=self._axes.sizes.get("X", 0),
+                    dtype=str(self._file.dtype),
+                    is_color=self._file.is_rgb,
+                    pixel_size_um=side,
+                    acquired=self._acquired(),
+                    problem=problem,
+                )
+                for place in self._places
+            )
+        )
+
+    def _channels(self) -> tuple[str, ...]:
+        found = getattr(self._file.metadata, "channels", None) or []
+        names = tuple(str(each.channel.name or "") for each in found)
+        count = self._axes.channels
+        return names if len(names) == count else ("",) * count
+
+    def _position(self, place: dict[str, int]) -> str:
+        for loop in self._file.experiment:
+            points: Any = getattr(loop.parameters, "points", None)
+            if loop.type == "XYPosLoop" and points and place.get("P", 0) < len(points):
+                return str(points[place.get("P", 0)].name or place_name(place))
+        return place_name(place)
+
+    def _acquired(self) -> str:
+        text = str((self._file.text_info or {}).get("date", "")).strip()
+        for form in _DATES:
+            try:
+                return datetime.strptime(" ".join(text.split()), form).isoformat()
+            except ValueError:
+                continue
+        return text
+
+    def read(self, scene: int, time: int, slice: int) -> Image:
+        """One plane."""
+        self._axes.check(self._reading.limits, self._file.dtype.itemsize)
+        number = self._frames.get(_key(self._axes.index(self._places[scene], time, slice)))
+        if number is None:
+            raise unreadable("this plane is not in the file, though the metadata name it")
+        self._check_frame(number)
+        # a copy, since the frame may be a map of the file that is closed later
+        pixels = self._file.read_frame(number).copy()
+        axes = [axis for axis in self._axes.sizes if axis in "CYXS"]
+        about = self.description.scenes[scene]
+        return Image(
+            height_width_channels(pixels, axes),
+            about.is_color,
+            channels=() if about.is_color else about.channels,
+            pixel_size_um=about.pixel_size_um,
+            acquired=about.acquired,
+        )
+
+    def _check_frame(self, number: int) -> None:
+        """Raise ImageError if a frame is not in the file, or not all of it: `nd2` gives zeros then."""
+        offsets = getattr(self._file._rdr, "_frame_offsets", None)
+        if offsets is None:  # of an old ND2, which is JPEG 2000
+            return
+        compressed = self._file.attributes.compressionType == "lossless"
+        needed = (
+            1
+            if compressed
+            else self._file.attributes.heightPx * (self._file.attributes.widthBytes or 0)
+        )
+        if number not in offsets or offsets[number] + needed > self._size:
+            raise unreadable("this plane is not in the file: it is truncated")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _key(indices: Any) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted((str(axis), int(at)) for axis, at in dict(indices).items()))

@@ -1,0 +1,274 @@
+"""OME-Zarr (0.1 to 0.5): images, plates, and the layout of bioformats2raw. Its arrays are read by `zarr`.
+
+The metadata are JSON and are read as such, since a plate has thousands of arrays.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samfleet.images.formats.image import Image, ImageError, Limits, unreadable, unsupported
+from samfleet.images.sources.axes import Axes, height_width_channels, place_name, real
+from samfleet.images.sources.source import Reading
+from samfleet.images.units import micrometres, pixel_side
+from samfleet.planes import Description, Scene
+
+_OLD_AXES = "tczyx"
+"""Of versions before 0.3, which name none."""
+_MOST_SERIES = 100_000
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An image of the store.
+
+    Attributes:
+        name: of the scene.
+        path: of the array, within the store.
+        axes: of the array.
+        place: of the scene along axes other than T, Z and channels.
+        scene: its description.
+    """
+
+    name: str
+    path: str
+    axes: Axes
+    place: Mapping[str, int]
+    scene: Scene
+
+
+class ZarrSource:
+    """The folder of a Zarr."""
+
+    def __init__(self, path: Path, reading: Reading):
+        self._path, self._reading = path, reading
+        attributes = _attributes(path)
+        groups = list(_groups(path, attributes))
+        if not groups:
+            raise _nothing(path)
+        self._arrays = [
+            array
+            for name, group in groups
+            for array in _arrays_of(path, name, group, reading.level)
+        ]
+        self._open: dict[str, Any] = {}
+
+    @cached_property
+    def description(self) -> Description:
+        """What the store holds."""
+        return Description(tuple(array.scene for array in self._arrays))
+
+    def read(self, scene: int, time: int, slice: int) -> Image:
+        """One plane; a chunk that is not there holds the fill value, by the standard."""
+        sizes = self._arrays[scene].axes.sizes
+        whole = (0, 0, sizes["Y"], sizes["X"])
+        return self._read(scene, time, slice, whole, self._reading.limits)
+
+    def read_window(
+        self, scene: int, time: int, slice: int, window: tuple[int, int, int, int]
+    ) -> Image:
+        """A part of a plane, of which nothing else is read: its first row and column, height and width."""
+        return self._read(scene, time, slice, window, self._reading.limits)
+
+    def _read(
+        self, scene: int, time: int, slice: int, window: tuple[int, int, int, int], limits: Limits
+    ) -> Image:
+        found = self._arrays[scene]
+        y, x, height, width = window
+        limits.check(height, width, found.axes.channels, np.dtype(found.scene.dtype).itemsize)
+        at = found.axes.index(found.place, time, slice)
+        spans = {"Y": _span(y, height), "X": _span(x, width)}
+        index = tuple(
+            at[axis] if axis in at else spans.get(axis, _ALL) for axis in found.axes.sizes
+        )
+        pixels = np.asarray(self._array(found.path)[index])
+        axes = [axis for axis in found.axes.sizes if axis not in at]
+        about = found.scene
+        return Image(
+            height_width_channels(pixels, axes),
+            False,
+            channels=about.channels,
+            pixel_size_um=about.pixel_size_um,
+            acquired=about.acquired,
+        )
+
+    def _array(self, path: str) -> Any:
+        if path not in self._open:
+            import zarr
+
+            self._open = {path: zarr.open_array(self._path / path, mode="r")}
+        return self._open[path]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+_ALL = slice(None)
+
+
+def _span(start: int, length: int) -> slice:
+    return slice(start, start + length)
+
+
+def _nothing(path: Path) -> ImageError:
+    if not any(path.iterdir()):
+        return unreadable("the folder is empty")
+    if (path / ".zarray").is_file() or _metadata(path / "zarr.json").get("node_type") == "array":
+        return unsupported("a Zarr array without the metadata of OME, so its axes are not known")
+    return unsupported("the Zarr has no images with metadata of OME (multiscales, plate)")
+
+
+def _metadata(file: Path) -> dict[str, Any]:
+    """A file of metadata; empty if there is none. Raises ImageError if it is damaged."""
+    try:
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise unreadable(f"{file.name} of the Zarr is damaged ({error})") from error
+    if not isinstance(found, dict):
+        raise unreadable(f"{file.name} of the Zarr is damaged")
+    return found
+
+
+def _attributes(group: Path) -> dict[str, Any]:
+    """The attributes of a group, of either version of Zarr; those of OME 0.5 are within `ome`."""
+    found = _metadata(group / "zarr.json").get("attributes") or _metadata(group / ".zattrs")
+    inner = found.get("ome")
+    return found | inner if isinstance(inner, dict) else found
+
+
+def _groups(root: Path, attributes: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, path) of every group with an image, in the order of the store."""
+    if "plate" in attributes:
+        for well in attributes["plate"]["wells"]:
+            path = str(well["path"])
+            fields = _attributes(root / path).get("well", {}).get("images")
+            if not fields:
+                yield path, path
+            for field in fields or ():
+                yield f"{path}/{field['path']}", f"{path}/{field['path']}"
+    elif "multiscales" in attributes:
+        yield "", ""
+    elif "bioformats2raw.layout" in attributes:
+        series = _attributes(root / "OME").get("series")
+        if not series:
+            numbers = (str(number) for number in range(_MOST_SERIES))
+            series = _while_there(root, numbers)
+        yield from ((str(path), str(path)) for path in series)
+    else:
+        for child in sorted(root.iterdir()):
+            if child.is_dir() and "multiscales" in _attributes(child):
+                yield child.name, child.name
+
+
+def _while_there(root: Path, names: Iterator[str]) -> list[str]:
+    found = []
+    for name in names:
+        if not (root / name).is_dir():
+            break
+        found.append(name)
+    return found
+
+
+def _arrays_of(root: Path, name: str, group: str, level: int) -> list[_Array]:
+    """The scenes of a group; one with a problem if it cannot be read."""
+    try:
+        attributes = _attributes(root / group)
+        scales = attributes.get("multiscales")
+        if not scales:
+            raise unreadable("its image is gone or has no metadata")
+        found = []
+        for number, scale in enumerate(scales):
+            own = name if len(scales) == 1 else f"{name} {number}".strip()
+            found += _scenes_of(root, own, group, scale, attributes, level)
+        return found
+    except ImageError as error:
+        scene = Scene(name, problem=f"{error.status}: {error.reason}")
+        return [_Array(name, group, Axes({}), {}, scene)]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"unreadable: its metadata are damaged ({type(error).__name__}: {error})"
+        return [_Array(name, group, Axes({}), {}, Scene(name, problem=reason[:300]))]
+
+
+def _scenes_of(
+    root: Path,
+    name: str,
+    group: str,
+    scale: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+    level: int,
+) -> list[_Array]:
+    datasets = scale["datasets"]
+    if level >= len(datasets):
+        raise unsupported(f"it has {len(datasets)} resolutions, and image.level is {level}")
+    path = "/".join(filter(None, [group, str(datasets[level]["path"])]))
+    shape, dtype = _array_metadata(root / path)
+    named = scale.get("axes") or list(_OLD_AXES[-len(shape) :])
+    names = [str(axis["name"] if isinstance(axis, Mapping) else axis).upper() for axis in named]
+    if len(names) != len(shape):
+        raise unreadable(f"its metadata name {len(names)} axes, and its array has {len(shape)}")
+    axes = Axes(dict(zip(names, shape, strict=True)))
+    labels = _labels(attributes, axes.channels)
+    side = _side(named, names, scale, datasets[level])
+    problem = axes.problem or real(dtype)
+    scenes = []
+    for place in axes.places():
+        scene = Scene(
+            name=" ".join(filter(None, [name or str(scale.get("name") or ""), place_name(place)])),
+            times=axes.times,
+            slices=axes.slices,
+            channels=labels,
+            height=axes.sizes.get("Y", 0),
+            width=axes.sizes.get("X", 0),
+            dtype=str(dtype.newbyteorder("=")),
+            pixel_size_um=side,
+            levels=len(datasets),
+            problem=problem,
+        )
+        scenes.append(_Array(scene.name, path, axes, place, scene))
+    return scenes
+
+
+def _array_metadata(array: Path) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array."""
+    found = _metadata(array / "zarr.json") or _metadata(array / ".zarray")
+    if "shape" not in found:
+        raise unreadable(f"its array {array.name} is gone")
+    kind = found.get("data_type", found.get("dtype"))
+    return tuple(int(size) for size in found["shape"]), np.dtype(kind)
+
+
+def _labels(attributes: Mapping[str, Any], count: int) -> tuple[str, ...]:
+    omero = attributes.get("omero")
+    channels = omero.get("channels") if isinstance(omero, Mapping) else None
+    names = [
+        "" if each.get("label") is None else str(each["label"])
+        for each in channels or []
+        if isinstance(each, Mapping)
+    ]
+    return tuple(names) if len(names) == count else ("",) * count
+
+
+def _side(
+    named: list[Any], names: list[str], scale: Mapping[str, Any], dataset: Mapping[str, Any]
+) -> float | None:
+    """The side of a pixel in µm: the scale of the dataset and that of all, in the units of the axes."""
+    sides = []
+    for axis in "YX":
+        if axis not in names or not isinstance(named[position := names.index(axis)], Mapping):
+            return None
+        factors = [
+            transform["scale"][position]
+            for holder in (dataset, scale)
+            for transform in holder.get("coordinateTransformations") or []
+            if transform.get("type") == "scale" and "scale" in transform
+        ]
+        length = float(np.prod(factors)) if factors else None
+        sides.append(micrometres(length, str(named[position].get("unit") or "")))
+    return pixel_side(*sides)
