@@ -40,9 +40,15 @@ SUMMARY_COLUMNS = (
     "width",
     "height",
     "n_invalid_pixels",
+    "pixel_size_um",
+    "acquired",
+    "focus_score",
+    "saturated_fraction",
+    "zero_fraction",
     "n_candidates",
     "n_objects",
     "object_area",
+    "object_area_um2",
     "area_fraction",
     "intensity_mean",
     "integrated_intensity",
@@ -62,6 +68,7 @@ OBJECT_COLUMNS = {
     "candidate": "int32",
     "width": "int32",
     "height": "int32",
+    "pixel_size_um": "float64",
     "bbox_x": "int32",
     "bbox_y": "int32",
     "bbox_width": "int32",
@@ -74,7 +81,18 @@ OBJECT_COLUMNS = {
     "perimeter_crofton": "float64",
     "circularity": "float64",
     "solidity": "float64",
+    "extent": "float64",
+    "major_axis_length": "float64",
+    "minor_axis_length": "float64",
+    "eccentricity": "float64",
+    "orientation": "float64",
+    "feret_diameter_max": "float64",
     "touches_edge": "bool",
+    "area_um2": "float64",
+    "perimeter_um": "float64",
+    "major_axis_length_um": "float64",
+    "minor_axis_length_um": "float64",
+    "feret_diameter_max_um": "float64",
     "intensity_mean": "float64",
     "intensity_max": "float64",
     "intensity_std": "float64",
@@ -93,6 +111,7 @@ OBJECT_COLUMNS = {
 }
 """Columns of objects.parquet and their types.
 
+Those of the channels (`channel_columns` of samfleet/summary/channels.py) and those of the user follow.
 Intensities are on the scale of 0 to 255; those that begin with `raw_` are in the units of the pixels.
 `label` counts from 1 in each image; `rle` is the `counts` of a COCO run-length encoding of
 (height, width).

@@ -186,6 +186,12 @@ def stored_candidate(number: int, **columns) -> CandidateRow:
         "perimeter_crofton": 160.0,
         "circularity": 0.98,
         "solidity": 0.99,
+        "major_axis_length": 56.0,
+        "minor_axis_length": 45.0,
+        "eccentricity": 0.6,
+        "orientation": 0.5,
+        "feret_diameter_max": 57.0,
+        "extent": 0.8,
         "overlapping": [],
         "shared_pixels": [],
         "valid_pixels": [area] * len(mean),
@@ -208,6 +214,9 @@ def stored_rows(image_id: str, candidates: list[CandidateRow] | int = 1, **image
     if image.get("status", Status.OK) == Status.OK:
         columns |= {"width": 400, "height": 300, "dtype": "uint8", "is_color": False, "plane": ""}
         columns |= {"background": [10.0] * 3, "image_maximum": [200.0] * 3}
+        planes = len((columns | image)["background"])
+        columns |= {"focus": [400.0] * planes, "image_std": [40.0] * planes}
+        columns |= {"n_saturated": [0] * planes, "n_zero": [0] * planes, "channels": []}
         columns |= {"warning": "", "n_invalid_pixels": 0}
         # as if all pixels had the maximum
         maximum = np.array((columns | image)["image_maximum"][:1], float)

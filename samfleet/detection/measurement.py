@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 
 from samfleet.brightness import Brightness
+from samfleet.detection.quality import PlaneQuality
 from samfleet.detection.row import CandidateRow
+from samfleet.detection.shapes import ellipse, feret_diameter_max
 from samfleet.sam.masks.bitmask import overlaps
 from samfleet.sam.masks.parts import count_parts, largest_part
 from samfleet.sam.masks.records import FoundMasks, SurvivingMask, surviving_masks
@@ -23,6 +25,8 @@ LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
 """Red, green, blue: ITU-R BT.601-7, section 2.5.1."""
 
 _FALLBACK_PERCENTILE = 5.0
+
+_ROWS_AT_ONCE = 512
 
 # What a pattern of 2 × 2 pixels adds to the perimeter, by the Crofton formula in four directions.
 # The pattern's number is the sum of: right below 1, right above 2, left below 4, left above 8.
@@ -156,17 +160,22 @@ def _plane_columns(pixels: np.ndarray, is_color: bool, free: np.ndarray) -> dict
     Args:
         free: (height, width) bool, the pixels outside all candidates.
     """
-    background, maximum = [], []
+    background, maximum, quality = [], [], []
     brightness: Brightness | None = None  # of the first plane, the maximum of the channels
     for plane in distinct_planes(pixels, is_color):
         brightness = brightness or Brightness.of(plane)
         background.append(_background(plane, free))
         maximum.append(_maximum(plane))
+        quality.append(PlaneQuality())
+        for first in range(0, len(plane), _ROWS_AT_ONCE):
+            quality[-1].add(plane[first : first + _ROWS_AT_ONCE])
+    columns = [each.columns() for each in quality]
     numbers = plane_numbers(pixels.shape[2], is_color)
     return {
         "background": [background[n] for n in numbers],
         "image_maximum": [maximum[n] for n in numbers],
         "pixels_above": list(brightness.above) if brightness else [],
+        **{name: [columns[n][name] for n in numbers] for name in columns[0]},
     }
 
 
@@ -206,6 +215,9 @@ def _shape_columns(region: np.ndarray, corner: tuple[int, int], area: int) -> di
         "perimeter_crofton": length,
         "circularity": 4 * math.pi * area / length**2 if length else math.nan,
         "solidity": area / hull if hull else math.nan,
+        **ellipse(region, area),
+        "feret_diameter_max": feret_diameter_max(region),
+        "extent": area / (height * width) if area else math.nan,
     }
 
 

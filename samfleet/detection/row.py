@@ -38,6 +38,10 @@ class ImageRow:
     background: list[float | None] | None = None
     image_maximum: list[float | None] | None = None
     pixels_above: list[int] | None = None
+    focus: list[float | None] | None = None
+    image_std: list[float | None] | None = None
+    n_saturated: list[int] | None = None
+    n_zero: list[int] | None = None
     when: str | None = None
     shard: str | None = None
     host: str | None = None
@@ -80,6 +84,12 @@ class CandidateRow:
     perimeter_crofton: float
     circularity: float
     solidity: float
+    major_axis_length: float
+    minor_axis_length: float
+    eccentricity: float
+    orientation: float
+    feret_diameter_max: float
+    extent: float
     overlapping: list[int]
     shared_pixels: list[int]
     valid_pixels: list[int]

@@ -3,6 +3,8 @@
 Intensities are never measured on this RGB, but on the pixels as read.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -40,8 +42,8 @@ def to_rgb(
         image: as `decode_image` returns it.
         colormap: one of COLORMAPS.
         percentiles: the lower and the upper one, 0 to 100.
-        channel: the channel to show of an image that is not colour, counted from 0, or "max" for
-            the brightest channel at each pixel.
+        channel: the channel to show of an image that is not colour, counted from 0 or by its name, or "max"
+            for the brightest channel at each pixel.
 
     Raises:
         ImageError: "unsupported", the image has no channel of that number.
@@ -50,7 +52,24 @@ def to_rgb(
     if image.is_color:
         rgb = pixels if pixels.dtype == np.uint8 else _stretched(pixels, percentiles)
         return np.ascontiguousarray(rgb)
-    return _colored(_stretched(_one_channel(pixels, channel), percentiles), colormap)
+    number = channel_number(image.channels, channel)
+    return _colored(_stretched(_one_channel(pixels, number), percentiles), colormap)
+
+
+def channel_number(names: Sequence[str], channel: int | str) -> int | str:
+    """The number of a channel that is given by its name; a number or "max" as it is.
+
+    Raises:
+        ImageError: "unsupported", there is no channel of that name.
+    """
+    if isinstance(channel, int) or channel == "max":
+        return channel
+    if channel not in names:
+        known = ", ".join(filter(None, names)) or "no names"
+        raise ImageError(
+            "unsupported", f"the channels are called {known}, but display.channel is {channel}"
+        )
+    return list(names).index(channel)
 
 
 def _one_channel(pixels: np.ndarray, channel: int | str) -> np.ndarray:

@@ -54,6 +54,10 @@ IMAGE_FIELDS = (
     ("background", _NUMBERS),
     ("image_maximum", _NUMBERS),
     ("pixels_above", pa.list_(pa.int64())),
+    ("focus", _NUMBERS),
+    ("image_std", _NUMBERS),
+    ("n_saturated", pa.list_(pa.int64())),
+    ("n_zero", pa.list_(pa.int64())),
     ("when", pa.string()),
     ("shard", pa.string()),
     ("host", pa.string()),
@@ -79,6 +83,8 @@ the names of its channels, or nothing where none is known; `pixel_size_um` and `
 maximum of the channels, the luminance, then every channel. `warning` says what is doubtful about what was
 read, and `n_invalid_pixels` how many pixels are NaN or infinite in at least one channel. `pixels_above`
 counts the pixels of which the brightest channel is above each level of `samfleet.brightness`: 1, 255, 1023, …
+`focus` is the variance of the Laplacian, `image_std` the standard deviation, `n_saturated` and `n_zero` count pixels
+at the end of the camera's or type's range and at zero, each for every measured plane.
 From `when` on they are what the ledger says of the detection (`samfleet.results` explains them): stored here,
 they cannot be missing where a result is.
 """
@@ -105,6 +111,12 @@ CANDIDATE_FIELDS = (
     ("perimeter_crofton", pa.float64()),
     ("circularity", pa.float64()),
     ("solidity", pa.float64()),
+    ("major_axis_length", pa.float64()),
+    ("minor_axis_length", pa.float64()),
+    ("eccentricity", pa.float64()),
+    ("orientation", pa.float64()),
+    ("feret_diameter_max", pa.float64()),
+    ("extent", pa.float64()),
     ("overlapping", pa.list_(pa.int32())),
     ("shared_pixels", pa.list_(pa.int64())),
     ("valid_pixels", pa.list_(pa.int64())),

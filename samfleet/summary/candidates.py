@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from samfleet.brightness import Brightness
 from samfleet.store.segments import SegmentError, read_present
+from samfleet.summary.channels import known_channels
 from samfleet.summary.filtering import Candidates, OverlappingPairs
 from samfleet.summary.scale import Scale, Seen
 from samfleet.summary.soundness import fault_of, image_fault
@@ -50,16 +51,22 @@ def stored_groups(
             yield store / name, chosen
 
 
-def seen_by_dtype(store: Path, best: dict[str, tuple[str, str]]) -> dict[str, Seen]:
-    """How bright the images are, by dtype."""
+def seen_by_dtype(
+    store: Path, best: dict[str, tuple[str, str]]
+) -> tuple[dict[str, Seen], list[str]]:
+    """How bright the images are, by dtype, and the channels that they have, by number and name."""
     seen: dict[str, Seen] = {}
+    channels: dict[str, int] = {}
     columns = ["image_id", "status", "dtype", "width", "height", "image_maximum", "pixels_above"]
+    columns += ["channels", "is_color"]
     for _, group in stored_groups(store, best, columns):
         images = group.take(image_starts(group))
         for dtype in images["dtype"].unique().drop_null().to_pylist():
             found = _seen(images.filter(pc.equal(images["dtype"], dtype)))
             seen[dtype] = seen[dtype] + found if dtype in seen else found
-    return seen
+        for name, number in known_channels(images.filter(pc.is_valid(images["dtype"]))).items():
+            channels[name] = min(number, channels.get(name, number))
+    return seen, sorted(channels, key=lambda name: (channels[name], name))
 
 
 def _seen(images: pa.Table) -> Seen:

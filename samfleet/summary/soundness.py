@@ -50,7 +50,7 @@ def fault_of(images: pa.Table) -> str:
     if (
         image_fault(images)
         or detected["dtype"].null_count
-        or (planes != _lengths(detected["image_maximum"])).any()
+        or any((planes != _lengths(detected[name])).any() for name in _OF_IMAGES)
     ):
         return image_fault(images) or "intensities of an image are missing in it"
     return _candidate_fault(images.filter(pa.array(valid)))
@@ -119,6 +119,7 @@ _BY_PLANE = (
     "intensity_max",
     "intensity_std",
 )
+_OF_IMAGES = ("image_maximum", "focus", "image_std", "n_saturated", "n_zero")
 _LISTS = (*_BY_PLANE, "overlapping", "shared_pixels")
 
 

@@ -39,10 +39,13 @@ from samfleet.summary.candidates import (
     seen_by_dtype,
     stored_groups,
 )
+from samfleet.summary.channels import channel_columns, measured_channels
 from samfleet.summary.emptiness import why_all_are_empty
 from samfleet.summary.filtering import FILTERS, first_failed, suppress_overlaps
 from samfleet.summary.objects import OBJECT_SCHEMA, PLACE, ObjectSorter
+from samfleet.summary.physical import physical_columns
 from samfleet.summary.places import image_places, status_and_reason
+from samfleet.summary.quality import out_of_focus, remarks, sharpness
 from samfleet.summary.scale import Scale
 from samfleet.summary.soundness import are_masks
 from samfleet.wording import counted
@@ -60,14 +63,43 @@ class ImageSummary:
     width: int | None = None
     height: int | None = None
     n_invalid_pixels: int | None = None
+    pixel_size_um: float | None = None
+    acquired: str = ""
+    focus_score: float | None = None
+    saturated_fraction: float | None = None
+    zero_fraction: float | None = None
     n_candidates: int | None = None
     n_objects: int | None = None
     object_area: int | None = None
+    object_area_um2: float | None = None
     area_fraction: float | None = None
     intensity_mean: float | None = None
     integrated_intensity: float | None = None
     background: float | None = None
     white: float | None = None
+
+    def add_warning(self, words: str) -> None:
+        """Say something more that is doubtful."""
+        self.warning = "; ".join(filter(None, [self.warning, words]))
+
+
+@dataclass
+class _Work:
+    """What all groups of images have in common.
+
+    Attributes:
+        scale: from raw units to 0 to 255.
+        channels: those of the whole collection, which have columns of their own.
+        schema: of objects.parquet, without the user's columns.
+        pixel_size_um: what the configuration sets in place of what files say.
+        sharpness: of every image that was measured, by its id.
+    """
+
+    scale: Scale
+    channels: list[str]
+    schema: pa.Schema
+    pixel_size_um: float | None
+    sharpness: dict[str, float] = field(default_factory=dict)
 
 
 _WHOLE = [name for name, kind in get_type_hints(ImageSummary).items() if kind == int | None]
@@ -139,13 +171,19 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
         if row.image_id:
             ranks.setdefault(row.image_id, []).append(rank)
     best = {identity: found for identity, found in best_results(store).items() if identity in ranks}
-    scale = Scale(settings.fluorescence, seen_by_dtype(store, best))
+    seen, channels = seen_by_dtype(store, best)
+    scale = Scale(settings.fluorescence, seen)
     images: dict[str, ImageSummary] = {}
     counts = Counts()
-    with writing(results), ObjectSorter(results) as sorter:
+    further = [(name, pa.float64()) for name in channel_columns(channels)]
+    schema = pa.schema([*OBJECT_SCHEMA, *further])
+    work = _Work(scale, channels, schema, settings.image.pixel_size_um)
+    with writing(results), ObjectSorter(results, schema) as sorter:
         for segment, group in stored_groups(store, best):
-            _summarize_group(segment, group, scale, ranks, images, counts, sorter)
-        counts.objects = sorter.write(objects_file(results), places)
+            _summarize_group(segment, group, work, ranks, images, counts, sorter)
+        counts.objects = sorter.write(objects_file(results), _beside(places, schema))
+    for identity, words in out_of_focus(work.sharpness):
+        images[identity].add_warning(words)
     _write_summary_csv(settings, results, rows, places, images, counts)
     _write_filtering_csv(settings, results, counts)
     collect_ledger(results, bom=settings.tables.bom)
@@ -154,7 +192,7 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     write_atomic(scale_file(results), json.dumps(scale.whites()) + "\n")
     if doubtful := sum(bool(image.warning) for image in images.values()):
         logger.warning(
-            "%s: something is doubtful about what was read; see the column `warning` of summary.csv",
+            "%s: something is doubtful about what was read, or about the picture; see the column `warning` of summary.csv",
             counted(doubtful, "image"),
         )
     if counts.statuses[Status.EMPTY] and not counts.statuses[Status.OK]:
@@ -167,7 +205,7 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
 def _summarize_group(
     segment: Path,
     group: pa.Table,
-    scale: Scale,
+    work: _Work,
     ranks: dict[str, list[int]],
     images: dict[str, ImageSummary],
     counts: Counts,
@@ -176,7 +214,7 @@ def _summarize_group(
     """Filter the candidates of a segment's table of complete images, and add the results to the arguments."""
     pixels: dict[str, int] = {}  # of the images that can be measured
     for first in group.take(image_starts(group)).select(_IMAGE_COLUMNS).to_pylist():
-        image = images[first["image_id"]] = _without_objects(first, scale)
+        image = images[first["image_id"]] = _without_objects(first, work)
         if image.status == Status.EMPTY:
             pixels[first["image_id"]] = first["width"] * first["height"]
     group = group.filter(
@@ -188,13 +226,14 @@ def _summarize_group(
     if not group.num_rows:
         return
     starts = image_starts(group)
-    measured = MeasuredCandidates(group, scale)
-    failed = first_failed(measured.filtered, scale.fluorescence)
+    measured = MeasuredCandidates(group, work.scale)
+    filters = work.scale.fluorescence
+    failed = first_failed(measured.filtered, filters)
     kept = suppress_overlaps(
         measured.filtered,
         failed == FILTERS.index("max_overlap"),
         overlapping_pairs(group, starts),
-        scale.fluorescence.max_overlap,
+        filters.max_overlap,
     )
     selected: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     identities = group["image_id"].take(starts).to_pylist()
@@ -209,7 +248,7 @@ def _summarize_group(
     rows, numbers, file_ranks = map(np.concatenate, zip(*selected, strict=True))
     if len(rows):
         _check_masks(segment, group.take(np.flatnonzero(kept)))
-        sorter.add(_object_table(group, measured, rows, numbers), file_ranks)
+        sorter.add(_object_table(group, measured, work, rows, numbers), file_ranks)
 
 
 def _check_masks(segment: Path, objects: pa.Table) -> None:
@@ -226,16 +265,26 @@ _IMAGE_COLUMNS = [
     "width",
     "height",
     "n_invalid_pixels",
+    "pixel_size_um",
+    "acquired",
     "dtype",
     "n_candidates",
     "background",
+    "image_maximum",
+    "focus",
+    "image_std",
+    "n_saturated",
+    "n_zero",
 ]
 
 
-def _without_objects(first: dict, scale: Scale) -> ImageSummary:
+def _without_objects(first: dict, work: _Work) -> ImageSummary:
     """The summary of an image, as it is if none of its candidates is kept."""
+    scale = work.scale
     read = {name: first[name] for name in ("width", "height", "n_invalid_pixels")}
     read["warning"] = first["warning"] or ""
+    read["pixel_size_um"] = work.pixel_size_um or first["pixel_size_um"]
+    read["acquired"] = first["acquired"] or ""
     if first["status"] != Status.OK:
         return ImageSummary(first["status"], first["reason"] or "", **read)
     channels = len(first["background"]) - 2
@@ -248,17 +297,36 @@ def _without_objects(first: dict, scale: Scale) -> ImageSummary:
         )
         return ImageSummary(Status.UNSUPPORTED, reason, **read)
     background = first["background"][plane]
-    return ImageSummary(
+    factor = scale.factor(first["dtype"])
+    focus, deviation, brightest = (
+        first[name][plane] for name in ("focus", "image_std", "image_maximum")
+    )
+    valid = first["width"] * first["height"] - first["n_invalid_pixels"]
+    saturated, zero = (
+        first[name][plane] / valid if valid else None for name in ("n_saturated", "n_zero")
+    )
+    if (sharp := sharpness(focus, deviation)) is not None:
+        work.sharpness[first["image_id"]] = sharp
+    image = ImageSummary(
         Status.EMPTY,
         **read,
+        focus_score=None if focus is None else focus * factor**2,
+        saturated_fraction=saturated,
+        zero_fraction=zero,
         n_candidates=first["n_candidates"],
         n_objects=0,
         object_area=0,
         area_fraction=0.0,
         integrated_intensity=0.0,
-        background=None if background is None else background * scale.factor(first["dtype"]),
+        background=None if background is None else background * factor,
         white=scale.white(first["dtype"]),
     )
+    side = image.pixel_size_um
+    image.object_area_um2 = None if side is None else 0.0
+    on_scale = None if brightest is None else brightest * factor
+    for words in remarks(saturated, on_scale, deviation):
+        image.add_warning(words)
+    return image
 
 
 def _add_objects(
@@ -272,13 +340,19 @@ def _add_objects(
     image.status = Status.OK
     image.n_objects = len(kept)
     image.object_area = area
+    side = image.pixel_size_um
+    image.object_area_um2 = None if side is None else area * side**2
     image.area_fraction = area / pixels
     image.intensity_mean = total / int(measured.valid_pixels[kept].sum())
     image.integrated_intensity = total
 
 
 def _object_table(
-    group: pa.Table, measured: MeasuredCandidates, rows: np.ndarray, numbers: np.ndarray
+    group: pa.Table,
+    measured: MeasuredCandidates,
+    work: _Work,
+    rows: np.ndarray,
+    numbers: np.ndarray,
 ) -> pa.Table:
     """The columns of objects.parquet, except those of PLACE, for the candidates in `rows`."""
     table = group.take(rows)
@@ -288,8 +362,18 @@ def _object_table(
     for name, raw in measured.raw.items():
         columns[name] = raw[rows] * measured.factor[rows]
         columns[f"raw_{name}"] = raw[rows]
-    names = OBJECT_SCHEMA.names[len(PLACE) :]
+    factor = measured.factor[rows]
+    columns |= measured_channels(table, factor, work.channels)
+    columns |= physical_columns(table, work.pixel_size_um)
+    names = work.schema.names[len(PLACE) :]
     return pa.table({name: columns[name] if name in columns else table[name] for name in names})
+
+
+def _beside(places: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of images with other names for those of the user that a channel has made."""
+    taken = set(schema.names) - set(PLACE)
+    names = [f"{name}_of_table" if name in taken else name for name in places.column_names]
+    return places.rename_columns(names)
 
 
 def _write_summary_csv(

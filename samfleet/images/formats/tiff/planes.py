@@ -60,6 +60,7 @@ class TiffPlanes:
         names: Sequence[Sequence[str]] = [channel_names(tiff)] * len(described)
         if self.ome is not None and len(self.ome.names) == len(described):
             names = self.ome.names
+        self._widths = [series.keyframe.imagewidth for series in described]
         described = [_at_level(series, level) for series in described]
         stacks = [Stack(*one) for one in zip(described, names, strict=True)]
         self.numbers = [number for number, stack in enumerate(stacks) if stack.planes]
@@ -92,6 +93,13 @@ class TiffPlanes:
         return self._about_stack(which)
 
     def _about_stack(self, which: int | None) -> OmeImage:
+        about = self._said_of(which)
+        if which is None or about.pixel_size_um is None:
+            return about
+        smaller = self._widths[self.numbers[which]] / self.stacks[which].series.keyframe.imagewidth
+        return replace(about, pixel_size_um=about.pixel_size_um * smaller)
+
+    def _said_of(self, which: int | None) -> OmeImage:
         if (
             self.ome is not None
             and which is not None
