@@ -18,9 +18,9 @@ from samfleet.files import must_be_writable
 from samfleet.plan.collection import columns_digest, scan_collection
 from samfleet.plan.mistakes import Retries
 from samfleet.plan.outlook import outlook
-from samfleet.plan.record import plan_of_shard, present_plan
+from samfleet.plan.record import present_plan
 from samfleet.plan.stamp import plan_stamp
-from samfleet.results import plan_file, shard_file, stamp_file, store_folder
+from samfleet.results import kept_plan_file, plan_file, stamp_file, store_folder
 from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
 from samfleet.stamps import latest_stamp
@@ -129,7 +129,9 @@ def number_of_plan_stamp():
     number, reasons = plan_stamp(SETTINGS, RESULTS, collection, key)
     if reasons:
         logger.info(f"samfleet: {outlook(collection, RESULTS, key, SETTINGS.retry_failed)}")
-        logger.info(f"samfleet: planning, since {' and '.join(reasons)}")
+        logger.info(
+            f"samfleet: planning for {counted(gpu_count(), 'device')}, since {' and '.join(reasons)}"
+        )
         if detects_here() and not segments_on_disk(store_folder(RESULTS, key)):
             usable_devices(SETTINGS.device, SETTINGS.devices, SETTINGS.sam.precision)
     return number
@@ -196,16 +198,17 @@ def detect_threads(wildcards):
     return SETTINGS.shard.threads
 
 
-def shard_priority(wildcards):
-    """The largest shards come first; shards are numbered from the largest to the smallest."""
-    return 1_000_000 - int(wildcards.shard)
+@cache
+def expected_seconds(plan):
+    """The expected seconds of every shard of a plan by its name; read once, however many there are."""
+    planned = present_plan(kept_plan_file(RESULTS, plan))
+    return {shard.name: shard.seconds for shard in planned.shards}
 
 
 def shard_runtime(wildcards, attempt):
-    """Minutes for a shard: its expected time with a margin, and more at every attempt."""
-    plan = plan_of_shard(shard_file(RESULTS, wildcards.plan, wildcards.shard))
-    seconds = {shard.name: shard.seconds for shard in plan.shards}[wildcards.shard]
-    return int(30 + 3 * seconds / 60) * attempt
+    """Minutes for a job: its shard's time with a margin, more at every attempt, and never too many."""
+    seconds = expected_seconds(wildcards.plan)[wildcards.shard]
+    return int(min((30 + 3 * seconds / 60) * attempt, 60 * SETTINGS.shard.max_hours))
 
 
 def detect_memory(wildcards, attempt):

@@ -1,5 +1,6 @@
 # Needs a list of the plan. Leaves segments in results/store/, one after the other, and at the end a
-# record that the shard is done. Each job holds one GPU.
+# record that this job found nothing more to do. Each job holds one GPU and draws its work: the chunks of its
+# shard, then those that other jobs have not come to.
 rule fetch_weights:
     output:
         weights="results/plan/{plan}/weights.txt",
@@ -21,7 +22,6 @@ rule detect:
         "results/logs/detect/{plan}-{shard}.log",
     benchmark:
         "results/benchmarks/detect/{plan}-{shard}.tsv"
-    priority: shard_priority
     retries: Retries(2, RESULTS)
     conda:
         "../envs/detect.yaml"

@@ -246,6 +246,21 @@ def done_file(results: str | Path, plan_id: str, shard: str) -> Path:
     return Path(results) / "plan" / plan_id / f"{shard}.done"
 
 
+def chunks_folder(results: str | Path, plan_id: str) -> Path:
+    """The folder of the chunks of a plan: a table of them, and the claims of jobs."""
+    return Path(results) / "plan" / plan_id / "chunks"
+
+
+def chunks_file(results: str | Path, plan_id: str) -> Path:
+    """The table of the chunks of a plan's shards."""
+    return chunks_folder(results, plan_id) / "chunks.tsv"
+
+
+def superseded_file(results: str | Path, plan_id: str) -> Path:
+    """There if another plan was made after this one, so that its jobs draw nothing more."""
+    return Path(results) / "plan" / plan_id / "superseded"
+
+
 def store_root(results: str | Path) -> Path:
     """The folder of all segments, one folder for each model key."""
     return Path(results) / "store"

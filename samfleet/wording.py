@@ -10,6 +10,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def lasting(seconds: float) -> str:
+    """A duration, roughly: "45 seconds", "12 minutes", "1 hour"."""
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds >= 1.5 * length:
+            return counted(round(seconds / length), unit)
+    return counted(round(seconds), "second")
+
+
 def first_lines(lines: Sequence[str], most: int = 20) -> str:
     """The first of some lines, indented, each on a line of its own, and how many more there are."""
     more = [f"and {len(lines) - most} more"] if len(lines) > most else []

@@ -144,6 +144,7 @@ class ShardSettings:
     """The section `shard`: how the work is cut and carried out."""
 
     min_seconds: float | None
+    max_hours: float
     threads: int
     mem_mb: int
     flush_seconds: float

@@ -7,7 +7,6 @@ holds up no other. Where nothing is ready for a second, a stage yields None, so 
 reach the disk meanwhile.
 """
 
-import itertools
 import logging
 import time
 from collections import deque
@@ -115,6 +114,10 @@ class _Queue:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def ready(self) -> int:
+        """How many images wait to be taken."""
+        return sum(task.future.done() for _, task in self._tasks)
+
     def add(self, detection: Detection, function: Any, *arguments: Any) -> None:
         """Let a worker call a function for an image."""
         self._tasks.append((detection, self._workers.submit(function, *arguments)))
@@ -161,22 +164,34 @@ class _Lost(Exception):
 
 
 def read_images(
-    settings: Settings, root: Path, pending: Iterable[ShardImage], workers: WorkerPool
+    settings: Settings,
+    root: Path,
+    following: Callable[[bool], ShardImage | None],
+    workers: WorkerPool,
 ) -> Iterator[Detection | None]:
-    """Read images in workers, ahead of what is consumed; the first ones are started at once."""
-    tasks = _Queue("reading it", workers, settings.image.timeout_seconds)
-    waiting = iter(pending)
+    """Read images in workers, ahead of what is consumed; the first ones are started at once.
 
-    def start(count: int) -> None:
-        for planned in itertools.islice(waiting, count):
+    Args:
+        settings: the configuration.
+        root: the folder of the images.
+        following: gives the next image, or None; called with whether the device will have to wait without it.
+        workers: the pool.
+    """
+    tasks = _Queue("reading it", workers, settings.image.timeout_seconds)
+    most = workers.count + _SPARE
+
+    def start(count: int, hungry: bool = False) -> None:
+        for _ in range(count):
+            if (planned := following(hungry or not tasks)) is None:
+                return
             unread = Failure(Status.PENDING, "", True, planned.image_id)
             path = path_of(root, planned.path)
             detection = Detection(planned, unread)
             wish = _wish(root, planned)
             tasks.add(detection, read_image, path, settings.image, settings.display, wish)
 
-    start(workers.count + _SPARE)
-    return _finish_reading(tasks, start)
+    start(most)
+    return _finish_reading(tasks, start, most)
 
 
 def _wish(root: Path, planned: ShardImage) -> Wish:
@@ -184,13 +199,19 @@ def _wish(root: Path, planned: ShardImage) -> Wish:
     return Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
 
 
-def _finish_reading(tasks: _Queue, start: Callable[[int], None]) -> Iterator[Detection | None]:
+def _finish_reading(
+    tasks: _Queue, start: Callable[[int, bool], None], most: int
+) -> Iterator[Detection | None]:
     while tasks:
         began = time.perf_counter()
+        late = not tasks.ready()
         while (ready := tasks.take()) is None:
             yield None
         detection, task = ready
-        start(1)
+        # no further ahead than the device needs, since another job could have what waits here
+        waiting = tasks.ready()
+        if late or waiting < _SPARE:
+            start(most - len(tasks) if late else 1, late or not waiting)
         try:
             detection.read = tasks.result(task)
         except _Lost as lost:

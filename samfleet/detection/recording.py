@@ -77,6 +77,11 @@ class Recorder:
             )
             self.add(image_rows(changed, []), ledger)
 
+    @property
+    def is_written(self) -> bool:
+        """Whether everything that was added has reached the disk."""
+        return not self._unwritten
+
     def flush_if_due(self) -> None:
         """Flush if that is due, by the time or by the number of images."""
         late = time.monotonic() - self._flushed >= self._flush_seconds

@@ -16,7 +16,7 @@ from samfleet.digests import digest_of, digest_of_rows
 from samfleet.files import TableError, escape_name, remove_leftovers, write_atomic
 from samfleet.marker import mark
 from samfleet.plan.collection import Collection, collection_root, scan_collection
-from samfleet.plan.cost import MODEL_LOAD_SECONDS, expected_cost
+from samfleet.plan.cost import START_SECONDS, expected_cost
 from samfleet.plan.dimensions import dimensions
 from samfleet.plan.holding import Holding, describe_content
 from samfleet.plan.manifest import (
@@ -32,9 +32,17 @@ from samfleet.plan.manifest import (
     write_manifest,
 )
 from samfleet.plan.record import Plan, PlannedShard, any_has_manifest, is_complete, read_plan
-from samfleet.plan.shards import MODEL_LOADS_PER_SHARD, ShardImage, pack_shards, write_shard
+from samfleet.plan.shards import (
+    Chunk,
+    ShardImage,
+    cut_chunks,
+    pack_shards,
+    write_chunks,
+    write_shard,
+)
 from samfleet.planes import ONLY, Selection
 from samfleet.results import (
+    chunks_file,
     descriptions_file,
     done_file,
     hash_journal_file,
@@ -45,13 +53,14 @@ from samfleet.results import (
     plan_file,
     shard_file,
     store_folder,
+    superseded_file,
 )
 from samfleet.sam.tiles import configured_tiles
 from samfleet.stamps import remove_older_stamps
 from samfleet.statuses import Status
 from samfleet.store.index import StoredImage, read_stored_images
 from samfleet.store.segments import rebuild_index
-from samfleet.wording import counted
+from samfleet.wording import counted, lasting
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +127,7 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
     remove_older_stamps(results, "plan", stamp)
     _remove_old_plans(results, plan)
     remove_leftovers(folder, _LEFTOVER_SECONDS)
-    _report(collection, rows, pending, plan, holding, image.selection)
+    _report(collection, rows, pending, holding, image.selection)
     return plan
 
 
@@ -226,15 +235,30 @@ def _new_plan(
     count = tile_counter(settings)
     cost = expected_cost(results, model, present["model_key"], rows, count)
     pending = [replace(image, tiles=count(image.path)) for image in pending]
-    minimum = settings.shard.min_seconds
-    if minimum is None:
-        minimum = MODEL_LOADS_PER_SHARD * MODEL_LOAD_SECONDS[model]
-    planned = []
-    for number, images in enumerate(pack_shards(pending, gpus, cost, minimum), start=1):
+    shortest = settings.shard.min_seconds
+    if shortest is None:
+        shortest = START_SECONDS[model]
+    # a job asks for at most `max_hours`, and costs may turn out twice as high
+    longest = settings.shard.max_hours * 3600 / 2
+    packed = pack_shards(pending, gpus, cost, shortest, longest)
+    planned: list[PlannedShard] = []
+    chunks: list[Chunk] = []
+    for number, images in enumerate(packed, start=1):
         name = f"{number:04d}"
         write_shard(shard_file(results, plan_id, name), images)
-        seconds = sum(cost.seconds(image.size, image.tiles) for image in images)
-        planned.append(PlannedShard(name, len(images), round(seconds, 1)))
+        seconds = [cost.seconds(image.size, image.tiles) for image in images]
+        chunks += cut_chunks(name, seconds, len(packed), gpus)
+        planned.append(PlannedShard(name, len(images), round(sum(seconds), 1)))
+    if planned:
+        write_chunks(chunks_file(results, plan_id), chunks)
+        logger.info(
+            "%s to detect are cut into %s for %s on %s, expected to take about %s",
+            counted(len(pending), "image"),
+            counted(len(chunks), "chunk"),
+            counted(len(planned), "job"),
+            counted(min(gpus, len(planned)), "device"),
+            lasting(sum(shard.seconds for shard in planned) / min(gpus, len(planned))),
+        )
     configuration = json.dumps(asdict(settings), indent=1)
     write_atomic(plan_config_file(results, plan_id), configuration + "\n")
     return Plan(
@@ -260,7 +284,10 @@ def tile_counter(settings: Settings) -> Callable[[str], int]:
 
 
 def _remove_old_plans(results: Path, current: Plan) -> None:
-    """Remove shard lists that no job needs any more: carried out, or abandoned for 30 days."""
+    """Remove shard lists that no job needs any more: carried out, or abandoned for 30 days.
+
+    Jobs of the others that are still at work are told to draw no more, since the current plan has what is left.
+    """
     for folder in (results / "plan").iterdir():
         if not folder.is_dir() or folder.name == current.id:
             continue
@@ -268,13 +295,14 @@ def _remove_old_plans(results: Path, current: Plan) -> None:
         carried_out = all(done_file(results, folder.name, shard).exists() for shard in shards)
         if carried_out or time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
             shutil.rmtree(folder)
+        elif not (superseded := superseded_file(results, folder.name)).exists():
+            superseded.touch()
 
 
 def _report(
     collection: Collection,
     rows: list[ManifestRow],
     pending: list[ShardImage],
-    plan: Plan,
     holding: Holding,
     selection: Selection,
 ) -> None:
@@ -293,5 +321,4 @@ def _report(
         if row.problem:
             logger.warning("%s %s", escape_name(row.path), row.problem)
     holding.report(selection)
-    found, shards = counted(len(rows), "image"), counted(len(plan.shards), "shard")
-    logger.info("%s, %d to detect in %s", found, len(pending), shards)
+    logger.info("%s, %d to detect", counted(len(rows), "image"), len(pending))

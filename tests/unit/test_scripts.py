@@ -86,7 +86,9 @@ def test_plan_takes_its_number_and_the_gpus_from_the_stamp(workdir, monkeypatch)
     assert calls == [{"gpus": 2, "stamp": 7}]
     plan = planned()
     assert (plan.stamp, plan.images) == (7, 2)
-    assert "2 images, 2 to detect in 1 shard" in log("plan")
+    assert "2 images, 2 to detect\n" in log("plan")
+    words = "2 images to detect are cut into 2 chunks for 1 job on 1 device, expected to take about 3 seconds"
+    assert words in log("plan")
 
 
 def test_inputs_that_are_dated_in_the_future_are_set_to_now(workdir):
@@ -104,13 +106,16 @@ def test_detect_carries_out_a_shard_of_its_plan(workdir, monkeypatch):
     )
     shard = shard_file("results", plan.id, "0001")
     done = f"results/plan/{plan.id}/0001.done"
-    run_script("detect", input={"shard": str(shard)}, output={"done": done}, threads=3)
+    job = {"threads": 3, "resources": SimpleNamespace(runtime=30)}
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1234.5")
+    run_script("detect", input={"shard": str(shard)}, output={"done": done}, **job)
     (((settings, results), named),) = calls
     assert (settings.images, results) == ("images", Path("results"))
     assert named == {
         "shard_list": shard,
         "done": Path(done),
         "threads": 3,
+        "ends": 1234.5,
     }
 
 
@@ -123,7 +128,8 @@ def test_a_stopped_detection_ends_with_the_status_of_its_signal(workdir, monkeyp
     shard = str(shard_file("results", plan.id, "0001"))
     done = f"results/plan/{plan.id}/0001.done"
     with pytest.raises(SystemExit) as ended:
-        run_script("detect", input={"shard": shard}, output={"done": done}, threads=1)
+        job = {"threads": 1, "resources": SimpleNamespace(runtime=30)}
+        run_script("detect", input={"shard": shard}, output={"done": done}, **job)
     assert ended.value.code == 128 + 15
     assert not Path(done).exists()
 

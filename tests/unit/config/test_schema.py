@@ -117,6 +117,7 @@ WRONG = [
     ("devices", ["a", "a"]),
     ("devices", ["a b"]),
     ("shard.min_seconds", -1),
+    ("shard.max_hours", 0),
     ("shard.threads", 0),
     ("shard.mem_mb", 0),
     ("shard.flush_seconds", -1),

@@ -18,7 +18,7 @@ import torch
 
 from samfleet.config.settings import Settings
 from samfleet.detection import pipeline
-from samfleet.detection.job import PlanError, detect_shard
+from samfleet.detection.job import OutOfTimeError, PlanError, detect_shard
 from samfleet.detection.stopping import Stopped
 from samfleet.detection.workers import Task, Workers, WorkerTimeout
 from samfleet.devices import job_device
@@ -30,7 +30,14 @@ from samfleet.errors import PermanentError
 from samfleet.files import TableError
 from samfleet.images.reading import read_image
 from samfleet.plan.planning import make_plan
-from samfleet.results import done_file, shard_file, store_folder, store_settings_file
+from samfleet.results import (
+    chunks_file,
+    chunks_folder,
+    done_file,
+    shard_file,
+    store_folder,
+    store_settings_file,
+)
 from samfleet.sam.generator.generator import NotFiniteError
 from samfleet.sam.masks.records import FoundMasks, TileReport
 from samfleet.sam.model_key import configured_model_key
@@ -117,20 +124,25 @@ class Job:
         default = {"device": "cpu", "sam": sam, "fluorescence": self.fluorescence}
         return make_settings(self.images, **default | sections)
 
-    def plan(self) -> None:
+    def plan(self, devices: int = 1) -> None:
         self.key = configured_model_key(self.settings(), self.results)
-        self.last = make_plan(self.settings(), self.results, self.key, 1)
+        # as many shards as devices, and chunks of one image each
+        settings = self.settings(shard={"min_seconds": 0} if devices > 1 else {})
+        self.last = make_plan(settings, self.results, self.key, devices)
 
-    def detect(self, generator: Generator | None = None, load=None, **sections) -> Generator:
+    def detect(
+        self, generator: Generator | None = None, load=None, of=1, ends=None, **sections
+    ) -> Generator:
         generator = generator or Generator()
         # every job is a process of its own: it inherits no device from the one before
         self.monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         detect_shard(
             self.settings(**sections),
             self.results,
-            shard_list=shard_file(self.results, self.last.id, "0001"),
-            done=self.done,
+            shard_list=shard_file(self.results, self.last.id, f"{of:04d}"),
+            done=done_file(self.results, self.last.id, f"{of:04d}"),
             threads=1,
+            ends=ends,
             open_workers=self.workers,
             load_generator=load or (lambda *_: generator),
         )
@@ -351,7 +363,8 @@ def test_an_image_that_hangs_is_named_and_given_up_and_what_is_finished_reaches_
     job.workers = LateWorkers
     job.detect(shard={"flush_seconds": 2})
     log = meanwhile.pop("log")
-    assert "a.png: reading it takes more than 70 s; after 600 s (image.timeout_seconds)" in log
+    assert "a.png: reading it takes more than 7" in log
+    assert "s; after 600 s (image.timeout_seconds) it is given up" in log
     assert meanwhile == {job.id("b.png"): "ok", job.id("c.png"): "ok"}
     (failed,) = [row for row in job.rows() if row["status"] != "ok"]
     assert (failed["image_id"], failed["status"]) == (job.id("a.png"), "unreadable")
@@ -442,6 +455,8 @@ def test_an_error_costs_its_image_alone_and_is_said_in_words(job):
     assert sorted(job.stored().values()) == ["error", "ok", "ok"]
     (failed,) = [row for row in job.rows() if row["status"] == "error"]
     assert (failed["reason"], failed["transient"]) == ("LookupError: of the second", True)
+    assert job.detect().shown == []  # the plan is carried out; the next one has it again
+    job.plan()
     assert len(job.detect().shown) == 1
     assert set(job.stored().values()) == {"ok"}
 
@@ -661,3 +676,143 @@ def test_a_signal_keeps_what_is_finished(job, caplog):
     assert "stopped by SIGTERM" in caplog.text
     assert len(job.detect().shown) == 3 - finished
     assert set(job.stored().values()) == {"ok"}
+
+
+def unloaded(*_):
+    raise AssertionError("a model was loaded")
+
+
+def record(job: Job, shard: int) -> dict:
+    return json.loads(done_file(job.results, job.last.id, f"{shard:04d}").read_text())
+
+
+def test_a_job_takes_the_work_of_others_and_these_then_load_no_model(job, caplog):
+    caplog.set_level(logging.INFO)
+    job.plan(devices=3)
+    assert len(job.last.shards) == 3
+    assert len(job.detect(of=2).shown) == 3
+    assert record(job, 2)["of_other_shards"] == 2
+    for shard in (1, 3):
+        job.detect(load=unloaded, of=shard, device="auto", devices=["gpu0"])
+        assert "leased" not in caplog.text
+        assert f"shard 000{shard}: nothing is left to detect" in caplog.text
+        assert (record(job, shard)["images"], record(job, shard)["chunks"]) == (0, 0)
+    assert set(job.stored().values()) == {"ok"}
+    assert len(job.ledger()) == 3
+    assert {row["shard"] for row in job.ledger()} == {"0002"}
+
+
+def test_what_another_job_is_at_is_left_to_it(job):
+    job.plan(devices=3)
+    inner: list[Generator] = []
+
+    def meanwhile(number, _):
+        if number == 0:
+            inner.append(Generator())
+            detect_shard(
+                job.settings(),
+                job.results,
+                shard_list=shard_file(job.results, job.last.id, "0002"),
+                done=done_file(job.results, job.last.id, "0002"),
+                threads=1,
+                open_workers=job.workers,
+                load_generator=lambda *_: inner[0],
+            )
+
+    outer = job.detect(Generator(meanwhile), of=1)
+    assert len(outer.shown) + len(inner[0].shown) == len(job.ledger()) == 3
+    assert set(job.stored().values()) == {"ok"}
+
+
+def stop_at(count: int):
+    def stop(number, _):
+        if number == count:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return stop
+
+
+def test_what_a_stopped_job_leaves_is_done_by_another_and_nothing_twice(job):
+    for number in range(9):
+        job.image(f"{number}.png", 100 + number)
+    job.plan(devices=2)
+    with pytest.raises(Stopped):
+        job.detect(Generator(stop_at(4)), of=1)
+    finished = len(job.stored())
+    assert 0 < finished < 12
+    assert len(job.detect(of=2).shown) == 12 - finished
+    assert set(job.stored().values()) == {"ok"}
+    assert len(job.ledger()) == 12
+    assert job.detect(load=unloaded, of=1).shown == []
+
+
+def test_results_count_and_not_claims(job):
+    """Claims are lost with half of the work done: the shard's next job goes by the store."""
+    with pytest.raises(Stopped):
+        job.detect(Generator(stop_at(2)))
+    finished = len(job.stored())
+    for claim in chunks_folder(job.results, job.last.id).glob("*/*"):
+        claim.unlink()
+    assert len(job.detect().shown) == 3 - finished
+    assert len(job.ledger()) == 3
+
+
+def test_a_job_of_an_earlier_plan_draws_no_more_once_there_is_another(job):
+    for number in range(9):
+        job.image(f"{number}.png", 100 + number)
+    job.plan(devices=3)
+    first = job.last
+
+    def plan_again(number, _):
+        if number == 0:
+            job.plan(devices=1)
+            job.second, job.last = job.last, first
+
+    drawn = job.detect(Generator(plan_again), of=1)
+    assert len(drawn.shown) < 12
+    job.last = job.second
+    job.detect()
+    assert set(job.stored().values()) == {"ok"}
+    assert len(job.stored()) == 12
+
+
+def test_a_damaged_list_of_another_shard_costs_that_shard_alone(job, caplog):
+    job.plan(devices=3)
+    shard_file(job.results, job.last.id, "0002").write_text("garbage\n")
+    assert len(job.detect(of=1).shown) == 2
+    assert "0002.tsv: not a table of" in caplog.text
+    with pytest.raises(TableError, match=r"0002\.tsv: .*; delete it and run again"):
+        job.detect(of=2)
+
+
+def test_damaged_chunks_are_refused_by_name(job):
+    chunks_file(job.results, job.last.id).write_text("garbage\n")
+    with pytest.raises(TableError, match=r"chunks\.tsv: .*; delete it and run again"):
+        job.detect()
+
+
+def test_a_job_whose_time_is_nearly_over_leaves_the_rest_to_others(job, caplog):
+    caplog.set_level(logging.INFO)
+    for number in range(9):
+        job.image(f"{number}.png", 100 + number)
+    job.plan(devices=3)
+    early = job.detect(of=1, ends=time.time() + 100)
+    assert 0 < len(early.shown) < 12
+    left = 12 - len(early.shown)
+    assert f"the time of this job is over: {left} images are left to other jobs" in caplog.text
+    assert record(job, 1)["chunks"] >= 1
+    job.detect(of=2, ends=time.time() + 3600)
+    assert len(job.ledger()) == 12
+    job.detect(of=3, ends=time.time() - 10, load=unloaded)
+
+
+def test_the_last_job_whose_time_is_over_fails_so_that_it_is_started_again(job):
+    for number in range(9):
+        job.image(f"{number}.png", 100 + number)
+    job.plan(devices=2)
+    job.detect(of=1, ends=time.time() + 10)
+    with pytest.raises(OutOfTimeError, match=r"\d+ images of the plan are left.*max_hours"):
+        job.detect(of=2, ends=time.time() + 10)
+    job.detect(of=2)
+    assert set(job.stored().values()) == {"ok"}
+    assert len(job.ledger()) == 12

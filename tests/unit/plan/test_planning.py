@@ -15,14 +15,17 @@ from samfleet.plan import manifest, planning
 from samfleet.plan.manifest import read_manifest
 from samfleet.plan.planning import make_plan
 from samfleet.plan.record import plan_of_shard, read_plan
+from samfleet.plan.shards import read_chunks
 from samfleet.results import (
     LEDGER_COLUMNS,
+    chunks_file,
     kept_plan_file,
     last_plan_file,
     manifest_file,
     plan_file,
     shard_file,
     store_folder,
+    superseded_file,
 )
 from tests.builders import (
     carry_out,
@@ -112,10 +115,29 @@ def test_the_manifest_has_a_row_for_every_file(run):
     assert list(rows) == ["a.tif", "b.tif", "c.tif"]
 
 
-def test_more_gpus_get_more_shards(run):
+def test_there_is_a_shard_for_every_device_and_chunks_of_each(run):
     write_files(run.images, {f"{n}.tif": b"%d" % n for n in range(40)})
-    few = len(run.plan(gpus=1, shard={"min_seconds": 0}).shards)
-    assert len(run.plan(gpus=8, shard={"min_seconds": 0}).shards) > few
+    for gpus in (1, 8):
+        plan = run.plan(gpus=gpus, shard={"min_seconds": 0})
+        assert len(plan.shards) == gpus
+        planned = {shard.name: shard.images for shard in plan.shards}
+        assert read_chunks(chunks_file(run.results, plan.id), planned)
+
+
+def test_work_that_outlasts_half_of_what_a_job_may_ask_for_makes_more_jobs(run):
+    write_files(run.images, {f"{n}.tif": b"%d" % n for n in range(300)})
+    assert len(run.plan(gpus=2).shards) == 2
+    shards = run.plan(gpus=2, shard={"max_hours": 0.1}).shards
+    assert len(shards) == 3  # of about 485 expected seconds
+    assert max(shard.seconds for shard in shards) <= 180
+
+
+def test_jobs_of_an_earlier_plan_are_told_that_there_is_another(run):
+    first = run.plan()
+    assert not superseded_file(run.results, first.id).exists()
+    second = run.plan()
+    assert superseded_file(run.results, first.id).exists()
+    assert not superseded_file(run.results, second.id).exists()
 
 
 def test_the_plan_is_written_back_when_nothing_is_pending(detected):

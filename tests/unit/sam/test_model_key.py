@@ -92,6 +92,7 @@ NEUTRAL_VALUES = {
     "device": "cuda",
     "devices": ["a", "b"],
     "shard.min_seconds": 10,
+    "shard.max_hours": 2,
     "shard.threads": 2,
     "shard.mem_mb": 1000,
     "shard.flush_seconds": 1,

@@ -1,0 +1,1 @@
+"""How evenly devices are busy to the end: simulated, and with real jobs."""
