@@ -13,6 +13,7 @@ include: "rules/plan.smk"
 include: "rules/detect.smk"
 include: "rules/summary.smk"
 include: "rules/evaluate.smk"
+include: "rules/export.smk"
 
 
 rule all:

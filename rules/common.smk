@@ -14,6 +14,7 @@ from samfleet.devices.job_device import usable_devices
 from samfleet.devices.visible import visible_devices
 from samfleet.errors import explanation
 from samfleet.evaluation.stamp import evaluation_stamp, labels_folder
+from samfleet.exports.stamp import export_stamp, stage_of
 from samfleet.files import must_be_writable
 from samfleet.plan.collection import columns_digest, scan_collection
 from samfleet.plan.mistakes import Retries
@@ -65,7 +66,8 @@ with plain_errors():
 wildcard_constraints:
     plan=r"[\w-]+",
     shard=r"\d+",
-    stage="plan|summary|evaluation|verification",
+    stage=r"plan|summary|evaluation|verification|export-\w+",
+    kind=r"\w+",
     number=r"\d+",
 
 
@@ -74,7 +76,8 @@ def final_results():
     tables = ["summary.csv", "objects.parquet", "filtering.csv", "ledger.csv"]
     scores = ["evaluation.csv", "evaluation_total.csv"] if SETTINGS.evaluation.labels else []
     verified = ["logs/verified.txt"] if SETTINGS.on_error == "fail" else []
-    return [f"results/{name}" for name in tables + scores + verified]
+    exports = [f"exports/{kind}.csv" for kind in SETTINGS.exports]
+    return [f"results/{name}" for name in tables + scores + verified + exports]
 
 
 @cache
@@ -181,6 +184,18 @@ def verification_input(wildcards):
     """The verification's stamp, made only after the plan, as the evaluation's."""
     checkpoints.plan.get()
     return stamp("verification", number_of_verification_stamp)
+
+
+@cache
+def number_of_export_stamp(kind):
+    """The number of the stamp that an export needs."""
+    return export_stamp(SETTINGS, RESULTS, kind)
+
+
+def export_input(wildcards):
+    """The export's stamp, made only after the plan, as the evaluation's."""
+    checkpoints.plan.get()
+    return stamp(stage_of(wildcards.kind), partial(number_of_export_stamp, wildcards.kind))
 
 
 def detect_input(wildcards):

@@ -11,6 +11,12 @@ TABLES_VERSION = 3
 EVALUATION_VERSION = 2
 """Raise this when a change of the code changes the scores of an evaluation."""
 
+EXPORTS_VERSION = 1
+"""Raise this when a change of the code changes the files of an export."""
+
+EXPORT_KINDS = ("overlays", "labels", "coco", "geojson", "rois", "zarr")
+"""What `exports` and `samfleet export` know."""
+
 MANIFEST_COLUMNS = (
     "path",
     "image_id",
@@ -177,6 +183,9 @@ EVALUATION_COLUMNS = (
 )
 """Columns of evaluation.csv."""
 
+EXPORT_COLUMNS = ("image", "scene", "time", "slice", "image_id", "n_objects", "file")
+"""Columns of the list of an export's files; `file` is relative to the export's folder."""
+
 EVALUATION_TOTAL_COLUMNS = (
     "n_images",
     "n_evaluated",
@@ -219,6 +228,21 @@ def evaluation_file(results: str | Path) -> Path:
 def evaluation_total_file(results: str | Path) -> Path:
     """The scores over all images."""
     return Path(results) / "evaluation_total.csv"
+
+
+def export_folder(results: str | Path, kind: str) -> Path:
+    """The folder of the files of an export that the workflow makes."""
+    return Path(results) / "exports" / kind
+
+
+def export_list_file(results: str | Path, kind: str) -> Path:
+    """The list of the files of an export."""
+    return Path(results) / "exports" / f"{kind}.csv"
+
+
+def export_record_file(results: str | Path, kind: str) -> Path:
+    """The record of what the files of an export were made from."""
+    return Path(results) / "plan" / f"export-{kind}.json"
 
 
 def plan_file(results: str | Path) -> Path:

@@ -161,6 +161,7 @@ class Settings:
     fluorescence: FluorescenceSettings
     evaluation: EvaluationSettings
     tables: TablesSettings
+    exports: tuple[str, ...]
     device: str
     devices: tuple[str, ...]
     shard: ShardSettings

@@ -1,22 +1,27 @@
 """The folder that an export writes to: never outside of it, and never over what others put there."""
 
+import contextlib
 import os
-from collections.abc import Iterable
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from samfleet.digests import image_id as content_digest
-from samfleet.digests import image_id_of_file
+from samfleet.digests import digest_of, image_id_of_file
 from samfleet.errors import UserError
-from samfleet.files import write_atomic
+from samfleet.exports.origins import Origins
+from samfleet.files import atomic_path
 from samfleet.marker import kind_of, listed, mark, note
 from samfleet.wording import counted, first_lines
 
 
 class ExportFolder:
-    """A folder of files that an export has written.
+    """A folder of files that an export has written; where a format asks for it, of folders in their place.
 
     It and every folder in it hold a marker, so that no image is looked for there. Markers also list what was
     written, by a digest of the content: a file that somebody else put there or has changed since is not replaced.
+    What each file was made from is noted beside, so that it is not made again.
     """
 
     def __init__(self, root: Path, kind: str):
@@ -31,7 +36,9 @@ class ExportFolder:
         """
         self.root = root
         self.kind = kind
+        self.origins = Origins(root)
         self._listed: dict[Path, set[tuple[str, str]]] = {}
+        self._noting = threading.Lock()
         found = kind_of(root)
         if found == kind:
             return
@@ -70,8 +77,14 @@ class ExportFolder:
                 f"what it wrote; move them away or name another folder:{first_lines(blocked, most=10)}"
             )
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, after noting in the marker that it is the export's own.
+    @contextlib.contextmanager
+    def writing(self, name: str, origin: str = "", *, folder: bool = False) -> Iterator[Path]:
+        """Write a file or a folder: a temporary path, which gets its name when the block succeeds.
+
+        Args:
+            name: relative to the root.
+            origin: digest of what it is made from, for `is_current`.
+            folder: whether the block makes a folder.
 
         Raises:
             UserError: it cannot be written.
@@ -80,38 +93,82 @@ class ExportFolder:
         try:
             mark(self.root, self.kind)
             marker = mark(path.parent, self.kind)
-            entry = (content_digest(content), path.name)
-            if entry not in self._entries(path.parent):
-                note(marker, *entry)
-                self._entries(path.parent).add(entry)
-            write_atomic(path, content)
+            with _temporary_folder(path) if folder else atomic_path(path) as temporary:
+                yield temporary
+                entry = (_digest(temporary), path.name)
+                # before the name is taken, so that what is there is always known to be the export's own
+                with self._noting:
+                    if entry not in self._entries(path.parent):
+                        note(marker, *entry)
+                        self._entries(path.parent).add(entry)
+            self.origins.note(name, origin)
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
+    def write(self, name: str, content: bytes, origin: str = "") -> None:
+        """Write a file; arguments and errors are those of `writing`."""
+        with self.writing(name, origin) as temporary:
+            temporary.write_bytes(content)
+
+    def is_current(self, name: str, origin: str) -> bool:
+        """Whether a file is there and was made from what has this digest; others may have changed it since."""
+        return self.origins.are(name, origin)
+
+    def finish(self) -> None:
+        """Keep what the files were made from, for the next export."""
+        if kind_of(self.root) == self.kind:
+            self.origins.save()
+
     def remove(self, name: str) -> None:
         """Remove a file if it is the export's own."""
-        if os.path.lexists(self.root / name) and self._is_own(name):
-            (self.root / name).unlink()
+        path = self.root / name
+        if os.path.lexists(path) and self._is_own(name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.origins.forget(name)
 
     def keep_only(self, names: Iterable[str]) -> int:
         """Remove all files that are the export's own but for these, and return how many."""
         kept, removed = set(names), 0
-        for folder, _, files in os.walk(self.root):
+        for folder, inner, _ in os.walk(self.root):
             inside = Path(folder).relative_to(self.root)
-            for name in sorted(str(inside / file) for file in files):
-                if name not in kept and self._is_own(name):
-                    (self.root / name).unlink()
+            own = sorted({name for _, name in self._entries(self.root / inside)})
+            inner[:] = [name for name in inner if name not in own]
+            for name in (str(inside / name) for name in own):
+                if name not in kept and os.path.lexists(self.root / name) and self._is_own(name):
+                    self.remove(name)
                     removed += 1
         return removed
 
     def _is_own(self, name: str) -> bool:
         path = self.root / name
-        if path.is_symlink() or not path.is_file():
+        if path.is_symlink() or not path.exists():
             return False
-        return (image_id_of_file(path)[0], path.name) in self._entries(path.parent)
+        return self.origins.is_unchanged(name) or (_digest(path), path.name) in self._entries(
+            path.parent
+        )
 
     def _entries(self, folder: Path) -> set[tuple[str, str]]:
         """Digest and name of everything that the marker of a folder lists."""
         if folder not in self._listed:
             self._listed[folder] = listed(folder)
         return self._listed[folder]
+
+
+@contextlib.contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, which takes its place when the block succeeds."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".samfleet-") as around:
+        made, replaced = Path(around) / "new", Path(around) / "old"
+        made.mkdir()
+        yield made
+        if os.path.lexists(path):
+            path.rename(replaced)
+        made.rename(path)
+
+
+def _digest(path: Path) -> str:
+    """Digest of a file's content, or of the names and contents in a folder."""
+    if path.is_file():
+        return image_id_of_file(path)[0]
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest_of([[str(file.relative_to(path)), image_id_of_file(file)[0]] for file in files])

@@ -10,8 +10,10 @@ from samfleet.plan.collection import collection_columns, columns_digest
 from samfleet.plan.manifest import read_manifest
 from samfleet.plan.record import Plan, has_manifest
 from samfleet.results import (
+    EXPORT_KINDS,
     evaluation_record_file,
     evaluation_tables,
+    export_record_file,
     manifest_file,
     store_folder,
     summary_lock_file,
@@ -73,6 +75,7 @@ def summarize_plan(
             evaluation_record_file(results),
             verified_file(results),
             verification_record_file(results),
+            *(export_record_file(results, kind) for kind in EXPORT_KINDS),
         )
         with recorded(results, "summary", path, tables, origin, made_under):
             for each in derived:

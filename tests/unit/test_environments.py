@@ -19,6 +19,7 @@ ENVIRONMENT_OF_SCRIPT = {
     "summary": "summary",
     "verify": "summary",
     "evaluate": "evaluate",
+    "export": "export",
 }
 SOURCES = "samfleet.images.sources.source"
 NOT_IMPORTED_BY_US = {

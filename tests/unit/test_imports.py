@@ -21,6 +21,7 @@ FLOORS = (
     {"config"},
     {"devices", "images", "sam", "store"},
     {"plan"},
+    {"opened"},
     {"detection", "evaluation", "exports", "summary", "survey"},
     {"cli"},
     {"__main__"},

@@ -40,3 +40,22 @@ def encode(counts: list[int], size: tuple[int, int]) -> dict:
     """COCO RLE with compressed counts: {"size": [height, width], "counts": str}."""
     rle = coco.frPyObjects({"size": list(size), "counts": counts}, *size)
     return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
+def runs_of(counts: str) -> np.ndarray:
+    """The lengths of the runs in compressed counts, int64: zeros and ones in turn, column by column.
+
+    The format is that of ``rleToString`` in COCO's maskApi.c. Nothing is checked.
+    """
+    code = np.frombuffer(counts.encode(), np.uint8) - 48
+    last = np.flatnonzero(code & 0x20 == 0)
+    first = np.concatenate(([0], last[:-1] + 1))
+    number = np.zeros(len(last), np.int64)
+    for digit in range(int((last - first).max(initial=-1)) + 1):
+        longer = np.flatnonzero(last - first >= digit)
+        number[longer] |= (code[first[longer] + digit] & 0x1F).astype(np.int64) << 5 * digit
+    negative = np.flatnonzero(code[last] & 0x10)
+    number[negative] -= np.int64(1) << 5 * (last - first + 1)[negative]
+    # from the fourth run on, a number is the difference to the run two before
+    number[1::2], number[2::2] = np.cumsum(number[1::2]), np.cumsum(number[2::2])
+    return number

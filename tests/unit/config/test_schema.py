@@ -26,6 +26,7 @@ WRONG = [
     ("images", 3),
     ("images", ""),
     ("evaluation.labels", 3),
+    ("exports", ["png"]),
     ("tables.bom", "yes"),
     ("evaluation.sparse", "yes"),
     ("image", "tif"),

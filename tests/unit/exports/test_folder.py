@@ -118,7 +118,7 @@ def test_a_kill_between_note_and_file_leaves_nothing_that_is_in_the_way(tmp_path
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("samfleet.exports.folder.write_atomic", killed)
+        patch.setattr(Path, "replace", killed)
         export(tmp_path, "a.png", content=b"2")
     export(tmp_path, "a.png", content=b"3")
     assert files(tmp_path) == {"a.png": b"3"}
@@ -128,6 +128,6 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("samfleet.exports.folder.write_atomic", full)
+    monkeypatch.setattr("samfleet.exports.folder.atomic_path", full)
     with pytest.raises(UserError, match=r"out/a\.png cannot be written: No space left on device"):
         export(tmp_path / "out", "a.png")

@@ -1,43 +1,31 @@
 """Outlines drawn over images."""
 
-import csv
-import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
 from samfleet import cli
-from samfleet.cells import guarded
 from samfleet.digests import image_id
 from samfleet.errors import UserError
-from samfleet.exports.overlays import draw_outlines, write_overlays
+from samfleet.exports.job import export
+from samfleet.exports.overlays import draw_outlines, round_length
 from samfleet.files import escape_name, write_atomic
 from samfleet.marker import MARKER
+from samfleet.opened.masks import Region
 from samfleet.plan.collection import scan_collection
 from samfleet.plan.record import Plan
-from samfleet.results import (
-    last_plan_file,
-    store_folder,
-    store_settings_file,
-    summary_record_file,
-    summary_tables,
-)
-from samfleet.sam.model_key import configured_model_settings, model_key
-from samfleet.stamps import write_record
-from tests.builders import disc, make_settings, rle_counts, weights_stub, write_files
-
-DISC = disc(60, 80, 20, 20, 10)
+from samfleet.results import last_plan_file
+from tests.builders import disc, make_settings, weights_stub, write_files
+from tests.detected import Detected, object_row
 
 
 def test_outlines_lie_on_the_edge_of_their_masks_alone():
     masks = [disc(60, 80, 20, 20, 10).astype(np.uint8), disc(60, 80, 40, 55, 12).astype(np.uint8)]
     black = np.zeros((60, 80, 3), np.uint8)
-    drawn = draw_outlines(black, masks)
+    drawn = draw_outlines(black, [Region(0, 0, mask.astype(bool)) for mask in masks])
     assert not black.any()
     colored = drawn.any(axis=2)
     for mask in masks:
@@ -46,63 +34,6 @@ def test_outlines_lie_on_the_edge_of_their_masks_alone():
         assert colored[mask.astype(bool) & ~inside].any()
     assert not colored[(masks[0] | masks[1]) == 0].any()
     assert len({tuple(color) for color in drawn[colored]}) == 2
-
-
-class Detected:
-    """Images with the tables of their detection: one object in each that is `ok`."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.images: str | Path = folder / "images"
-        self.results = folder / "results"
-        self.rows: list[dict] = []
-        self.results.mkdir()
-
-    def add(self, name: str, status: str = "ok", grey: int = 0, place: str | None = None) -> Path:
-        """A black or grey image, in `images/` or at `place`, and its row."""
-        path = self.folder / "images" / (place or name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = cv2.imencode(".png", np.full((60, 80), grey, np.uint8))[1].tobytes()
-        path.write_bytes(content)
-        row = {"image": escape_name(name), "image_id": image_id(content), "status": status}
-        row |= {"reason": f"why {status}", "width": 80, "height": 60}
-        self.rows.append(row)
-        with (self.results / "summary.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            writer.writeheader()
-            writer.writerows(r | {"image": guarded(r["image"])} for r in self.rows)
-        found = [r["image"] for r in self.rows if r["status"] == "ok"]
-        objects = pd.DataFrame({"image": found, "rle": rle_counts(DISC)}, dtype=str)
-        objects.to_parquet(self.results / "objects.parquet")
-        return path
-
-    def summarized(self, **config) -> None:
-        """Let the tables be those that a run under this configuration wrote."""
-        settings = make_settings(self.images, **config)
-        explained = configured_model_settings(settings, self.results)
-        key = model_key(explained)
-        store = store_folder(self.results, key)
-        write_atomic(store_settings_file(store), json.dumps(explained))
-        for table in summary_tables(self.results):
-            table.touch()
-        made_under = {"model_key": key, "fluorescence": asdict(settings.fluorescence)}
-        tables = summary_tables(self.results)
-        write_record(summary_record_file(self.results), "origin", 1, tables, made_under)
-
-    def overlays(self, *patterns: str, **config):
-        settings = make_settings(self.images, **config)
-        return write_overlays(settings, self.results, self.folder / "out", list(patterns))
-
-    def names(self) -> list[str]:
-        """The files in the folder of overlays."""
-        out = self.folder / "out"
-        return [str(path.relative_to(out)) for path in sorted(out.rglob("*.png"))]
-
-    def written(self) -> dict[str, bool]:
-        """The overlays, and whether something is drawn on each."""
-        out = self.folder / "out"
-        paths = [path for path in sorted(out.rglob("*")) if path.suffix.lower() == ".png"]
-        return {str(p.relative_to(out)): bool(cv2.imread(str(p)).any()) for p in paths}
 
 
 @pytest.fixture
@@ -173,7 +104,7 @@ def test_images_of_any_name_have_their_overlays(detected, name):
     detected.add(name)
     assert detected.overlays().written == 1
     assert list(detected.written().values()) == [True]
-    assert detected.overlays(escape_name(name)).written == 1
+    assert len(detected.overlays(escape_name(name)).files) == 1
     assert len(detected.written()) == 1
 
 
@@ -214,7 +145,7 @@ def test_a_replaced_image_gets_no_outlines_and_loses_those_it_had(
     assert list(detected.written()) == ["a.png", "b.png"]
     accident(path)
     overlays = detected.overlays()
-    assert overlays.written == 1
+    assert list(overlays.files) == ["b.png"]
     assert words in overlays.outdated["a.png"]
     assert list(detected.written()) == ["b.png"]
 
@@ -255,12 +186,12 @@ def test_objects_of_other_weights_are_not_drawn_and_weights_are_not_needed(detec
     weights.write_bytes(weights_stub())
     sam = {"checkpoint": str(weights)}
     detected.summarized(sam=sam)
-    assert detected.overlays(sam=sam).written == 1
+    assert detected.overlays(sam=sam).files
     weights.write_bytes(weights_stub(note="trained on"))
     with pytest.raises(UserError, match=r"those of another sam\.checkpoint"):
         detected.overlays(sam=sam)
     weights.unlink()
-    assert detected.overlays(sam=sam).written == 1
+    assert detected.overlays(sam=sam).files
     with pytest.raises(UserError, match=r"those of another fluorescence\.white and image\.page;"):
         detected.overlays(sam=sam, image={"page": 1}, fluorescence={"white": 9})
 
@@ -289,7 +220,7 @@ def test_raw_images_are_not_written_over_nor_beside(detected):
     path = detected.add("a.png")
     for folder in (detected.images, detected.folder):
         with pytest.raises(UserError, match="holds files that samfleet did not write"):
-            write_overlays(make_settings(detected.images), detected.results, folder, [])
+            export(make_settings(detected.images), detected.results, "overlays", folder)
     assert image_id(path.read_bytes()) == detected.rows[0]["image_id"]
     assert not list(detected.images.rglob(MARKER))
 
@@ -308,14 +239,15 @@ def test_overlays_among_the_images_are_not_detected(detected):
     detected.add("well/b.png")
     settings = make_settings(detected.images)
     out = Path(detected.images) / "outlines"
-    assert write_overlays(settings, detected.results, out, []).written == 2
+    assert export(settings, detected.results, "overlays", out).written == 2
     (detected.images / "well" / "linked").symlink_to(out / "well")
     (detected.images / "linked.png").symlink_to(out / "a.png")
     collection = scan_collection(str(detected.images), settings.image.suffixes, detected.results)
     assert [file.path for file in collection.files] == ["a.png", "well/b.png"]
     assert sorted(collection.own) == ["linked.png", "outlines", "well/linked"]
-    # written again, they are the same
-    assert write_overlays(settings, detected.results, out, []).written == 2
+    # they are not written again
+    again = export(settings, detected.results, "overlays", out)
+    assert (again.written, again.unchanged) == (0, 2)
 
 
 # the command
@@ -342,7 +274,7 @@ def test_the_command_says_what_was_not_drawn_and_ends_well_if_nothing_is_outdate
     detected.add("b.png", "pending")
     status, out, error = command()
     assert (status, out) == (0, "1 image in out\n")
-    assert error == "not drawn, since without a result:\n  b.png: pending: why pending\n"
+    assert error == "not exported, since without a result:\n  b.png: pending: why pending\n"
     status, out, error = command("b.png")
     assert (status, out) == (2, "0 images in out\n")
     assert "none of these images has a result" in error
@@ -365,5 +297,36 @@ def test_the_command_says_that_it_removed_overlays(detected, command):
     assert command() == (
         0,
         "1 image in out\n",
-        "removed 1 overlay of images that are no longer in the tables\n",
+        "removed 1 file of images that are no longer in the tables\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("longest", "length"),
+    [(123, 100), (99, 50), (50, 50), (20.5, 20), (1, 1), (0.3, 0.2), (0.07, 0.05)],
+)
+def test_a_scale_bar_has_a_round_length(longest, length):
+    assert round_length(longest) == pytest.approx(length)
+
+
+def test_a_scale_bar_is_drawn_where_the_size_of_a_pixel_is_known(detected):
+    for name, size in (("a.png", "0.5"), ("b.png", "")):
+        detected.add(name, "empty", pixels=np.zeros((300, 400), np.uint8), pixel_size_um=size)
+    detected.overlays()
+    bar, none = (cv2.imread(str(detected.folder / "out" / n)) for n in ("a.png", "b.png"))
+    assert not none.any()
+    rows = (bar == 255).all(axis=2).sum(axis=1)
+    assert rows.max() == 40  # 20 µm are the longest round length in a fifth of 200 µm
+    assert not bar[:, :200].any() and not bar[:150].any()
+
+
+def test_a_long_side_is_scaled_and_its_outlines_with_it(detected):
+    mask = disc(500, 8192, 250, 6000, 200)
+    row = object_row(mask)
+    detected.add("a.png", pixels=np.zeros(mask.shape, np.uint8), objects=[row])
+    detected.overlays()
+    drawn = cv2.imread(str(detected.folder / "out" / "a.png"))
+    assert drawn.shape == (250, 4096, 3)
+    rows, columns = np.nonzero(drawn.any(axis=2))
+    assert (columns.min(), columns.max()) == pytest.approx((2900, 3100), abs=1)
+    assert (rows.min(), rows.max()) == pytest.approx((25, 225), abs=1)

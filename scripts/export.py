@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from samfleet.config.settings import settings_of
+from samfleet.exports.job import export_all
+from samfleet.logs import configure_logging
+from samfleet.stamps import not_ahead_of_the_clock
+
+if __name__ == "__main__":
+    configure_logging(snakemake.log[0])
+    not_ahead_of_the_clock(snakemake.input)
+    export_all(
+        settings_of(snakemake.config),
+        Path(snakemake.output.list).parents[1],
+        snakemake.wildcards.kind,
+        threads=snakemake.threads,
+    )

@@ -1,0 +1,67 @@
+"""Files that hold several images have an export for each of them."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from samfleet.digests import image_id
+from samfleet.exports.job import export
+from samfleet.opened.tables import table_images
+from samfleet.plan.manifest import ManifestRow, write_manifest
+from samfleet.planes import Plane, image_id_of_plane
+from samfleet.results import manifest_file
+from tests.builders import disc, make_settings
+from tests.detected import Detected, object_row
+
+
+@pytest.fixture
+def stack(tmp_path) -> Detected:
+    """Two time points of one file, of which each has an object of its own."""
+    detected = Detected(tmp_path)
+    path = detected.folder / "images" / "s.tif"
+    path.parent.mkdir()
+    pixels = np.stack([np.full((60, 80), value, np.uint8) for value in (10, 20)])
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "TYX"})
+    digest = image_id(path.read_bytes())
+    rows = []
+    for time in (0, 1):
+        plane = Plane(time=time)
+        identity = image_id_of_plane(digest, plane)
+        row = {"image": "s.tif", "scene": "", "time": str(time), "slice": "", "status": "ok"}
+        row |= {"image_id": identity, "reason": "", "width": 80, "height": 60}
+        detected.rows.append(row)
+        found = path.stat()
+        rows.append(ManifestRow("s.tif", identity, found.st_size, found.st_mtime_ns, plane=plane))
+    objects = [object_row(disc(60, 80, 20, 20 + 30 * t, 9), 1, time=t) for t in (0, 1)]
+    detected.objects["s.tif"] = objects
+    detected.write()
+    write_manifest(manifest_file(detected.results), rows)
+    return detected
+
+
+def test_every_image_of_a_file_has_its_own_objects_under_its_own_name(stack):
+    assert [image.name for image in table_images(stack.results)] == ["s.tif_t0", "s.tif_t1"]
+    assert stack.export("labels").written == 2
+    for time in (0, 1):
+        labels = tifffile.imread(stack.folder / "out" / f"s.tif_t{time}.tif")
+        np.testing.assert_array_equal(labels == 1, disc(60, 80, 20, 20 + 30 * time, 9))
+
+
+def test_pixels_are_those_of_the_plane(stack):
+    assert stack.export("zarr", "s.tif_t1").written == 1
+    group = zarr.open_group(stack.folder / "out" / "s.tif_t1.ome.zarr", mode="r")
+    assert np.unique(group["0"][:]).tolist() == [20]
+
+
+def test_a_file_means_all_of_its_images(stack):
+    settings = make_settings(stack.images)
+    assert export(settings, stack.results, "coco", stack.folder / "out", ["s.tif"]).written == 2
+    coco = json.loads((stack.folder / "out" / "objects.json").read_text())
+    assert [(each["file_name"], each["time"]) for each in coco["images"]] == [
+        ("s.tif", "0"),
+        ("s.tif", "1"),
+    ]
+    assert [each["image_id"] for each in coco["annotations"]] == [1, 2]
