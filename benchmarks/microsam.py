@@ -9,7 +9,7 @@ micro-sam is no dependency of samfleet. An environment that shares all else take
     OMP_NUM_THREADS=1 .venv-microsam/bin/python -m benchmarks.microsam --model tiny
 
 `--model tiny`: its trained weights on the demo's images, with maps that are drawn from their labels, the same on both
-sides. `--model vit_b`: random weights for everything, on one drawn image of 1024 × 1024 pixels. Encoder, maps, prompts
+sides, and a second prompt beside each one. `--model vit_b`: random weights for everything, on one drawn image of 1024 × 1024 pixels. Encoder, maps, prompts
 and masks are each side's own; since the maps of random weights are noise with more than a thousand seeds, both
 sides then ask at the same points among those that both have found.
 
@@ -340,18 +340,27 @@ def _read(path: Path, how: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
 
 
 def calm(sam: Sam) -> Sam:
-    """Random weights whose masks have blocks of 16 pixels instead of noise; they cost the same."""
+    """Random weights whose masks have blocks of 16 pixels instead of noise; they cost the same.
+
+    Logits are 64 times as large, so that stability scores are not all 0, which would leave the order of
+    suppression open.
+    """
     with torch.no_grad():
         for layer in sam.mask_decoder.output_upscaling:
             if isinstance(layer, torch.nn.ConvTranspose2d):
                 layer.weight.copy_(layer.weight.mean((2, 3), keepdim=True).expand_as(layer.weight))
+        for network in sam.mask_decoder.output_hypernetworks_mlps:
+            for values in network.layers[-1].parameters():
+                values *= 64
         sam.mask_decoder.iou_prediction_head.layers[-1].bias += 0.88
     return sam
 
 
-def plain(_maps: np.ndarray) -> tuple[SeedSettings, None]:
-    """micro-sam's own thresholds, and all prompts."""
-    return settings_of(complete_config({"images": "."})).sam.seeds, None
+def doubled(maps: np.ndarray) -> tuple[SeedSettings, list[Point]]:
+    """micro-sam's own thresholds; each prompt and the pixel beside it, for suppression to have work."""
+    seeds = settings_of(complete_config({"images": "."})).sam.seeds
+    found = _points(seed_points(maps, seeds))
+    return seeds, sorted(found | {(x + 1, y) for x, y in found})
 
 
 def for_noise(maps: np.ndarray, count: int) -> tuple[SeedSettings, list[Point]]:
@@ -408,7 +417,7 @@ def main() -> None:
     if arguments.model == "tiny":
         sam = load_model("tiny")
         images = {
-            name: both_sides(sam, (None, None), maps, image, plain, arguments)
+            name: both_sides(sam, (None, None), maps, image, doubled, arguments)
             for name, image, maps in demo_images(arguments.images)
         }
     else:
