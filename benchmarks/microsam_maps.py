@@ -39,16 +39,17 @@ def drawn(module: torch.nn.Module, seed: int = 7) -> dict[str, torch.Tensor]:
     return state
 
 
-def compare(transposed: bool, statistics: str, repeats: int) -> dict[str, object]:
+def compare(
+    encoder: torch.nn.Module, transposed: bool, statistics: str, side: int, repeats: int
+) -> dict[str, object]:
     """Both decoders on one embedding: the largest difference of their maps, and their times."""
     ours = UnetrDecoder(transposed, statistics).eval()
     state = drawn(ours)
     ours.load_state_dict(state)
-    encoder = build_model("vit_b").image_encoder
     theirs = DecoderAdapter(get_unetr(encoder, OrderedDict(state), device="cpu"))
     theirs.train(statistics == "image")
     embedding = torch.from_numpy(
-        np.random.default_rng(3).standard_normal((1, 256, 64, 64)).astype(np.float32)
+        np.random.default_rng(3).standard_normal((1, 256, side, side)).astype(np.float32)
     )
     sides: dict[str, Callable] = {
         "ours": partial(ours, embedding),
@@ -57,7 +58,7 @@ def compare(transposed: bool, statistics: str, repeats: int) -> dict[str, object
     with torch.no_grad():
         results = interleave(sides, repeats)
     maps = {name: result for name, (_, result) in results.items()}
-    differences = {"1024²": float((maps["ours"] - maps["torch_em"]).abs().max())}
+    differences = {"frame": float((maps["ours"] - maps["torch_em"]).abs().max())}
     for name, (unpadded, size) in SIZES.items():
         resized = resize_maps(maps["ours"], 1024, unpadded, size)
         expected = theirs.postprocess_masks(maps["torch_em"], unpadded, size)[0]
@@ -70,15 +71,17 @@ def compare(transposed: bool, statistics: str, repeats: int) -> dict[str, object
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=64, help="of the embedding; SAM's are 64")
     parser.add_argument("--repeats", type=int, default=1)
     arguments = parser.parse_args()
     use_one_thread()
+    encoder = build_model("vit_b").image_encoder
     report(
         claim="maps equal to torch_em's",
-        repeats=arguments.repeats,
+        **vars(arguments),
         decoders={
             f"{'transposed' if transposed else 'bilinear'}, {statistics}": compare(
-                transposed, statistics, arguments.repeats
+                encoder, transposed, statistics, arguments.side, arguments.repeats
             )
             for transposed in (False, True)
             for statistics in ("image", "trained")
