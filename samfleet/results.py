@@ -295,6 +295,11 @@ def store_folder(results: str | Path, model_key: str) -> Path:
     return store_root(results) / model_key
 
 
+def unfinished_folder(store: str | Path) -> Path:
+    """The folder of what was found so far in images that are not finished, a folder for each."""
+    return Path(store) / "unfinished"
+
+
 def stamp_file(results: str | Path, stage: str, number: int) -> Path:
     """A stamp of a stage: its newest one was there when the stage last ran."""
     return Path(results) / "plan" / f"{stage}.{number}.stamp"

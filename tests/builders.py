@@ -228,7 +228,7 @@ def stored_rows(image_id: str, candidates: list[CandidateRow] | int = 1, **image
         candidates = [
             replace(each, rle=first_pixels(each.area, row.height, row.width)) for each in candidates
         ]
-    return image_rows(row, candidates)
+    return list(image_rows(row, candidates))
 
 
 def first_pixels(area: int, height: int, width: int) -> str:

@@ -15,7 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
-from samfleet.config.settings import GPU_PRECISIONS
+from samfleet.config.settings import GPU_PRECISIONS, in_micrometres
 from samfleet.errors import UserError
 from samfleet.resources import SCHEMA_FILE
 
@@ -51,6 +51,8 @@ def complete_config(config: dict) -> dict:
         errors = [_message(error) for error in found]
     if not errors:
         config = _with_plain_numbers(config, schema())
+        if length := in_micrometres(config["sam"]["object_diameter"]):
+            config["sam"]["object_diameter"] = f"{length:.12g} um"  # one spelling, one model key
         errors = _contradictions(config)
     if errors:
         lines = "\n  ".join(errors)
@@ -190,7 +192,9 @@ def allowed_values(part: dict) -> str:
     """The values that a key may have, as text."""
     words = []
     for option in part.get("oneOf", [part]):
-        if "const" in option:
+        if "title" in option:
+            words.append(option["title"])
+        elif "const" in option:
             words.append(repr(option["const"]))
         elif "enum" in option:
             words.extend(map(repr, option["enum"]))
@@ -254,6 +258,8 @@ def _tile_contradictions(sam: dict) -> list[str]:
         sam[name] for name in ("tile_size", "object_diameter", "tile_overlap")
     )
     errors = []
+    if isinstance(diameter, str) and in_micrometres(diameter) == 0:
+        errors.append(f"sam.object_diameter: {diameter} is not more than 0")
     if size is not None and diameter is not None:
         errors.append(
             f"sam.object_diameter: {diameter} chooses the size of tiles, which sam.tile_size sets to "

@@ -19,6 +19,13 @@ GPU_PRECISIONS = ("tf32", "bf16")
 """The values of `sam.precision` that no CPU can compute."""
 
 
+def in_micrometres(diameter: object) -> float | None:
+    """How many µm a value of `sam.object_diameter` such as "12 um" is; None if it is in pixels, or `auto`."""
+    if not isinstance(diameter, str) or diameter == "auto":
+        return None
+    return float(diameter.strip().removesuffix("m")[:-1])
+
+
 def introduced_with(value: object) -> dict[str, object]:
     """Marks a setting that is younger than stored results, which were made as if it had this value.
 

@@ -23,6 +23,7 @@ from samfleet.detection.pipeline import (
 from samfleet.detection.recording import Recorder
 from samfleet.detection.stopping import Stopped, StopSignals
 from samfleet.detection.threads import Supply, unusable_threads, wait_passively_in_a_crowd
+from samfleet.detection.unfinished import UnfinishedImages
 from samfleet.detection.work import Work
 from samfleet.detection.workers import Workers
 from samfleet.devices.job_device import device_error, job_device, torch_device
@@ -181,6 +182,7 @@ def _detect(
     if unusable := unusable_threads(threads):
         logger.warning("%s", unusable)
     root = collection_root(settings.images)
+    unfinished = UnfinishedImages(recorder.store, settings.shard.flush_seconds)
     try:
         count = min(_MAXIMUM_WORKERS, max(1, threads - 1))
         with open_workers(count, settings.image.timeout_seconds) as workers:
@@ -190,7 +192,7 @@ def _detect(
             while work.prepare():
                 ahead = read_images(settings, root, work.next, workers)
                 generator = generator or _load(settings.sam, device, threads, load_generator)
-                behind = find_masks(ahead, generator, device, use)
+                behind = find_masks(settings, ahead, generator, device, use, workers, unfinished)
                 for detection in measure_images(settings, behind, workers):
                     with signals.critical():
                         if detection is None:
@@ -219,6 +221,7 @@ def _detect(
         raise
     finally:
         with signals.critical():  # a second signal must not interrupt this
+            unfinished.flush()
             recorder.flush()
             work.written()
 

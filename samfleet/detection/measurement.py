@@ -8,16 +8,19 @@ that is NaN or infinite has no part in any of them, and a number of no pixel at 
 import functools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from samfleet.brightness import Brightness
+from samfleet.brightness import NOTHING, Brightness
 from samfleet.detection.quality import PlaneQuality
 from samfleet.detection.row import CandidateRow
 from samfleet.detection.shapes import ellipse, feret_diameter_max
-from samfleet.sam.masks.bitmask import overlaps
+from samfleet.images.windows import WholeImage, Windows, bands
+from samfleet.ranks import RankCounter, middle_ranks
+from samfleet.sam.masks.bitmask import BitMask, overlaps
 from samfleet.sam.masks.parts import count_parts, largest_part
 from samfleet.sam.masks.records import FoundMasks, SurvivingMask, surviving_masks
 
@@ -26,7 +29,13 @@ LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
 
 _FALLBACK_PERCENTILE = 5.0
 
-_ROWS_AT_ONCE = 512
+_AT_ONCE = 1 << 23
+"""Pixels of a mask's window that are measured at once. Sums of more are added up, for whole images as for
+windows, so that both give the same bits."""
+
+_ROWS_AT_ONCE = 512  # whose quality is counted at once, for windows as for whole images
+
+_ROWS = 256  # masks are measured in the order of rows of tiles, each of which is then decoded once
 
 # What a pattern of 2 × 2 pixels adds to the perimeter, by the Crofton formula in four directions.
 # The pattern's number is the sum of: right below 1, right above 2, left below 4, left above 8.
@@ -56,7 +65,9 @@ def distinct_planes(pixels: np.ndarray, is_color: bool) -> Iterator[np.ndarray]:
     if len(channels) > 1:
         yield functools.reduce(np.fmax, channels)
     if is_color:
-        yield pixels @ np.array(LUMINANCE_WEIGHTS)
+        # element by element: the last bits of a matrix product depend on the size of the window
+        red, green, blue = map(np.multiply, channels, np.array(LUMINANCE_WEIGHTS))
+        yield red + green + blue
     yield from channels
 
 
@@ -68,8 +79,12 @@ def plane_numbers(channels: int, is_color: bool) -> list[int]:
     return [0, luminance, *range(luminance + 1, luminance + 1 + channels)]
 
 
+def _number_of_planes(windows: Windows) -> int:
+    return 1 + max(plane_numbers(windows.shape[2], windows.is_color))
+
+
 def measure_found(
-    pixels: np.ndarray, is_color: bool, found: FoundMasks, only_largest_part: bool
+    pixels: np.ndarray | Windows, is_color: bool, found: FoundMasks, only_largest_part: bool
 ) -> tuple[tuple[dict, list[CandidateRow]], float]:
     """Choose among the masks that were found and measure them; runs in a worker process.
 
@@ -88,7 +103,7 @@ def measure_found(
 
 
 def measure_masks(
-    pixels: np.ndarray,
+    pixels: np.ndarray | Windows,
     is_color: bool,
     masks: Sequence[SurvivingMask],
     only_largest_part: bool = False,
@@ -96,7 +111,7 @@ def measure_masks(
     """Measure the masks that SAM found in an image.
 
     Args:
-        pixels: (height, width, channels), as read.
+        pixels: (height, width, channels), as read, or what gives windows of them; the results are the same.
         is_color: whether the channels are red, green and blue.
         masks: the masks of the image.
         only_largest_part: of masks in several pieces, only the largest one is measured and stored.
@@ -106,34 +121,29 @@ def measure_masks(
         the median of its finite pixels outside all candidates smaller than half the image, or the
         5th percentile of all finite pixels if there are none outside.
     """
-    height, width = pixels.shape[:2]
-    covered = np.zeros((height, width), bool)
-    candidates = []
+    windows = WholeImage(pixels, is_color) if isinstance(pixels, np.ndarray) else pixels
+    height, width, _ = windows.shape
     masks, n_parts = _in_parts(masks, (height, width), only_largest_part)
     shared = overlaps([mask.pixels for mask in masks])
-    for number, mask in enumerate(masks):
-        window, region = mask.pixels.window, mask.pixels.region()
-        area = mask.pixels.area
-        if area < height * width / 2:
-            covered[window] |= region
-        candidates.append(
-            CandidateRow(
-                candidate=number,
-                area=area,
-                n_parts=n_parts[number],
-                overlapping=list(shared[number]),
-                shared_pixels=list(shared[number].values()),
-                **_sam_columns(mask),
-                **_shape_columns(region, mask.pixels.corner, area),
-                **_intensity_columns(pixels[window], region, is_color),
-            )
+    intensities = _intensities(windows, [mask.pixels for mask in masks])
+    candidates = [
+        CandidateRow(
+            candidate=number,
+            area=mask.pixels.area,
+            n_parts=n_parts[number],
+            overlapping=list(shared[number]),
+            shared_pixels=list(shared[number].values()),
+            **_sam_columns(mask),
+            **_shape_columns(mask.pixels.region(), mask.pixels.corner, mask.pixels.area),
+            **intensities[number],
         )
-    columns = _plane_columns(pixels, is_color, ~covered)
+        for number, mask in enumerate(masks)
+    ]
+    covering = [m.pixels for m in masks if m.pixels.area < height * width / 2]
     return {
         "width": width,
         "height": height,
-        "n_invalid_pixels": count_invalid(pixels),
-        **columns,
+        **_image_columns(windows, covering),
     }, candidates
 
 
@@ -154,29 +164,126 @@ def _in_parts(
     return measured, n_parts
 
 
-def _plane_columns(pixels: np.ndarray, is_color: bool, free: np.ndarray) -> dict:
-    """Background and maximum of every plane, and how many pixels are above each level of brightness.
+@dataclass
+class _Plane:
+    """What is known of a measured plane after some bands of the image.
+
+    Attributes:
+        outside: finds the median of the pixels outside all candidates.
+        quality: how sharp, saturated and empty it is.
+        maximum: the largest finite value; None if there is none yet.
+    """
+
+    outside: RankCounter
+    quality: PlaneQuality
+    maximum: float | None = None
+
+
+def _image_columns(windows: Windows, covering: Sequence[BitMask]) -> dict:
+    """Background and maximum of every plane, pixels above each level of brightness, and invalid pixels.
 
     Args:
-        free: (height, width) bool, the pixels outside all candidates.
+        windows: the image.
+        covering: the masks outside which the background is.
     """
-    background, maximum, quality = [], [], []
-    brightness: Brightness | None = None  # of the first plane, the maximum of the channels
-    for plane in distinct_planes(pixels, is_color):
-        brightness = brightness or Brightness.of(plane)
-        background.append(_background(plane, free))
-        maximum.append(_maximum(plane))
-        quality.append(PlaneQuality())
-        for first in range(0, len(plane), _ROWS_AT_ONCE):
-            quality[-1].add(plane[first : first + _ROWS_AT_ONCE])
-    columns = [each.columns() for each in quality]
-    numbers = plane_numbers(pixels.shape[2], is_color)
+    is_color, channels = windows.is_color, windows.shape[2]
+    brightness, n_invalid = NOTHING, 0
+    planes: list[_Plane] = []
+    for pixels, free in _bands_outside(windows, covering):
+        n_invalid += count_invalid(pixels)
+        for number, plane in enumerate(distinct_planes(pixels, is_color)):
+            if number == len(planes):
+                planes.append(_Plane(RankCounter(plane.dtype), PlaneQuality()))
+            if number == 0:  # the maximum of the channels
+                brightness += Brightness.of(plane)
+            seen = planes[number]
+            known = (value for value in (seen.maximum, _maximum(plane)) if value is not None)
+            seen.maximum = max(known, default=None)
+            seen.outside.add(plane[free])
+            for first in range(0, len(plane), _ROWS_AT_ONCE):
+                seen.quality.add(plane[first : first + _ROWS_AT_ONCE])
+    numbers = plane_numbers(channels, is_color)
+    background = _backgrounds(windows, covering, planes)
+    quality = [plane.quality.columns() for plane in planes]
     return {
+        "n_invalid_pixels": n_invalid,
         "background": [background[n] for n in numbers],
-        "image_maximum": [maximum[n] for n in numbers],
-        "pixels_above": list(brightness.above) if brightness else [],
-        **{name: [columns[n][name] for n in numbers] for name in columns[0]},
+        "image_maximum": [planes[n].maximum for n in numbers],
+        "pixels_above": list(brightness.above),
+        **{name: [quality[n][name] for n in numbers] for name in quality[0]},
     }
+
+
+def _bands_outside(
+    windows: Windows, covering: Sequence[BitMask]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pixels of every band of an image, and which of them are outside some masks: (rows, width) bool."""
+    height, width, _ = windows.shape
+    top = np.array([mask.corner[0] for mask in covering], np.int64)
+    bottom = top + np.array([mask.shape[0] for mask in covering], np.int64)
+    for first, end in bands((height, width)):
+        free = np.ones((end - first, width), bool)
+        for number in np.flatnonzero((top < end) & (bottom > first)).tolist():
+            mask = covering[number]
+            row, column = mask.corner
+            low, high = max(first, row), min(end, row + mask.shape[0])
+            part = free[low - first : high - first, column : column + mask.shape[1]]
+            part &= ~mask.region(low - row, high - row)
+        yield windows.read(first, end, 0, width), free
+
+
+def _backgrounds(
+    windows: Windows, covering: Sequence[BitMask], planes: list[_Plane]
+) -> list[float | None]:
+    """The background of every plane, after the first pass over the image."""
+    outside = {number: plane.outside for number, plane in enumerate(planes)}
+    medians = {number: counter for number, counter in outside.items() if counter.count}
+    _count(windows, covering, medians, middle_ranks)
+    rest = {n: RankCounter(outside[n].dtype) for n in outside.keys() - medians.keys()}
+    if rest:
+        _count_band_by_band(windows, (), rest)
+        rest = {number: counter for number, counter in rest.items() if counter.count}
+        _count(windows, (), rest, _fallback_ranks)
+    found = {n: float(np.mean(counter.values)) for n, counter in medians.items()}
+    found |= {n: _fallback(counter) for n, counter in rest.items()}
+    return [found.get(number) for number in outside]
+
+
+def _count(
+    windows: Windows,
+    covering: Sequence[BitMask],
+    counters: dict[int, RankCounter],
+    ranks_of: Callable[[int], Sequence[int]],
+) -> None:
+    """Go over an image until the numbers at some ranks are known, after the first time."""
+    while counters := {n: c for n, c in counters.items() if c.look_for(ranks_of(c.count))}:
+        _count_band_by_band(windows, covering, counters)
+
+
+def _count_band_by_band(
+    windows: Windows, covering: Sequence[BitMask], counters: dict[int, RankCounter]
+) -> None:
+    """Count the pixels outside some masks, in the planes of these numbers."""
+    for pixels, free in _bands_outside(windows, covering):
+        for number, plane in enumerate(distinct_planes(pixels, windows.is_color)):
+            if number in counters:
+                counters[number].add(plane[free])
+
+
+def _fallback_ranks(count: int) -> tuple[int, int]:
+    place = _fallback_place(count)
+    return math.floor(place), math.ceil(place)
+
+
+def _fallback_place(count: int) -> float:
+    return (count - 1) * _FALLBACK_PERCENTILE / 100
+
+
+def _fallback(counter: RankCounter) -> float:
+    """A percentile between two numbers, as numpy interpolates it."""
+    low, high = map(float, counter.values)
+    part = _fallback_place(counter.count) % 1
+    return low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part)
 
 
 def _sam_columns(mask: SurvivingMask) -> dict:
@@ -238,9 +345,14 @@ def perimeter(region: np.ndarray) -> float:
     height, width = region.shape
     padded = np.zeros((height + 2, width + 2), np.uint8)
     padded[1:-1, 1:-1] = region
-    pairs = padded[1:] + 2 * padded[:-1]
-    patterns = pairs[:, 1:] + 4 * pairs[:, :-1]
-    return float(_CROFTON @ np.bincount(patterns.ravel(), minlength=16))
+    counts = np.zeros(16, np.int64)
+    rows = max(1, _AT_ONCE // width)
+    for first in range(0, height + 1, rows):
+        part = padded[first : first + rows + 1]
+        pairs = part[1:] + 2 * part[:-1]
+        patterns = pairs[:, 1:] + 4 * pairs[:, :-1]
+        counts += np.bincount(patterns.ravel(), minlength=16)
+    return float(_CROFTON @ counts)
 
 
 def _hull_area(region: np.ndarray) -> float:
@@ -256,19 +368,45 @@ def _hull_area(region: np.ndarray) -> float:
     return cv2.contourArea(cv2.convexHull(np.concatenate(corners).astype(np.int32)))
 
 
-def _intensity_columns(pixels: np.ndarray, region: np.ndarray, is_color: bool) -> dict:
-    """Number of finite pixels, and their sum, mean, maximum and standard deviation, of every plane.
+def _intensities(windows: Windows, masks: Sequence[BitMask]) -> list[dict]:
+    """The intensity columns of every mask."""
+    places = [(mask.corner[0] // _ROWS, mask.corner[1]) for mask in masks]
+    found: list[dict] = [{}] * len(masks)
+    for number in sorted(range(len(masks)), key=places.__getitem__):
+        found[number] = _intensity_columns(windows, masks[number])
+    return found
 
-    Args:
-        pixels: (height, width, channels).
-        region: (height, width) bool, the pixels that count.
-    """
-    # numpy selects from one channel many times faster than from all channels together
-    under = np.stack([channel[region] for channel in np.moveaxis(pixels, 2, 0)], axis=1)
-    statistics = [_statistics(plane) for plane in distinct_planes(under, is_color)]
-    numbers = plane_numbers(pixels.shape[2], is_color)
-    columns = zip(*(statistics[number] for number in numbers), strict=True)
+
+def _intensity_columns(windows: Windows, mask: BitMask) -> dict:
+    """Number of finite pixels, and their sum, mean, maximum and standard deviation, of every plane."""
+    is_color = windows.is_color
+
+    def parts() -> Iterator[list[np.ndarray]]:
+        for under in _pixels_under(windows, mask):
+            yield [_known(plane) for plane in distinct_planes(under, is_color)]
+
+    height, width = mask.shape
+    both = [parts(), parts()] if height * width > _AT_ONCE else [list(parts())] * 2
+    statistics = [_Statistics() for _ in range(_number_of_planes(windows))]
+    for second, seen in enumerate(both):
+        for planes in seen:
+            for statistic, values in zip(statistics, planes, strict=True):
+                statistic.add(values, deviations=bool(second))
+    numbers = plane_numbers(windows.shape[2], is_color)
+    columns = zip(*(statistics[number].columns() for number in numbers), strict=True)
     return {name: list(column) for name, column in zip(_STATISTICS, columns, strict=True)}
+
+
+def _pixels_under(windows: Windows, mask: BitMask) -> Iterator[np.ndarray]:
+    """The pixels under a mask, (n, channels), some rows at a time."""
+    (row, column), (height, width) = mask.corner, mask.shape
+    rows = max(1, _AT_ONCE // width)
+    for first in range(0, height, rows):
+        end = min(first + rows, height)
+        pixels = windows.read(row + first, row + end, column, column + width)
+        region = mask.region(first, end)
+        # numpy selects from one channel many times faster than from all channels together
+        yield np.stack([channel[region] for channel in np.moveaxis(pixels, 2, 0)], axis=1)
 
 
 _STATISTICS = (
@@ -280,18 +418,33 @@ _STATISTICS = (
 )
 
 
-def _statistics(plane: np.ndarray) -> tuple[int, *tuple[float | None, ...]]:
-    """The columns _STATISTICS of (n,) values, as numpy computes them in float64."""
-    plane = _known(plane)
-    if not len(plane):
-        return 0, None, None, None, None
-    values = plane.astype(np.float64)
-    total = values.sum()
-    mean = total / len(values)
-    values -= mean
-    values *= values
-    std = np.sqrt(values.sum() / len(values))
-    return len(values), float(total), float(mean), float(plane.max()), float(std)
+class _Statistics:
+    """The columns _STATISTICS of numbers that come in parts, twice each; all are computed in float64."""
+
+    def __init__(self) -> None:
+        self._count, self._total, self._deviations = 0, 0.0, 0.0
+        self._maximum: float | None = None
+
+    def add(self, values: np.ndarray, deviations: bool) -> None:
+        """Add a part of the numbers, (n,) without NaN: first all of them, then all for their deviations."""
+        if not len(values):
+            return
+        numbers = values.astype(np.float64)
+        if deviations:
+            numbers -= self._total / self._count
+            numbers *= numbers
+            self._deviations += float(numbers.sum())
+            return
+        self._count += len(values)
+        self._total += float(numbers.sum())
+        largest = float(values.max())
+        self._maximum = largest if self._maximum is None else max(self._maximum, largest)
+
+    def columns(self) -> tuple[int, *tuple[float | None, ...]]:
+        if not self._count:
+            return 0, None, None, None, None
+        deviation = math.sqrt(self._deviations / self._count)
+        return self._count, self._total, self._total / self._count, self._maximum, deviation
 
 
 def _known(values: np.ndarray) -> np.ndarray:
@@ -302,26 +455,3 @@ def _known(values: np.ndarray) -> np.ndarray:
 def _maximum(plane: np.ndarray) -> float | None:
     known = _known(plane)
     return float(known.max()) if len(known) else None
-
-
-def _background(plane: np.ndarray, free: np.ndarray) -> float | None:
-    outside = _known(plane[free])
-    if len(outside):
-        return median(outside)
-    known = _known(plane)
-    if not len(known):
-        return None
-    return float(np.percentile(known.astype(np.float64), _FALLBACK_PERCENTILE))
-
-
-def median(values: np.ndarray) -> float:
-    """The median as numpy computes it in float64; for integers of cameras, by counting.
-
-    Args:
-        values: (n,) of any real dtype, at least one.
-    """
-    if values.dtype.kind != "u" or values.dtype.itemsize > 2:
-        return float(np.median(values.astype(np.float64), overwrite_input=True))
-    up_to = np.cumsum(np.bincount(values))
-    middle = np.searchsorted(up_to, [(len(values) - 1) // 2, len(values) // 2], side="right")
-    return float(middle.mean())

@@ -10,7 +10,7 @@ reach the disk meanwhile.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,21 +20,34 @@ import numpy as np
 
 from samfleet.config.settings import Settings
 from samfleet.detection.measurement import measure_found
+from samfleet.detection.pictures import FilePicture
 from samfleet.detection.row import CandidateRow
 from samfleet.detection.workers import Task, WorkerCrash, WorkerTimeout
+from samfleet.detection.writing import RecordingError
 from samfleet.devices.job_device import device_error
 from samfleet.devices.use import DeviceUse
 from samfleet.devices.visible import Device
 from samfleet.errors import UserError
 from samfleet.faults import is_device_failure, is_out_of_memory
-from samfleet.images.reading import Failure, ReadImage, Wish, failure_of, path_of, read_image
+from samfleet.images.reading import (
+    Failure,
+    OpenedImage,
+    ReadImage,
+    Wish,
+    failure_of,
+    open_image,
+    path_of,
+    read_image,
+)
 from samfleet.plan.shards import ShardImage
 from samfleet.sam.masks.records import FoundMasks
+from samfleet.sam.tiles import PixelSizeError, Tiles, are_configured, configured_tiles
 from samfleet.statuses import Status
 from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
 
+_READING = "reading it"
 _SPARE = 2  # images that wait in a queue, besides those that workers are busy with
 _TICK_SECONDS = 1.0
 _NAMED_AFTER = 0.1  # of the time that an image may take
@@ -46,12 +59,18 @@ class Generator(Protocol):
     points_per_batch: int
     seconds: dict[str, float]
     device_seconds: float | None
+    tiles: Tiles | None
 
     def why_not_shown(self, height: int, width: int) -> str:
         """Why SAM cannot be shown an image of this size, in words; empty if it can."""
 
-    def find(self, rgb: np.ndarray, points_per_batch: int) -> FoundMasks:
-        """The masks of an image."""
+    def find(
+        self,
+        image: np.ndarray | FilePicture,
+        points_per_batch: int,
+        finished: MutableMapping[Any, Any] | None = None,
+    ) -> FoundMasks:
+        """The masks of an image; what is found in tiles is added to those that are finished."""
 
 
 class WorkerPool(Protocol):
@@ -85,7 +104,7 @@ class Detection:
     """
 
     planned: ShardImage
-    read: ReadImage | Failure
+    read: ReadImage | OpenedImage | Failure
     found: FoundMasks | None = None
     measured: tuple[dict[str, Any], list[CandidateRow]] = field(default_factory=lambda: ({}, []))
     ledger: dict[str, Any] = field(default_factory=dict)
@@ -150,17 +169,26 @@ class _Queue:
         Raises:
             _Lost: it crashed its process or took too long; the message says so.
         """
-        try:
-            return self._workers.result(task)
-        except WorkerCrash as crash:
-            raise _Lost(f"{self._doing}: {crash}") from crash
-        except WorkerTimeout as late:
-            reason = f"{self._doing} took longer than image.timeout_seconds ({self._timeout:g} s)"
-            raise _Lost(reason) from late
+        return _result(self._workers, task, self._doing, self._timeout)
 
 
 class _Lost(Exception):
     """A worker gave no result for an image."""
+
+
+def _result(workers: WorkerPool, task: Task, doing: str, timeout: float) -> Any:
+    """The result of a call.
+
+    Raises:
+        _Lost: it crashed its process or took too long; the message says so.
+    """
+    try:
+        return workers.result(task)
+    except WorkerCrash as crash:
+        raise _Lost(f"{doing}: {crash}") from crash
+    except WorkerTimeout as late:
+        reason = f"{doing} took longer than image.timeout_seconds ({timeout:g} s)"
+        raise _Lost(reason) from late
 
 
 def read_images(
@@ -177,7 +205,8 @@ def read_images(
         following: gives the next image, or None; called with whether the device will have to wait without it.
         workers: the pool.
     """
-    tasks = _Queue("reading it", workers, settings.image.timeout_seconds)
+    tasks = _Queue(_READING, workers, settings.image.timeout_seconds)
+    read = open_image if are_configured(settings.sam) else read_image
     most = workers.count + _SPARE
 
     def start(count: int, hungry: bool = False) -> None:
@@ -188,7 +217,7 @@ def read_images(
             path = path_of(root, planned.path)
             detection = Detection(planned, unread)
             wish = _wish(root, planned)
-            tasks.add(detection, read_image, path, settings.image, settings.display, wish)
+            tasks.add(detection, read, path, settings.image, settings.display, wish)
 
     start(most)
     return _finish_reading(tasks, start, most)
@@ -226,35 +255,92 @@ def _finish_reading(
         yield detection
 
 
+class Unfinished(Protocol):
+    """What this module needs to keep tiles of unfinished images; `samfleet.detection.unfinished` has it."""
+
+    def begin(self, image_id: str) -> MutableMapping[Any, Any]:
+        """The finished tiles of the next image."""
+
+    def end(self) -> None:
+        """Its masks are found."""
+
+
 def find_masks(
-    detections: Iterable[Detection | None], generator: Generator, device: Device, use: DeviceUse
+    settings: Settings,
+    detections: Iterable[Detection | None],
+    generator: Generator,
+    device: Device,
+    use: DeviceUse,
+    workers: WorkerPool,
+    unfinished: Unfinished,
 ) -> Iterator[Detection | None]:
     """Find the masks of each image that was read.
 
     Raises:
         DeviceError: the device failed.
+        RecordingError: tiles that are finished cannot be written.
     """
     for detection in detections:
         if detection is None:
             yield None
             continue
-        if isinstance(detection.read, ReadImage):
-            height, width = detection.read.rgb.shape[:2]
-            if reason := generator.why_not_shown(height, width):
-                identity = detection.read.image_id
-                detection.read = Failure(Status.UNSUPPORTED, reason, False, identity)
-        if isinstance(detection.read, ReadImage):
+        if not isinstance(detection.read, Failure):
+            detection.read = _showable(settings, detection.read, generator)
+        if not isinstance(detection.read, Failure):
             try:
+                image = _shown(settings, detection.read, workers)
                 with use.working(generator):
-                    detection.found = _find(generator, detection, detection.read.rgb)
+                    finished = unfinished.begin(detection.read.image_id)
+                    detection.found = _find(generator, detection, image, finished)
+                    unfinished.end()
                 _note_tiles(detection, detection.found)
                 for stage, seconds in generator.seconds.items():
                     detection.ledger[f"seconds_{stage}"] = round(seconds, 4)
+            except RecordingError:
+                raise
+            except _Lost as lost:
+                identity = detection.read.image_id
+                detection.read = Failure(Status.UNREADABLE, str(lost), True, identity)
             except Exception as error:
                 if is_device_failure(error):
                     raise device_error(device, error) from error
                 detection.fail(error, str(error) or "no memory to find its masks")
         yield detection
+
+
+def _showable(
+    settings: Settings, read: ReadImage | OpenedImage, generator: Generator
+) -> ReadImage | OpenedImage | Failure:
+    """An image that was read, for which the generator is ready then, or why SAM cannot be shown it."""
+    height, width = read.size
+    try:
+        size = settings.image.pixel_size_um or read.pixel_size_um
+        generator.tiles = tiles = configured_tiles(settings.sam, size)
+    except PixelSizeError as error:
+        return Failure(Status.UNSUPPORTED, str(error), False, read.image_id)
+    if reason := generator.why_not_shown(height, width):
+        return Failure(Status.UNSUPPORTED, reason, False, read.image_id)
+    if isinstance(read, OpenedImage) and tiles is not None:
+        x0, y0, x1, y1 = tiles.lay(read.size).boxes[0]
+        if (x1 - x0) * (y1 - y0) > settings.image.max_pixels:
+            reason = f"a tile of {x1 - x0} x {y1 - y0} pixels exceeds image.max_pixels"
+            reason += f" ({settings.image.max_pixels})"
+            return Failure(Status.TOO_LARGE, reason, False, read.image_id)
+    return read
+
+
+def _shown(
+    settings: Settings, read: ReadImage | OpenedImage, workers: WorkerPool
+) -> np.ndarray | FilePicture:
+    """What SAM sees of an image, of which workers read parts if it stays in its file."""
+    if isinstance(read, ReadImage):
+        return read.rgb
+
+    def call(function: Callable, *arguments: object) -> Callable[[], Any]:
+        task = workers.submit(function, *arguments)
+        return lambda: _result(workers, task, _READING, settings.image.timeout_seconds)
+
+    return FilePicture(read, call)
 
 
 def _note_tiles(detection: Detection, found: FoundMasks) -> None:
@@ -277,7 +363,12 @@ def _note_tiles(detection: Detection, found: FoundMasks) -> None:
         )
 
 
-def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundMasks:
+def _find(
+    generator: Generator,
+    detection: Detection,
+    image: np.ndarray | FilePicture,
+    finished: MutableMapping[Any, Any],
+) -> FoundMasks:
     """The masks of an image; if memory runs out, with half as many prompts at a time, down to one.
 
     Raises:
@@ -289,7 +380,7 @@ def _find(generator: Generator, detection: Detection, rgb: np.ndarray) -> FoundM
     while True:
         detection.ledger["points_per_batch"] = points_per_batch
         try:
-            return generator.find(rgb, points_per_batch=points_per_batch)
+            return generator.find(image, points_per_batch, finished)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -312,7 +403,7 @@ def measure_images(
     only_largest_part = settings.fluorescence.largest_part
     tasks = _Queue("measuring its masks", workers, settings.image.timeout_seconds)
     for detection in detections:
-        if detection is not None and isinstance(detection.read, ReadImage):
+        if detection is not None and not isinstance(detection.read, Failure):
             read = detection.read
             image = (read.pixels, read.is_color, detection.found, only_largest_part)
             tasks.add(detection, measure_found, *image)

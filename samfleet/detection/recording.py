@@ -2,28 +2,26 @@
 
 import contextlib
 import datetime
+import itertools
 import logging
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from samfleet.detection.pipeline import Detection
 from samfleet.detection.row import ImageRow, image_rows
+from samfleet.detection.writing import writing_results
 from samfleet.devices.visible import Device
-from samfleet.errors import UserError
 from samfleet.images.reading import Failure
 from samfleet.statuses import Status
 from samfleet.store.segments import SegmentWriter, reason_text
+from samfleet.store.unfinished import remove_unfinished
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_IMAGES = 50
-
-
-class RecordingError(UserError):
-    """Results cannot be written; the message names the folder and says what to do."""
 
 
 class Recorder:
@@ -36,6 +34,7 @@ class Recorder:
         flush_seconds: results reach the disk at least this often, and after every 50 images.
 
     Attributes:
+        store: the store's folder.
         detected: number of images recorded as detected.
         failed: number of images recorded with another status.
         seconds_writing: how long it took to write them.
@@ -45,19 +44,23 @@ class Recorder:
         self.detected = self.failed = 0
         self.seconds_writing = 0.0
         self._recorded: set[str] = set()
+        self._finished: list[str] = []
+        self.store = store
         self._segments = SegmentWriter(store, f"{plan}-{shard}-{secrets.token_hex(4)}")
         self._common = {"plan": plan, "shard": shard, "host": socket.gethostname()}
         self._unwritten = 0
         self._flush_seconds = flush_seconds
         self._flushed = time.monotonic()
 
-    def add(self, rows: list[dict], ledger: dict) -> None:
+    def add(self, rows: Iterable[dict], ledger: dict) -> None:
         """Record an image: its rows for the store, and the columns of the ledger that vary."""
-        status = rows[0]["status"]
+        rows = iter(rows)
+        first = next(rows)
+        status = first["status"]
         self.detected += status == Status.OK
         self.failed += status != Status.OK
         detection = self._common | {"when": _now()} | ledger
-        self._segments.add([row | detection for row in rows])
+        self._segments.add(row | detection for row in itertools.chain([first], rows))
         self._unwritten += 1
         self.flush_if_due()
 
@@ -68,6 +71,8 @@ class Recorder:
         ledger = detection.ledger | {"device": device.name or "cpu"}
         if identity not in self._recorded:
             self._recorded.add(identity)
+            if not (isinstance(read, Failure) and read.transient):
+                self._finished.append(identity)
             self.add(_rows(detection, identity), ledger)
         if identity != planned.image_id:
             reason = f"its content changed after planning; {identity} was detected instead"
@@ -96,6 +101,9 @@ class Recorder:
         """
         with self._writing():
             self._segments.flush()
+        for identity in self._finished:  # not before its result is on the disk
+            remove_unfinished(self.store, identity)
+        self._finished.clear()
         self._unwritten = 0
         self._flushed = time.monotonic()
 
@@ -108,17 +116,12 @@ class Recorder:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         start = time.perf_counter()
-        try:
+        with writing_results(self._segments.folder):
             yield
-        except OSError as error:
-            raise RecordingError(
-                f"{self._segments.folder}: cannot be written: {error}; earlier results are "
-                "kept; make room or correct the permissions, then run again"
-            ) from error
         self.seconds_writing += time.perf_counter() - start
 
 
-def _rows(detection: Detection, identity: str) -> list[dict]:
+def _rows(detection: Detection, identity: str) -> Iterator[dict]:
     """The store's rows for an image that was detected or failed."""
     read, plane = detection.read, detection.planned.plane
     if isinstance(read, Failure):
@@ -142,7 +145,7 @@ def _rows(detection: Detection, identity: str) -> list[dict]:
         scene=plane.scene,
         time=plane.time,
         slice=plane.slice,
-        dtype=str(read.pixels.dtype),
+        dtype=str(read.dtype),
         is_color=read.is_color,
         plane=read.plane,
         warning=read.warning,

@@ -3,7 +3,7 @@
 The fields are those of `samfleet.store.segments`, in the same order; that module explains them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from samfleet.statuses import Status
@@ -102,11 +102,13 @@ class CandidateRow:
 _CANDIDATE = tuple(field.name for field in fields(CandidateRow))
 
 
-def image_rows(image: ImageRow, candidates: Sequence[CandidateRow]) -> list[dict]:
+def image_rows(image: ImageRow, candidates: Sequence[CandidateRow]) -> Iterator[dict]:
     """The store's rows for an image: one for each candidate, or a single one without a candidate."""
     common = _columns(image) | {"n_candidates": len(candidates)}
-    rows = [common | _columns(candidate) for candidate in candidates]
-    return rows or [common | dict.fromkeys(_CANDIDATE)]
+    if not candidates:
+        yield common | dict.fromkeys(_CANDIDATE)
+    for candidate in candidates:
+        yield common | _columns(candidate)
 
 
 def _columns(row: ImageRow | CandidateRow) -> dict[str, object]:

@@ -4,18 +4,23 @@ The average precision is that of the Data Science Bowl 2018 (Caicedo et al. 2019
 1247): TP / (TP + FP + FN), averaged over the IoU thresholds 0.50, 0.55, …, 0.95.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from pycocotools import mask as coco_mask
-from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from samfleet.sam.masks.rle import runs_of
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 """The IoU thresholds over which the average precision is averaged."""
 
 
 REPORTED_THRESHOLDS = (0.5, 0.75)
+
+_MOST_IDS = 1 << 26  # that are counted in a table
+_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,8 @@ class Matches:
         columns, column = np.unique(self.predicted[good], return_inverse=True)
         if len(rows) == len(row) or len(columns) == len(column):
             return min(len(rows), len(columns))  # one side has only one partner each
-        possible = np.zeros((len(rows), len(columns)), np.int8)
-        possible[row, column] = 1
-        return int(possible[linear_sum_assignment(possible, maximize=True)].sum())
+        possible = csr_array((np.ones(len(row), np.int8), (row, column)))
+        return int((maximum_bipartite_matching(possible) >= 0).sum())
 
     def best_ious(self) -> np.ndarray:
         """float64, shape (t,), for each labelled object the best IoU of any prediction with it."""
@@ -88,14 +92,15 @@ def match_objects(
         ValueError: if a shape or type does not fit.
     """
     truth, count = _consecutive(truth_labels)
-    truth_areas = np.bincount(truth.ravel(), minlength=count + 1)[1:]
+    areas = (np.bincount(part.ravel(), minlength=count + 1) for part in _parts(truth))
+    truth_areas = sum(areas, np.zeros(count + 1, np.int64))[1:]
     if isinstance(predicted, np.ndarray) and predicted.dtype != bool and predicted.ndim == 2:
         if predicted.shape != truth.shape:
             raise ValueError(f"labels of {truth.shape} and predictions of {predicted.shape}")
         labels, _ = _consecutive(predicted)
         pixels = _pixels_of_labels(labels)
     else:
-        pixels = (np.flatnonzero(_mask(one, truth.shape)) for one in predicted)
+        pixels = (_pixels_of_mask(one, truth.shape) for one in predicted)
     return _count(truth.ravel(), truth_areas, pixels)
 
 
@@ -127,25 +132,51 @@ def _consecutive(labels: np.ndarray) -> tuple[np.ndarray, int]:
         )
     if labels.size and labels.min() < 0:
         raise ValueError("a label map must not have negative labels")
-    ids, index = np.unique(labels, return_inverse=True)
-    first = int(bool(ids.size) and ids[0] > 0)  # 1 if no pixel is background
-    return index.reshape(labels.shape) + first, len(ids) - 1 + first
+    most = int(labels.max(initial=0))
+    if most > _MOST_IDS:
+        ids, index = np.unique(labels, return_inverse=True)
+        first = int(ids[0] > 0)  # 1 if no pixel is background
+        return index.reshape(labels.shape) + first, len(ids) - 1 + first
+    present = np.zeros(most + 1, bool)
+    for part in _parts(labels):
+        present[part] = True
+    present[0] = False
+    numbers = np.cumsum(present, dtype=np.uint32)
+    count = int(numbers[-1])
+    if count == most:
+        return labels, count
+    consecutive = np.empty(labels.shape, np.uint32)
+    for part, target in zip(_parts(labels), _parts(consecutive), strict=True):
+        target[...] = numbers[part]
+    return consecutive, count
 
 
-def _mask(one: np.ndarray | Mapping, shape: tuple[int, int]) -> np.ndarray:
-    if isinstance(one, Mapping):
-        counts = one["counts"]
-        rle = {
-            "size": list(one["size"]),
-            "counts": counts.encode() if isinstance(counts, str) else counts,
-        }
-        if isinstance(counts, list):
-            rle = coco_mask.frPyObjects(rle, *rle["size"])
-        one = coco_mask.decode(rle).astype(bool)
-    one = np.asarray(one)
-    if one.dtype != bool or one.shape != shape:
-        raise ValueError(f"a mask must be bool {shape}, not {one.dtype} {one.shape}")
-    return one
+def _parts(labels: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows at a time, since numbers of pixels take eight times the memory of small labels."""
+    rows = max(1, _AT_ONCE // max(1, labels.shape[1]))
+    return (labels[first : first + rows] for first in range(0, len(labels), rows))
+
+
+def _pixels_of_mask(one: np.ndarray | Mapping, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels of a mask, as indices into the flattened label map; of run lengths without a frame."""
+    if not isinstance(one, Mapping):
+        mask = np.asarray(one)
+        if mask.dtype != bool or mask.shape != shape:
+            raise ValueError(f"a mask must be bool {shape}, not {mask.dtype} {mask.shape}")
+        return np.flatnonzero(mask)
+    counts = one["counts"]
+    if not isinstance(counts, list):
+        counts = runs_of(counts if isinstance(counts, str) else counts.decode())
+    runs = np.asarray(counts, np.int64)
+    height, width = shape
+    if tuple(one["size"]) != shape or runs.sum() != height * width or runs.min(initial=0) < 0:
+        raise ValueError(f"a mask of {tuple(one['size'])} must fill {shape}")
+    ends = np.cumsum(runs)
+    lengths = runs[1::2]
+    start = ends[1::2] - lengths
+    places = np.repeat(start - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    column, row = np.divmod(places, height)
+    return row * width + column
 
 
 @dataclass(frozen=True)

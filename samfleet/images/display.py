@@ -3,12 +3,14 @@
 Intensities are never measured on this RGB, but on the pixels as read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from samfleet.images.formats.image import Image, ImageError
+from samfleet.ranks import percentile_rank, values_at
 
 _HUES = {
     "gray": (1, 1, 1),
@@ -29,17 +31,53 @@ COLORMAPS = (*_HUES, *sorted(_OPENCV_MAPS))
 _ROWS = 512  # stretched at a time, so that the float copies stay small
 
 
-def to_rgb(
-    image: Image, *, colormap: str, percentiles: tuple[float, float], channel: int | str
-) -> np.ndarray:
-    """Return what SAM sees: (height, width, 3) uint8, red first, C-contiguous.
+@dataclass(frozen=True)
+class Painter:
+    """Turns pixels of one image into the RGB that SAM sees, a window at a time.
+
+    Attributes:
+        is_color: whether the channels are red, green and blue.
+        colormap: one of COLORMAPS.
+        channel: which channel is shown of an image that is not colour, or "max".
+        limits: the values that become black and white; None if all values are equal, which is black.
+        as_stored: whether the pixels are shown as they are.
+    """
+
+    is_color: bool
+    colormap: str
+    channel: int | str
+    limits: tuple[float, float] | None = None
+    as_stored: bool = False
+
+    def paint(self, pixels: np.ndarray) -> np.ndarray:
+        """What SAM sees of (height, width, channels) pixels: (height, width, 3) uint8, C-contiguous."""
+        if self.as_stored:
+            return np.ascontiguousarray(pixels)
+        if self.is_color:
+            return np.ascontiguousarray(_stretched(pixels, self.limits))
+        return _colored(_stretched(_one_channel(pixels, self.channel), self.limits), self.colormap)
+
+
+def find_painter(
+    parts: Callable[[], Iterable[np.ndarray]],
+    *,
+    channels: int,
+    names: Sequence[str],
+    dtype: np.dtype,
+    is_color: bool,
+    colormap: str,
+    percentiles: tuple[float, float],
+    channel: int | str,
+) -> Painter:
+    """How an image is shown: the same whether it is read at once or in parts.
 
     8-bit colour stays as it is. Deeper colour is stretched between the percentiles of all three
     channels together, so that hues stay. A single channel is stretched and coloured. NaN becomes the
     darkest value; NaN and infinity do not count for the percentiles. A constant image is black.
 
     Args:
-        image: as `decode_image` returns it.
+        parts: gives all pixels, (rows, width, channels) at a time, as often as it is called.
+        channels, names, dtype, is_color: of the image.
         colormap: one of COLORMAPS.
         percentiles: the lower and the upper one, 0 to 100.
         channel: the channel to show of an image that is not colour, counted from 0 or by its name, or "max"
@@ -48,12 +86,44 @@ def to_rgb(
     Raises:
         ImageError: "unsupported", the image has no channel of that number.
     """
-    pixels = image.pixels
-    if image.is_color:
-        rgb = pixels if pixels.dtype == np.uint8 else _stretched(pixels, percentiles)
-        return np.ascontiguousarray(rgb)
-    number = channel_number(image.channels, channel)
-    return _colored(_stretched(_one_channel(pixels, number), percentiles), colormap)
+    if is_color and dtype == np.uint8:
+        return Painter(is_color, colormap, channel, as_stored=True)
+    channel = channel if is_color else channel_number(names, channel)
+    if not is_color and channels > 1 and not isinstance(channel, str) and channel >= channels:
+        raise ImageError(
+            "unsupported",
+            f"the image has {channels} channels, but display.channel is {channel} (counted from 0)",
+        )
+
+    def shown() -> Iterable[np.ndarray]:
+        for part in parts():
+            values = part if is_color else _one_channel(part, channel)
+            yield values[np.isfinite(values)] if values.dtype.kind == "f" else values
+
+    return Painter(is_color, colormap, channel, _limits(shown, dtype, percentiles))
+
+
+def to_rgb(
+    image: Image, *, colormap: str, percentiles: tuple[float, float], channel: int | str
+) -> np.ndarray:
+    """What SAM sees of an image: (height, width, 3) uint8, red first, C-contiguous.
+
+    `find_painter` explains the arguments.
+
+    Raises:
+        ImageError: "unsupported", the image has no channel of that number.
+    """
+    painter = find_painter(
+        lambda: [image.pixels],
+        channels=image.pixels.shape[2],
+        names=image.channels,
+        dtype=image.pixels.dtype,
+        is_color=image.is_color,
+        colormap=colormap,
+        percentiles=percentiles,
+        channel=channel,
+    )
+    return painter.paint(image.pixels)
 
 
 def channel_number(names: Sequence[str], channel: int | str) -> int | str:
@@ -79,17 +149,11 @@ def _one_channel(pixels: np.ndarray, channel: int | str) -> np.ndarray:
         return pixels[:, :, 0]
     if isinstance(channel, str):  # "max"
         return np.fmax.reduce(pixels, axis=2)
-    if channel >= channels:
-        raise ImageError(
-            "unsupported",
-            f"the image has {channels} channels, but display.channel is {channel} (counted from 0)",
-        )
     return pixels[:, :, channel]
 
 
-def _stretched(values: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray:
-    """Scale to uint8: 0 up to the lower percentile, 255 from the upper percentile on."""
-    limits = _limits(values, percentiles)
+def _stretched(values: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+    """Scale to uint8: 0 up to the lower limit, 255 from the upper one on; black without limits."""
     if limits is None:
         return np.zeros(values.shape, np.uint8)
     if values.dtype in (np.uint8, np.uint16):
@@ -101,16 +165,21 @@ def _stretched(values: np.ndarray, percentiles: tuple[float, float]) -> np.ndarr
     return result
 
 
-def _limits(values: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float] | None:
+def _limits(
+    parts: Callable[[], Iterable[np.ndarray]], dtype: np.dtype, percentiles: tuple[float, float]
+) -> tuple[float, float] | None:
     """The values at the percentiles, or the extremes if those coincide; None if all are equal."""
-    if values.dtype.kind == "f":
-        values = values[np.isfinite(values)]
-    if not values.size:
-        return None
+
     # Without interpolation the limits are values of the image, so that every dtype gives the same.
-    low, high = np.percentile(values, percentiles, method="inverted_cdf").tolist()
+    def ranks(count: int) -> list[int]:
+        return [*(percentile_rank(count, part) for part in percentiles), 0, count - 1]
+
+    found = values_at(parts, dtype, ranks)
+    if not found:
+        return None
+    low, high, least, most = found
     if low == high:
-        low, high = values.min().item(), values.max().item()
+        low, high = least, most
     return None if low == high else (float(low), float(high))
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,23 @@ from samfleet.config.settings import DisplaySettings, ImageSettings
 from samfleet.content import digest_of_content, stat_of
 from samfleet.digests import image_id
 from samfleet.errors import UserError
-from samfleet.images.display import to_rgb
-from samfleet.images.formats.decoding import decode_image
+from samfleet.images.display import Painter, find_painter, to_rgb
+from samfleet.images.formats.decoding import (
+    about_invalid,
+    decode_image,
+    finite_channels,
+    with_warning,
+)
 from samfleet.images.formats.image import Image, ImageError, Limits
+from samfleet.images.sources.large import FileWindows, large_image
 from samfleet.images.sources.opened import is_read_whole, opened_source
 from samfleet.images.sources.source import Reading, read_plane
+from samfleet.images.windows import Windows, read_bands
 from samfleet.planes import ONLY, Plane, image_id_of_plane
 from samfleet.statuses import Status
+
+WHOLE_PIXELS = 1 << 24
+"""An image of more pixels stays in its file if it is looked at in tiles and its format has windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,49 @@ class ReadImage:
     channels: tuple[str, ...] = ()
     pixel_size_um: float | None = None
     acquired: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.rgb.shape[:2]
+        return height, width
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of a pixel."""
+        return self.pixels.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """A large image that stays in its file, all of which was read once.
+
+    Attributes:
+        pixels: gives windows of the pixels, in any process.
+        painter: turns them into what SAM sees.
+        image_id, is_color, plane, warning, seconds, channels, pixel_size_um, acquired: as in `ReadImage`.
+    """
+
+    image_id: str
+    pixels: Windows
+    painter: Painter
+    is_color: bool
+    plane: str
+    warning: str
+    seconds: float
+    channels: tuple[str, ...] = ()
+    pixel_size_um: float | None = None
+    acquired: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[:2]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of a pixel."""
+        return self.pixels.dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +163,7 @@ def read_image(
     start = time.perf_counter()
     identity = ""
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            # a pipe that came after planning would block for ever
-            raise OSError(errno.EINVAL, "not a regular file")
+        _check_regular(path)
         if wish.plane == ONLY and not (wish.channels or image.level) and is_read_whole(path):
             data = path.read_bytes()
             identity = image_id(data)
@@ -154,20 +206,110 @@ def read_image(
     )
 
 
+def open_image(
+    path: Path, image: ImageSettings, display: DisplaySettings, wish: Wish = THE_FILE
+) -> ReadImage | OpenedImage | Failure:
+    """Like `read_image`, but a large image of a format that has windows stays in its file.
+
+    Its windows are read once: what is damaged is found out here, and so is how it is shown.
+    """
+    start = time.perf_counter()
+    try:
+        _check_regular(path)
+        most = min(WHOLE_PIXELS, image.max_pixels)
+        windows = large_image(
+            path, wish.channels, wish.plane, image.lookup_table, image.level, most
+        )
+        if windows is None:
+            return read_image(path, image, display, wish)
+        identity = _planned_identity(path, wish)
+        return _opened(windows, identity, display, start)
+    except FileChanged as error:
+        return Failure(Status.CHANGED, str(error), True, "", time.perf_counter() - start)
+    except (ImageError, OSError, MemoryError) as error:
+        return failure_of(
+            error,
+            wish.image_id or _identity(path, wish),
+            no_memory="there is not enough memory to decode the image",
+            seconds=time.perf_counter() - start,
+        )
+
+
+def _opened(
+    windows: FileWindows, identity: str, display: DisplaySettings, start: float
+) -> OpenedImage:
+    finite = np.zeros(windows.shape[2], bool)
+
+    def parts() -> Iterator[np.ndarray]:
+        for band in read_bands(windows):
+            np.logical_or(finite, finite_channels(band), out=finite)
+            yield band
+
+    painter = find_painter(
+        parts,
+        channels=windows.shape[2],
+        names=windows.about.channels,
+        dtype=windows.dtype,
+        is_color=windows.is_color,
+        colormap=display.colormap,
+        percentiles=display.percentiles,
+        channel=display.channel,
+    )
+    if painter.as_stored:
+        for _ in parts():  # nothing has read it yet
+            pass
+    about = with_warning(windows.about, about_invalid(finite))
+    return OpenedImage(
+        identity,
+        windows,
+        painter,
+        about.is_color,
+        about.plane,
+        about.warning,
+        time.perf_counter() - start,
+        about.channels,
+        about.pixel_size_um,
+        about.acquired,
+    )
+
+
+def _check_regular(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # a pipe that came after planning would block for ever
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
+def _identity(path: Path, wish: Wish) -> str:
+    """The id of an image that cannot be read; empty if the file cannot be read either."""
+    try:
+        return _planned_identity(path, wish)
+    except (OSError, FileChanged):
+        return ""
+
+
+def _planned_identity(path: Path, wish: Wish) -> str:
+    """The id of an image of a file that is not read whole; the planned one if the file is as it was then.
+
+    Raises:
+        FileChanged: it is not.
+    """
+    paths = [file for _, file in wish.channels] or [path]
+    if wish.image_id and stat_of(paths)[:2] != (wish.size, wish.mtime_ns):
+        raise FileChanged("the file changed after planning; run again")
+    if wish.image_id:
+        return wish.image_id
+    digest, _ = digest_of_content(paths, [name for name, _ in wish.channels])
+    return image_id_of_plane(digest, wish.plane)
+
+
 class FileChanged(Exception):
     """The files of an image are not as they were when it was planned."""
 
 
 def _read_plane(path: Path, image: ImageSettings, wish: Wish) -> tuple[Image, str]:
     """An image of a file that is not read whole, and its id."""
-    paths = [file for _, file in wish.channels] or [path]
-    found = stat_of(paths)[:2]
-    if wish.image_id and found != (wish.size, wish.mtime_ns):
-        raise FileChanged("the file changed after planning; run again")
-    identity = wish.image_id
-    if not identity:
-        digest, _ = digest_of_content(paths, [name for name, _ in wish.channels])
-        identity = image_id_of_plane(digest, wish.plane)
+    identity = _planned_identity(path, wish)
+    found = stat_of([file for _, file in wish.channels] or [path])[:2]
     reading = Reading(Limits(image.max_pixels), image.lookup_table, image.level)
     source = opened_source(path, wish.channels, found, reading)
     return read_plane(source, wish.plane), identity

@@ -1,19 +1,23 @@
 """The work of the rule `plan`: find the pending images and pack them into shards."""
 
+import contextlib
+import itertools
 import json
 import logging
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from samfleet.config.settings import Settings
+from samfleet.config.settings import Settings, in_micrometres
 from samfleet.digests import digest_of, digest_of_rows
 from samfleet.files import TableError, escape_name, remove_leftovers, write_atomic
+from samfleet.images.formats.image import ImageError
+from samfleet.images.sources.source import describe
 from samfleet.marker import mark
 from samfleet.plan.collection import Collection, collection_root, scan_collection
 from samfleet.plan.cost import START_SECONDS, expected_cost
@@ -55,17 +59,19 @@ from samfleet.results import (
     store_folder,
     superseded_file,
 )
-from samfleet.sam.tiles import configured_tiles
+from samfleet.sam.tiles import PixelSizeError, configured_tiles
 from samfleet.stamps import remove_older_stamps
 from samfleet.statuses import Status
 from samfleet.store.index import StoredImage, read_stored_images
 from samfleet.store.segments import rebuild_index
+from samfleet.store.unfinished import remove_needless
 from samfleet.wording import counted, lasting
 
 logger = logging.getLogger(__name__)
 
 _ABANDONED_SECONDS = 30 * 86400
 _LEFTOVER_SECONDS = 86400
+_DESCRIBED_AT_MOST = 20  # files that are asked how large their pixels are
 
 
 def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stamp: int = 0) -> Plan:
@@ -127,6 +133,7 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
     remove_older_stamps(results, "plan", stamp)
     _remove_old_plans(results, plan)
     remove_leftovers(folder, _LEFTOVER_SECONDS)
+    remove_needless(folder, stored, _ABANDONED_SECONDS)
     _report(collection, rows, pending, holding, image.selection)
     return plan
 
@@ -232,7 +239,7 @@ def _new_plan(
 ) -> Plan:
     plan_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     model = settings.sam.model
-    count = tile_counter(settings)
+    count = tile_counter(settings, [image.path for image in pending])
     cost = expected_cost(results, model, present["model_key"], rows, count)
     pending = [replace(image, tiles=count(image.path)) for image in pending]
     shortest = settings.shard.min_seconds
@@ -271,16 +278,36 @@ def _new_plan(
     )
 
 
-def tile_counter(settings: Settings) -> Callable[[str], int]:
-    """Tells how many tiles the image in a file has, by its header; 1 where that is not known."""
-    tiles = configured_tiles(settings.sam)
+def tile_counter(settings: Settings, paths: Iterable[str]) -> Callable[[str], int]:
+    """Tells how many tiles the image in a file has, by its header; 1 where that is not known.
+
+    Args:
+        settings: the configuration.
+        paths: of the files. If objects are measured in µm, some of them tell how large pixels usually are.
+    """
     root = collection_root(settings.images)
+    try:
+        tiles = configured_tiles(settings.sam, _usual_pixel_size(settings, root, paths))
+    except PixelSizeError:
+        tiles = None
 
     def count(path: str) -> int:
         size = dimensions(root / path) if tiles else None
         return len(tiles.lay(size).boxes) if tiles and size and min(size) > 0 else 1
 
     return count
+
+
+def _usual_pixel_size(settings: Settings, root: Path, paths: Iterable[str]) -> float | None:
+    """The side of a pixel in µm that the first file states, if tiles depend on it."""
+    if settings.image.pixel_size_um or in_micrometres(settings.sam.object_diameter) is None:
+        return settings.image.pixel_size_um
+    for path in itertools.islice(paths, _DESCRIBED_AT_MOST):
+        with contextlib.suppress(ImageError, OSError, MemoryError):
+            scenes = describe(root / path, settings.image.level).scenes
+            if size := next((scene.pixel_size_um for scene in scenes), None):
+                return size
+    return None
 
 
 def _remove_old_plans(results: Path, current: Plan) -> None:

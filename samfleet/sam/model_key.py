@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from samfleet.config.settings import Settings, key_settings
+from samfleet.config.settings import Settings, in_micrometres, key_settings
 from samfleet.digests import digest_of
 from samfleet.files import write_atomic
 from samfleet.results import weights_digest_file
@@ -46,6 +46,8 @@ def model_settings(settings: Settings, weights: str, decoder: str = "") -> dict[
     if settings.sam.mask_nms_thresh is None:
         idle.append("mask_nms_of")
     sam = {name: value for name, value in sam.items() if name not in idle}
+    size = settings.image.pixel_size_um
+    by_pixel_size = in_micrometres(settings.sam.object_diameter) is not None
     return {
         "algorithm_version": ALGORITHM_VERSION,
         **({"precision_version": version} if version else {}),
@@ -54,6 +56,7 @@ def model_settings(settings: Settings, weights: str, decoder: str = "") -> dict[
         "sam": sam,
         "display": key_settings(settings.display),
         **key_settings(settings.image),
+        **({"pixel_size_um": size} if by_pixel_size and size else {}),
         **key_settings(settings.fluorescence),
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from samfleet.config.settings import SamSettings
+from samfleet.config.settings import SamSettings, in_micrometres
 
 INPUT_SIZE = {"tiny": 512, "vit_b": 1024, "vit_l": 1024, "vit_h": 1024}
 """The longest side, in pixels, to which each model's images are scaled."""
@@ -21,6 +21,9 @@ Measured for tiny (benchmarks/README.md): F1 is highest where the median nucleus
 lower at 12 and above 54. Not measured for the official models: the same part of the input is assumed, which
 is 3.5 patches for all of them, twice the spacing of 32 prompts along a side.
 """
+
+_SMALLEST_DIAMETER = 1.0
+"""Pixels; nobody asks for objects that are smaller, so a pixel that makes them so is not what it says."""
 
 SMALLEST_TILE = 32
 """Pixels; a tile that shows less than this has nothing to tell."""
@@ -142,10 +145,29 @@ def enough_diameter(model: str) -> float:
     return BEST_DIAMETER[model] / math.sqrt(2)
 
 
-def configured_tiles(settings: SamSettings) -> Tiles | None:
-    """How images are divided, if they are."""
+class PixelSizeError(ValueError):
+    """Tiles are asked for in µm, and the size of an image's pixels is not known, or cannot be right."""
+
+
+def are_configured(settings: SamSettings) -> bool:
+    """Whether images are divided into tiles."""
+    return settings.tile_size is not None or settings.object_diameter is not None
+
+
+def configured_tiles(settings: SamSettings, pixel_size_um: float | None = None) -> Tiles | None:
+    """How an image is divided, if images are.
+
+    Args:
+        settings: the section of the configuration.
+        pixel_size_um: the side of the image's pixels, which matters if objects are measured in µm.
+
+    Raises:
+        PixelSizeError: it is not known then, or cannot be right.
+    """
     overlap, whole_image = settings.tile_overlap, settings.tile_whole_image
     model, diameter = settings.model, settings.object_diameter
+    if (length := in_micrometres(diameter)) is not None:
+        diameter = _in_pixels(length, pixel_size_um)
     if diameter == "auto":
         return Tiles(INPUT_SIZE[model], overlap, whole_image, enough=enough_diameter(model))
     if diameter is not None:
@@ -153,3 +175,18 @@ def configured_tiles(settings: SamSettings) -> Tiles | None:
     if settings.tile_size is not None:
         return Tiles(settings.tile_size, overlap, whole_image)
     return None
+
+
+def _in_pixels(length: float, pixel_size_um: float | None) -> float:
+    """How many pixels a length in µm is."""
+    if pixel_size_um is None:
+        raise PixelSizeError(
+            f"sam.object_diameter is {length:g} µm, but the image does not say how large its pixels are; set "
+            "image.pixel_size_um, or give the diameter in pixels"
+        )
+    if length / pixel_size_um < _SMALLEST_DIAMETER:
+        raise PixelSizeError(
+            f"sam.object_diameter is {length:g} µm, less than a pixel of {pixel_size_um:g} µm; if the image "
+            "is wrong about its pixels, set image.pixel_size_um"
+        )
+    return length / pixel_size_um

@@ -16,7 +16,7 @@ WITH_TORCH = {"devices", "sam", "detection"}
 FLOORS = (
     {
         *("errors", "statuses", "digests", "resources", "results", "files", "stamps", "cells"),
-        *("marker", "logs", "wording", "brightness", "content", "planes", "faults"),
+        *("marker", "logs", "wording", "brightness", "ranks", "content", "planes", "faults"),
     },
     {"config"},
     {"devices", "images", "sam", "store"},

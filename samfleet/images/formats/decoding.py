@@ -86,26 +86,31 @@ def _damaged(error: Exception) -> ImageError:
 
 def finished(image: Image) -> Image:
     """An image as a reader gives it, with pixels as the attributes of `Image` describe them."""
-    image = replace(image, pixels=_normalised(image.pixels))
-    return _with_warning(image, _about_invalid(image.pixels))
+    image = replace(image, pixels=normalised(image.pixels))
+    return with_warning(image, about_invalid(finite_channels(image.pixels)))
 
 
-def _with_warning(image: Image, warning: str) -> Image:
+def with_warning(image: Image, warning: str) -> Image:
+    """An image with another warning, if there is one."""
     return replace(image, warning=one_line("; ".join(filter(None, [image.warning, warning])))[:500])
 
 
-def _about_invalid(pixels: np.ndarray) -> str:
-    """A warning if the image or one of its channels has no value at all."""
+def finite_channels(pixels: np.ndarray) -> np.ndarray:
+    """Which channels of (height, width, channels) pixels have a value somewhere: (channels,) bool."""
     if pixels.dtype.kind != "f":
-        return ""
-    channels = np.flatnonzero(~np.isfinite(pixels).any(axis=(0, 1))).tolist()
-    if len(channels) == pixels.shape[2]:
+        return np.ones(pixels.shape[2], bool)
+    return np.isfinite(pixels).any(axis=(0, 1))
+
+
+def about_invalid(finite: np.ndarray) -> str:
+    """A warning if an image or one of its channels has no value at all; `finite_channels` tells which have."""
+    if not finite.any():
         return "all pixels are NaN or infinite"
-    listed = ", ".join(map(str, channels))
-    return f"all pixels of channel {listed} are NaN or infinite" if channels else ""
+    listed = ", ".join(map(str, np.flatnonzero(~finite).tolist()))
+    return f"all pixels of channel {listed} are NaN or infinite" if listed else ""
 
 
-def _normalised(pixels: np.ndarray) -> np.ndarray:
+def normalised(pixels: np.ndarray) -> np.ndarray:
     """The pixels as the attributes of `Image` describe them; float16 becomes float32."""
     if pixels.ndim == 2:
         pixels = pixels[:, :, np.newaxis]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -46,6 +46,34 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+
+
+class PlaneWindows(Protocol):
+    """Windows of one plane of an open file; `samfleet.images.windows` has what is made of them.
+
+    Attributes:
+        about: one pixel of the image as `Source.read` gives it, and what else is known of it.
+        size: (height, width) in pixels.
+    """
+
+    about: Image
+    size: tuple[int, int]
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """The pixels of rows y0 to y1 and columns x0 to x1, as `Source.read` would give them."""
+
+
+@runtime_checkable
+class WindowedSource(Protocol):
+    """An open file of which windows can be read, so that a large plane need not fit into memory."""
+
+    def windows(self, scene: int, time: int, slice: int, checked: bool) -> PlaneWindows | None:
+        """Windows of one plane; None if it can only be read whole.
+
+        Args:
+            scene, time, slice: as for `Source.read`.
+            checked: whether all windows were read once, so that checks that take long can be left out.
+        """
 
 
 _HEAD = 512
@@ -147,6 +175,31 @@ def read_plane(source: Source, plane: Plane) -> Image:
         if plane == ONLY:
             return finished(image)
         return finished(replace(image, plane=_words(plane, image)))
+
+
+def plane_windows(source: Source, plane: Plane, checked: bool) -> PlaneWindows | None:
+    """Windows of one image of an open file; None if it is a projection or can only be read whole.
+
+    Raises:
+        ImageError: it cannot be read. OSError and MemoryError say nothing about the file.
+    """
+    if not isinstance(source, WindowedSource):
+        return None
+    with decoding():
+        scenes = source.description.scenes
+        number, time = plane.scene or 0, plane.time or 0
+        if number >= len(scenes) or scenes[number].problem:
+            return None
+        scene = scenes[number]
+        if plane.slice in PROJECTIONS and scene.slices > 1:
+            return None
+        slice = 0 if plane.slice in PROJECTIONS else int(plane.slice or 0)
+        if not (0 <= time < scene.times and 0 <= slice < scene.slices):
+            return None
+        windows = source.windows(number, time, slice, checked)
+        if windows is not None and plane != ONLY:
+            windows.about = replace(windows.about, plane=_words(plane, windows.about))
+        return windows
 
 
 def _words(plane: Plane, image: Image) -> str:

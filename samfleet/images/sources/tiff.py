@@ -18,6 +18,7 @@ from samfleet.images.formats.tiff.reading import (
     with_finite_page_list,
 )
 from samfleet.images.formats.tiff.stacks import Stack
+from samfleet.images.formats.tiff.windows import TiffWindows
 from samfleet.images.sources.source import Reading
 from samfleet.planes import Companion, Description, Scene
 
@@ -126,16 +127,26 @@ class TiffSource:
         index = stack.index_of(number)
         return None if index is None else place.first + index
 
+    def _number(self, scene: int, time: int, slice: int) -> int | None:
+        """The number of a plane among those of the file; None if it is not there."""
+        if self._planes.stacks:
+            return self._index(self._scenes[scene], time, slice)
+        return sum(page.imagedepth for page in self._planes.pages[:scene]) + slice
+
     def read(self, scene: int, time: int, slice: int) -> Image:
         """One plane."""
-        if not self._planes.stacks:
-            depths = [page.imagedepth for page in self._planes.pages[:scene]]
-            page: int | None = sum(depths) + slice
-        else:
-            page = self._index(self._scenes[scene], time, slice)
+        page = self._number(scene, time, slice)
         if page is None:
             raise unreadable("this plane is not in the file, though the metadata name it")
         return read_plane(self._planes, page, self._reading.lookup_table, self._reading.limits)
+
+    def windows(self, scene: int, time: int, slice: int, checked: bool) -> TiffWindows | None:
+        """Windows of a plane."""
+        page = self._number(scene, time, slice)
+        if page is None:
+            return None
+        windows = TiffWindows(self._planes, page, self._reading.lookup_table, checked)
+        return windows if windows.can_read else None
 
     def close(self) -> None:
         """Close the file."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from segment_anything.utils import amg
 
-from samfleet.sam.masks.packed import PackedMask
+from samfleet.sam.masks.bitmask import BitMask
+from samfleet.sam.masks.packed import CompactMask
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Seen:
     """
 
     candidates: Candidates
-    masks: list[PackedMask]
+    masks: Sequence[CompactMask]
     cut: Candidates
 
     @classmethod
@@ -112,7 +113,7 @@ class Chosen:
     """
 
     candidates: Candidates
-    masks: list[PackedMask]
+    masks: Sequence[CompactMask]
     crops: np.ndarray
     reductions: np.ndarray
 
@@ -137,6 +138,11 @@ class Chosen:
     def on_host(self) -> Chosen:
         """The same on the CPU."""
         return replace(self, candidates=self.candidates.to(torch.device("cpu")))
+
+    def packed(self) -> Chosen:
+        """The same on the CPU, with masks of a few hundred bytes each, as many of them are kept."""
+        masks = [BitMask.of(*mask.unpack()) for mask in self.masks]
+        return replace(self.on_host(), masks=masks)
 
     def select(self, index: np.ndarray) -> Chosen:
         """The masks at (n,) int64 numbers, in their order."""

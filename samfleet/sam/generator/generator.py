@@ -24,9 +24,11 @@ from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.foreground import Foreground
 from samfleet.sam.generator.geometry import Geometry
 from samfleet.sam.generator.packing import MaskBits, bits_of, packer_of
+from samfleet.sam.generator.pictures import Picture, WholePicture, whole
 from samfleet.sam.generator.precision import PRECISIONS, arithmetic
-from samfleet.sam.generator.tiled import Search, find_in_tiles
+from samfleet.sam.generator.tiled import FinishedTiles, Search, find_in_tiles
 from samfleet.sam.generator.upsampling import Upsampler
+from samfleet.sam.masks.packed import CompactMask
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
 from samfleet.sam.prompts.prompts import MapPrompts
 from samfleet.sam.tiles import Layout, Tiles
@@ -84,6 +86,7 @@ class MaskGenerator:
         refine_with_boxes: ask a second time, with the boxes of the masks that ``map_prompts`` gave.
 
     Attributes:
+        tiles: how the next image is divided, which may be set before it.
         seconds: seconds of the last image, by stage: encoding, decoding, postprocessing.
         device_seconds: for how long a GPU has had work so far, by its own clock; None on a CPU. Work that
             waits for the host within a stage counts.
@@ -206,21 +209,34 @@ class MaskGenerator:
         return records
 
     @torch.no_grad()
-    def find(self, rgb: np.ndarray, points_per_batch: int | None = None) -> FoundMasks:
-        """Like ``generate``, but without the steps that need no device: ``make_records`` does those."""
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-            raise ValueError(f"expected (height, width, 3) uint8, not {rgb.shape} {rgb.dtype}")
+    def find(
+        self,
+        image: np.ndarray | Picture,
+        points_per_batch: int | None = None,
+        finished: FinishedTiles | None = None,
+    ) -> FoundMasks:
+        """Like ``generate``, but without the steps that need no device: ``make_records`` does those.
+
+        Args:
+            image: (height, width, 3) uint8, or what gives parts of a larger one.
+            points_per_batch: prompts decoded at once in this call.
+            finished: what was found in tiles of this image before, to which the others are added.
+        """
+        picture = WholePicture(image) if isinstance(image, np.ndarray) else image
         self._finish_stages()  # of an image for which memory ran out
         self.seconds = dict.fromkeys(STAGES, 0.0)
         points_per_batch = points_per_batch or self.points_per_batch
         if self.tiles is not None:
-            found, report, layout = self._find_in_tiles(rgb, self.tiles, points_per_batch)
+            found, report, layout = self._find_in_tiles(
+                picture, self.tiles, points_per_batch, finished
+            )
         else:
-            found, report, layout = self._find_in_crops(rgb, points_per_batch), None, None
+            found = self._find_in_crops(picture, points_per_batch)
+            report, layout = None, None
         self._finish_stages()
         candidates = found.candidates
         return FoundMasks(
-            size=rgb.shape[:2],
+            size=picture.size,
             boxes=candidates.boxes.cpu().numpy(),
             predicted_iou=candidates.predicted_iou.cpu().numpy(),
             stability=candidates.stability.cpu().numpy(),
@@ -237,7 +253,11 @@ class MaskGenerator:
         )
 
     def _find_in_tiles(
-        self, rgb: np.ndarray, tiles: Tiles, points_per_batch: int
+        self,
+        picture: Picture,
+        tiles: Tiles,
+        points_per_batch: int,
+        finished: FinishedTiles | None,
     ) -> tuple[Chosen, TileReport, Layout]:
         def look(view: View) -> Seen:
             seen = self.look(view, points_per_batch)
@@ -247,21 +267,23 @@ class MaskGenerator:
         input_size = self.sam.image_encoder.img_size
         search = Search(
             look=look,
-            find_all=partial(self._find_in_crops, rgb, points_per_batch),
+            find_all=partial(self._find_in_crops, picture, points_per_batch),
             input_size=input_size,
             grid=self.point_grids[0],
             skip_background=self.skip_background,
             nms_thresh=self.crop_nms_thresh,
         )
-        return find_in_tiles(rgb, tiles, search)
+        return find_in_tiles(picture, tiles, search, finished)
 
-    def _find_in_crops(self, rgb: np.ndarray, points_per_batch: int) -> Chosen:
+    def _find_in_crops(self, picture: Picture, points_per_batch: int) -> Chosen:
+        rgb = whole(picture)
         size = rgb.shape[:2]
         crop_boxes, layers = amg.generate_crop_boxes(
             size, self.crop_n_layers, self.crop_overlap_ratio
         )
         prompts = self._prompts(rgb, crop_boxes, layers)
-        parts, masks, crops = [], [], []
+        parts, crops = [], []
+        masks: list[CompactMask] = []
         whole_image = [0, 0, size[1], size[0]]
         for box, points in zip(crop_boxes, prompts, strict=True):
             cut = partial(amg.is_box_near_crop_edge, crop_box=box, orig_box=whole_image)

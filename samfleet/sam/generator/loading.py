@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from samfleet.config.settings import SamSettings
+from samfleet.config.settings import SamSettings, in_micrometres
 from samfleet.sam.generator.generator import MaskGenerator
 from samfleet.sam.model import load_model
 from samfleet.sam.prompts.loading import load_map_decoder
@@ -51,7 +51,7 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         mask_nms_thresh=settings.mask_nms_thresh,
         mask_nms_of=settings.mask_nms_of,
         skip_background=settings.skip_background,
-        tiles=configured_tiles(settings),
+        tiles=None if in_micrometres(settings.object_diameter) else configured_tiles(settings),
         map_prompts=map_prompts,
         refine_with_boxes=settings.refine_with_boxes and map_prompts is not None,
     )

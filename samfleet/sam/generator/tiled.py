@@ -6,7 +6,7 @@ whole. What is too large for that is looked for in the whole image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,6 +16,7 @@ from torchvision.ops.boxes import box_iou
 
 from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
 from samfleet.sam.generator.foreground import Background, Foreground, blur
+from samfleet.sam.generator.pictures import Picture, whole
 from samfleet.sam.masks.boxes import groups_of, held
 from samfleet.sam.masks.records import TileReport
 from samfleet.sam.masks.suppression import keep_best
@@ -60,32 +61,56 @@ class Search:
         return points
 
 
+@dataclass(frozen=True, eq=False)
+class FoundInTile:
+    """What a look at a tile gave.
+
+    Attributes:
+        chosen: the masks that are whole.
+        large: parts of objects that the neighbours may not hold whole either.
+        left_out: whether it shows nothing but background, so that the model was not asked.
+    """
+
+    chosen: Chosen
+    large: Candidates
+    left_out: bool = False
+
+
+TileKey = tuple[int, Box]
+"""A tile of an image: the size that tiles should have, and its box."""
+
+FinishedTiles = MutableMapping[TileKey, FoundInTile]
+"""What was found in tiles so far. Where that is kept on the disk, an image can be gone on with."""
+
+
 def find_in_tiles(
-    image: np.ndarray, tiles: Tiles, search: Search
+    picture: Picture, tiles: Tiles, search: Search, finished: FinishedTiles | None = None
 ) -> tuple[Chosen, TileReport, Layout]:
     """Looks for the masks of an image.
 
     Args:
-        image: (height, width, 3) uint8.
+        picture: the image.
         tiles: how it is divided.
         search: how to look.
+        finished: tiles of this image that need no look any more; those that are looked at are added.
 
     Returns:
         The masks, what was done, and the tiles of the last look.
     """
-    layout = tiles.lay(image.shape[:2])
-    found, report, diameter = _find(image, layout, tiles, search)
+    finished = {} if finished is None else finished
+    layout = tiles.lay(picture.size)
+    found, report, diameter = _find(picture, layout, tiles, search, finished)
     half = tiles.half()
-    smaller = half.lay(image.shape[:2])
+    smaller = half.lay(picture.size)
     if tiles.enough is None or diameter >= tiles.enough or smaller.boxes == layout.boxes:
         return found, report, layout
-    found, again, _ = _find(image, smaller, half, search)
+    found, again, _ = _find(picture, smaller, half, search, finished)
     done, left_out = report.done + again.done, report.left_out + again.left_out
     return found, replace(again, done=done, left_out=left_out), smaller
 
 
 def _find(
-    image: np.ndarray, layout: Layout, tiles: Tiles, search: Search
+    picture: Picture, layout: Layout, tiles: Tiles, search: Search, finished: FinishedTiles
 ) -> tuple[Chosen, TileReport, float]:
     """One look: the masks, the report, and the median diameter as shown (infinite without masks)."""
     scale = search.input_size / layout.longest_side
@@ -93,34 +118,38 @@ def _find(
         found = search.find_all().on_host()
         report = TileReport(tiles.size, done=1, left_out=0, cut=0)
         return found, report, _shown_diameter(found.candidates.boxes, scale)
-    background = _background(image, layout, search.input_size)
-    parts, cut = [], []
-    left_out = 0
-    for box in layout.boxes:
-        x0, y0, x1, y1 = box
-        rgb = image[y0:y1, x0:x1]
-        points = search.prompts(rgb, background)
-        if not len(points) or (rgb == rgb[0, 0]).all():
-            left_out += 1
-            continue
-        view = View(rgb, list(box), points, _cut_by(layout, box), keeps_cut=True)
-        seen = search.look(view)
-        parts.append(Chosen.of(seen, list(box)).on_host())
-        cut.append(_too_large(_on_host(seen.cut), layout, box, rgb, background))
-    in_tiles = Chosen.concatenate([_nothing(), *parts])
+    background = _background(picture, layout, search.input_size)
+    missing = [box for box in layout.boxes if (tiles.size, box) not in finished]
+    for box, rgb in zip(missing, picture.parts(missing), strict=True):
+        finished[tiles.size, box] = _look_at(box, rgb, layout, background, search)
+    results = [finished[tiles.size, box] for box in layout.boxes]
+    in_tiles = Chosen.concatenate([_nothing(), *(result.chosen for result in results)])
     diameter = _shown_diameter(in_tiles.candidates.boxes, scale)
     large = _nothing()
     if tiles.whole_image:
-        large = _find_in_whole(image, layout, background, search)
+        large = _find_in_whole(picture, layout, background, search)
     found = Chosen.concatenate([in_tiles, large])
     # masks from tiles come first, then the better ones
     score = found.candidates.predicted_iou.clone()
     score[: len(in_tiles.masks)] += 2
     boxes = found.candidates.boxes.numpy()
     found = found.select(keep_best(boxes, score.numpy(), search.nms_thresh))
-    lost = _lost([candidates for candidates in cut if len(candidates.boxes)], found)
-    done = len(layout.boxes) - left_out
-    return found, TileReport(tiles.size, done, left_out, lost), diameter
+    lost = _lost([result.large for result in results if len(result.large.boxes)], found)
+    left_out = sum(result.left_out for result in results)
+    report = TileReport(tiles.size, len(results) - left_out, left_out, lost)
+    return found, report, diameter
+
+
+def _look_at(
+    box: Box, rgb: np.ndarray, layout: Layout, background: Background, search: Search
+) -> FoundInTile:
+    points = search.prompts(rgb, background)
+    if not len(points) or (rgb == rgb[0, 0]).all():
+        return FoundInTile(_nothing(), Candidates.none(torch.device("cpu")), left_out=True)
+    view = View(rgb, list(box), points, _cut_by(layout, box), keeps_cut=True)
+    seen = search.look(view)
+    large = _too_large(_on_host(seen.cut), layout, box, rgb, background)
+    return FoundInTile(Chosen.of(seen, list(box)).packed(), large)
 
 
 def _nothing() -> Chosen:
@@ -131,14 +160,14 @@ def _on_host(candidates: Candidates) -> Candidates:
     return candidates.to(torch.device("cpu"))
 
 
-def _background(image: np.ndarray, layout: Layout, input_size: int) -> Background:
+def _background(picture: Picture, layout: Layout, input_size: int) -> Background:
     """The background, told from evenly spaced tiles."""
     x0, y0, x1, y1 = layout.boxes[0]
     shown = min(1.0, input_size / layout.longest_side) ** 2 * (x1 - x0) * (y1 - y0)
     step = int(np.ceil(len(layout.boxes) * shown / _SAMPLE_PIXELS))
     sample = [
-        blur(image[y0:y1, x0:x1], input_size).reshape(-1, 1, 3)
-        for x0, y0, x1, y1 in layout.boxes[step // 2 :: step]
+        blur(rgb, input_size).reshape(-1, 1, 3)
+        for rgb in picture.parts(layout.boxes[step // 2 :: step])
     ]
     return Background.of(np.concatenate(sample))
 
@@ -179,14 +208,14 @@ def _too_large(
 
 
 def _find_in_whole(
-    image: np.ndarray, layout: Layout, background: Background, search: Search
+    picture: Picture, layout: Layout, background: Background, search: Search
 ) -> Chosen:
     """Masks of the whole image that no tile holds, except those that span it: the background."""
     height, width = layout.size
     factor = reduction(layout.size, search.input_size)
     if min(height, width) * search.input_size < max(height, width) or min(height, width) < factor:
         return _nothing()  # too narrow for the model
-    rgb = reduced(image, factor)
+    rgb = reduced(picture, factor)
     points = search.prompts(rgb, background)
     seen = search.look(View(rgb, [0, 0, rgb.shape[1], rgb.shape[0]], points))
     candidates = _on_host(seen.candidates)
@@ -212,17 +241,18 @@ def reduction(size: tuple[int, int], input_size: int) -> int:
     return -(-max(size) // (_WHOLE_IMAGE_SIDES * input_size))
 
 
-def reduced(image: np.ndarray, factor: int) -> np.ndarray:
+def reduced(picture: Picture, factor: int) -> np.ndarray:
     """A copy of an image, smaller by a whole factor; a rest at its right and lower edge is left out."""
     if factor == 1:
-        return image[:]
-    height, width = (length // factor for length in image.shape[:2])
+        return whole(picture)
+    height, width = (length // factor for length in picture.size)
     rows = max(1, _SAMPLE_PIXELS // (factor * factor * width)) * factor
-    parts = []
-    for row in range(0, height * factor, rows):
-        part = image[row : min(row + rows, height * factor), : width * factor]
-        size = (width, len(part) // factor)
-        parts.append(cv2.resize(part, size, interpolation=cv2.INTER_AREA))
+    end = height * factor
+    boxes = [(0, row, width * factor, min(row + rows, end)) for row in range(0, end, rows)]
+    parts = [
+        cv2.resize(part, (width, len(part) // factor), interpolation=cv2.INTER_AREA)
+        for part in picture.parts(boxes)
+    ]
     return np.concatenate(parts)
 
 

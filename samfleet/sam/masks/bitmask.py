@@ -56,11 +56,19 @@ class BitMask:
         (row, column), (height, width) = self.corner, self.shape
         return slice(row, row + height), slice(column, column + width)
 
-    def region(self) -> np.ndarray:
-        """The pixels in the window: (height, width) bool."""
+    def region(self, first: int = 0, end: int | None = None) -> np.ndarray:
+        """The pixels in the window: (height, width) bool.
+
+        Args:
+            first, end: only these rows of it, the latter outside.
+        """
         before = self.corner[1] % 8
-        pixels = np.unpackbits(self.bits, axis=1, count=before + self.shape[1])
+        pixels = np.unpackbits(self.bits[first:end], axis=1, count=before + self.shape[1])
         return np.ascontiguousarray(pixels[:, before:]).view(bool)
+
+    def unpack(self) -> tuple[np.ndarray, tuple[int, int]]:
+        """The pixels in the window, (height, width) bool, and (row, column) of the first one."""
+        return self.region(), self.corner
 
     def shared_pixels(self, other: BitMask) -> int:
         """Number of pixels in both masks."""

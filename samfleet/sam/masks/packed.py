@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+
+
+class CompactMask(Protocol):
+    """A mask that takes little memory."""
+
+    def unpack(self) -> tuple[np.ndarray, tuple[int, int]]:
+        """(height, width) bool, a region with all of its pixels, and (row, column) of the first in the frame."""
 
 
 @dataclass(frozen=True, eq=False)

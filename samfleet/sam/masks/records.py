@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 
 from samfleet.sam.masks.bitmask import BitMask
 from samfleet.sam.masks.boxes import held
-from samfleet.sam.masks.packed import PackedMask
+from samfleet.sam.masks.packed import CompactMask
 from samfleet.sam.masks.regions import remove_small_regions
 from samfleet.sam.masks.rle import encode, run_lengths
 from samfleet.sam.masks.suppression import keep_best, keep_best_masks, suppress
@@ -60,7 +61,7 @@ class FoundMasks:
     stability: np.ndarray
     points: np.ndarray
     crops: np.ndarray
-    masks: list[PackedMask]
+    masks: Sequence[CompactMask]
     min_mask_region_area: int
     nms_thresh: float
     mask_nms_thresh: float | None = None

@@ -15,6 +15,7 @@ from samfleet.config.schema import (
     refuse_repeated_keys,
     schema,
 )
+from samfleet.config.settings import in_micrometres
 from samfleet.images.display import COLORMAPS
 from samfleet.resources import ROOT
 from samfleet.summary.filtering import FILTERS
@@ -87,6 +88,10 @@ WRONG = [
     ("sam.tile_whole_image", "no"),
     ("sam.object_diameter", 0),
     ("sam.object_diameter", "large"),
+    ("sam.object_diameter", "12 mm"),
+    ("sam.object_diameter", "um"),
+    ("sam.object_diameter", "-3 um"),
+    ("sam.object_diameter", "0 um"),
     ("sam.prompts", "boxes"),
     ("sam.decoder", 1),
     ("sam.decoder_statistics", "batch"),
@@ -409,3 +414,10 @@ def test_the_table_of_keys_is_printed_by_the_module():
     command = [sys.executable, "-m", "samfleet.config.reference"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CONFIG.parent)
     assert printed.stdout == reference_table()
+
+
+@pytest.mark.parametrize("written", ["12 um", "12 µm", "12 μm", "12um", " 12.0 um "])
+def test_a_diameter_in_micrometres_has_one_spelling(written):
+    completed = complete_config({"images": "demo", "sam": {"object_diameter": written}})
+    assert completed["sam"]["object_diameter"] == "12 um"
+    assert in_micrometres(completed["sam"]["object_diameter"]) == 12

@@ -78,6 +78,7 @@ class Generator:
 
     points_per_batch = 8
     device_seconds: float | None = None
+    tiles = None
     mask = MASK
 
     def __init__(self, before=lambda number, points_per_batch: None):
@@ -89,7 +90,7 @@ class Generator:
     def why_not_shown(self, height: int, width: int) -> str:
         return "too narrow" if height == 1 else ""
 
-    def find(self, rgb: np.ndarray, points_per_batch: int) -> FoundMasks:
+    def find(self, rgb: np.ndarray, points_per_batch: int, finished: dict) -> FoundMasks:
         self.batches.append(points_per_batch)
         self.before(len(self.shown), points_per_batch)
         self.shown.append(rgb)

@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.measure import perimeter_crofton
 
+from samfleet.detection import measurement
 from samfleet.detection.measurement import (
     distinct_planes,
     measure_found,
     measure_masks,
-    median,
     perimeter,
     plane_numbers,
 )
+from samfleet.images import windows
 from samfleet.store.segments import CANDIDATE_FIELDS, IMAGE_FIELDS
 from tests.builders import disc, found_masks, rle_counts, surviving_mask
+from tests.examples import examples
 
 RNG = np.random.default_rng(5)
 MAX, LUMINANCE, FIRST = 0, 1, 2
@@ -474,10 +476,31 @@ def test_the_perimeter_is_that_of_scikit_image(mask):
     assert perimeter(mask) == perimeter_crofton(mask, directions=4)
 
 
-@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i1", "i2", "i8", "f4", "f8"])
-@settings(deadline=None)
-@given(data=st.data())
-def test_the_median_is_numpys_of_float64(dtype, data):
-    elements = {"allow_nan": False, "allow_infinity": False} if dtype[0] == "f" else None
-    values = data.draw(arrays(dtype, st.integers(1, 30), elements=elements))
-    assert median(values) == np.median(values.astype(np.float64))
+class Reading:
+    """Windows of an image that notes the pixels of each."""
+
+    def __init__(self, pixels: np.ndarray, is_color: bool):
+        self._pixels, self.is_color = pixels, is_color
+        self.shape, self.dtype = pixels.shape, pixels.dtype
+        self.read_at_once: list[int] = []
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        self.read_at_once.append((y1 - y0) * (x1 - x0))
+        return self._pixels[y0:y1, x0:x1].copy()
+
+
+@examples(40, deadline=None)
+@given(field=fields())
+def test_windows_give_the_bits_of_the_whole_image(field):
+    """Also where a mask is larger than what is measured at once."""
+    pixels, is_color, masks = field
+    found = [surviving_mask(mask) for mask in masks]
+    reading = Reading(pixels, is_color)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurement, "_AT_ONCE", 100)
+        patch.setattr(measurement, "_ROWS_AT_ONCE", 7)
+        whole = measure_masks(pixels, is_color, found)
+        patch.setattr(windows, "_BAND_PIXELS", 1)
+        patch.setattr(windows, "_BAND_ROWS", 7)
+        assert repr(measure_masks(reading, is_color, found)) == repr(whole)
+    assert max(reading.read_at_once) <= max(7 * pixels.shape[1], 100)

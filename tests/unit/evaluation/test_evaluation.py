@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
+from samfleet.evaluation import matching
 from samfleet.evaluation.evaluation import evaluate
 from samfleet.evaluation.labels import LabelError, find_label_image, read_label_image
 from samfleet.evaluation.matching import THRESHOLDS, Counts, Matches, match_objects, score
@@ -358,3 +359,52 @@ def test_unusable_label_images_are_named(tmp_path, name, content, what):
         _write(tmp_path, name, content)
     with pytest.raises(LabelError, match=f"{name}.*{what}"):
         read_label_image(tmp_path / name)
+
+
+# many objects in large images
+
+
+@examples(60, deadline=None)
+@given(st.integers(0, 10**6))
+def test_run_lengths_are_matched_without_a_frame(seed):
+    random = np.random.default_rng(seed)
+    height, width = random.integers(1, 30, 2)
+    truth = cv2.blur(random.integers(0, 5, (height, width)).astype(np.uint8), (3, 3)).astype(
+        np.uint16
+    )
+    truth = truth.reshape(height, width) * 7  # not consecutive
+    masks = [random.random((height, width)) < part for part in (0.0, 0.2, 0.7, 1.0)]
+    expected = match_objects(truth, masks)
+    for predicted in (
+        [_rle(mask) for mask in masks],
+        [{**_rle(mask), "counts": _rle(mask)["counts"].decode()} for mask in masks],
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(matching, "_AT_ONCE", 10)  # some rows at a time
+            found = match_objects(truth, predicted)
+        for name in ("truth_areas", "predicted_areas", "truth", "predicted", "shared"):
+            assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+
+
+def test_labels_that_leave_out_ids_or_have_large_ones_count_the_same(monkeypatch):
+    labels = np.array([[0, 3, 3], [9, 9, 0]], np.int32)
+    areas = match_objects(labels, labels).truth_areas.tolist()
+    monkeypatch.setattr(matching, "_MOST_IDS", 5)
+    assert match_objects(labels, labels).truth_areas.tolist() == areas == [2, 2]
+
+
+@pytest.mark.parametrize("size", [(3, 4), (4, 3)])
+def test_run_lengths_of_another_frame_are_refused(size):
+    rle = {"size": [4, 4], "counts": _rle(np.ones((4, 4), bool))["counts"]}
+    with pytest.raises(ValueError, match="must fill"):
+        match_objects(np.ones(size, np.uint8), [rle])
+
+
+def test_a_hundred_thousand_pairs_that_compete_take_no_table_of_all_of_them():
+    """Each labelled object shares its pixels with two predictions, each prediction with two labels."""
+    count = 100_000
+    truth = np.repeat(np.arange(count), 2)
+    predicted = (truth + np.tile([0, 1], count)) % count
+    areas = np.full(count, 3)
+    shared = np.full(2 * count, 2)  # an IoU of 1/2
+    assert Matches(areas, areas, truth, predicted, shared).true_positives(0.5) == count

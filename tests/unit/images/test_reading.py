@@ -6,8 +6,16 @@ import pytest
 import tifffile
 
 from samfleet.digests import image_id
-from samfleet.images import reading
-from samfleet.images.reading import Failure, ReadImage, Wish, path_of, read_image
+from samfleet.images import reading, windows
+from samfleet.images.reading import (
+    Failure,
+    OpenedImage,
+    ReadImage,
+    Wish,
+    open_image,
+    path_of,
+    read_image,
+)
 from samfleet.planes import Plane
 from tests.builders import make_settings
 
@@ -164,3 +172,91 @@ def test_a_look_up_table_is_applied_or_ignored_as_configured(tmp_path):
     assert found.is_color
     assert found.pixels.reshape(-1, 3).tolist() == fire.tolist()
     assert not found.warning
+
+
+# large images stay in their files
+
+
+def opened(path, **sections) -> ReadImage | OpenedImage | Failure:
+    settings = make_settings(**sections)
+    return open_image(path, settings.image, settings.display)
+
+
+@pytest.fixture
+def all_are_large(monkeypatch):
+    monkeypatch.setattr(reading, "WHOLE_PIXELS", 99)
+    monkeypatch.setattr(windows, "_BAND_PIXELS", 1)
+    monkeypatch.setattr(windows, "_BAND_ROWS", 16)
+
+
+RANDOM = np.random.default_rng(3)
+LARGE = {
+    "u1": RANDOM.integers(0, 256, (70, 60), np.uint8),
+    "u2": RANDOM.integers(0, 5000, (2, 70, 60), np.uint16),
+    "i4": RANDOM.integers(-(10**9), 10**9, (70, 60), np.int32),
+    "f4": RANDOM.normal(size=(2, 70, 60)).astype(np.float32),
+    "constant": np.full((70, 60), 7, np.uint16),
+    "colour": RANDOM.integers(0, 256, (70, 60, 3), np.uint8),
+    "deep colour": RANDOM.integers(0, 5000, (70, 60, 3), np.uint16),
+}
+LARGE["f4"][0, 3, :20], LARGE["f4"][0, 50, :9], LARGE["f4"][1] = np.nan, np.inf, np.nan
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("display", [{}, {"percentiles": [5, 60], "colormap": "jet"}])
+def test_a_large_image_is_shown_in_parts_as_it_is_at_once(tmp_path, all_are_large, name, display):
+    path = tmp_path / "a.tif"
+    colour = {"photometric": "rgb"} if "colour" in name else {"photometric": "minisblack"}
+    axes = {} if "colour" in name or LARGE[name].ndim == 2 else {"metadata": {"axes": "CYX"}}
+    tifffile.imwrite(path, LARGE[name], tile=(32, 16), **colour, **axes)
+    whole, found = read(path, display=display), opened(path, display=display)
+    assert isinstance(found, OpenedImage)
+    assert (found.size, found.dtype, found.image_id) == (whole.size, whole.dtype, whole.image_id)
+    assert (found.is_color, found.plane) == (whole.is_color, whole.plane)
+    assert found.warning == whole.warning
+    assert ("NaN" in found.warning) == (name == "f4")
+    for y0, y1, x0, x1 in [(0, 70, 0, 60), (13, 40, 5, 50)]:
+        pixels = found.pixels.read(y0, y1, x0, x1)
+        assert np.array_equal(pixels, whole.pixels[y0:y1, x0:x1], equal_nan=whole.dtype.kind == "f")
+        assert np.array_equal(found.painter.paint(pixels), whole.rgb[y0:y1, x0:x1])
+
+
+def test_only_large_images_of_formats_with_windows_stay_in_their_files(png, all_are_large):
+    path = png.with_suffix(".tif")
+    tifffile.imwrite(path, PIXELS[:9])
+    assert isinstance(opened(path), ReadImage)  # 90 pixels
+    assert isinstance(opened(png), ReadImage)
+    tifffile.imwrite(path, PIXELS)
+    assert isinstance(opened(path), OpenedImage)
+
+
+def test_max_pixels_bounds_what_is_read_whole(png):
+    path = png.with_suffix(".tif")
+    tifffile.imwrite(path, PIXELS)
+    limit = {"image": {"max_pixels": 100}}
+    assert opened(png, **limit).status == read(path, **limit).status == "too_large"
+    assert isinstance(opened(path, **limit), OpenedImage)
+
+
+@pytest.mark.parametrize("fault", ["truncated", "channel", "tile"])
+def test_a_large_image_that_cannot_be_read_fails_as_a_small_one_does(tmp_path, monkeypatch, fault):
+    path, sections = tmp_path / "a.tif", {}
+    tifffile.imwrite(path, LARGE["u1"], tile=(32, 16), compression="zlib")
+    if fault == "truncated":
+        path.write_bytes(path.read_bytes()[:-30])
+    elif fault == "channel":
+        tifffile.imwrite(path, LARGE["u2"], imagej=True, metadata={"axes": "CYX"})
+        sections = {"display": {"channel": 2}}
+    else:
+        with tifffile.TiffFile(path) as tiff:
+            place = tiff.pages[0].dataoffsets[4]
+        data = bytearray(path.read_bytes())
+        data[place + 5 : place + 15] = bytes(10)
+        path.write_bytes(data)
+    small = read(path, **sections)
+    monkeypatch.setattr(reading, "WHOLE_PIXELS", 99)
+    found = opened(path, **sections)
+    assert isinstance(found, Failure)
+    assert (found.status, found.image_id) == (small.status, small.image_id)
+    assert found.reason.split(":")[0] == small.reason.split(":")[0]
+    assert found.transient == small.transient

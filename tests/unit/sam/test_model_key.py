@@ -268,3 +268,13 @@ def test_weights_for_another_model_are_told_before_anything_is_planned(tmp_path)
     with pytest.raises(CheckpointError, match=r"sam\.checkpoint: .*w\.pth looks like vit_b"):
         configured_model_key(settings, tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_the_size_of_pixels_counts_where_tiles_depend_on_it():
+    def key(diameter: object, size: float | None) -> str:
+        sam, image = {"object_diameter": diameter}, {"pixel_size_um": size}
+        return key_of(make_settings(sam=sam, image=image))
+
+    assert key("12 um", None) == key("12 µm", None) != key(12, None)
+    assert len({key("12 um", None), key("12 um", 0.5), key("12 um", 0.25), key("6 um", None)}) == 4
+    assert key(12, None) == key(12, 0.5)

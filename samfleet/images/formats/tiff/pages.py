@@ -36,7 +36,7 @@ def read_page(page: tifffile.TiffPage | tifffile.TiffFrame | None, limits: Limit
         page = page.aspage()
         _check_ndpi_jpeg(page, limits)
     elif keyframe.is_contiguous:
-        _check_within_file(page, page.dataoffsets[0] if page.dataoffsets else 0, keyframe.nbytes)
+        check_within_file(page, page.dataoffsets[0] if page.dataoffsets else 0, keyframe.nbytes)
     else:
         _check_segments(page, keyframe, limits)
     pixels = page.asarray(maxworkers=1)
@@ -57,7 +57,7 @@ def read_contiguous(keyframe: tifffile.TiffPage, offset: int) -> np.ndarray:
     return np.frombuffer(filehandle.read(keyframe.nbytes), dtype).reshape(keyframe.shape)
 
 
-def _check_within_file(
+def check_within_file(
     page: tifffile.TiffPage | tifffile.TiffFrame, offset: int, count: int
 ) -> None:
     if offset <= 0 or count <= 0:
@@ -70,7 +70,6 @@ def _check_segments(
     page: tifffile.TiffPage | tifffile.TiffFrame, keyframe: tifffile.TiffPage, limits: Limits
 ) -> None:
     """Raise ImageError unless every strip or tile lies within the file and is complete."""
-    compression = keyframe.compression
     filehandle = page.parent.filehandle
     expected = math.prod(keyframe.chunked)
     found = min(len(page.dataoffsets), len(page.databytecounts))
@@ -78,23 +77,23 @@ def _check_segments(
         raise unreadable(f"the TIFF has {found} of {expected} strips or tiles")
     for index in range(expected):
         offset, count = page.dataoffsets[index], page.databytecounts[index]
-        _check_within_file(page, offset, count)
-        if compression in JPEG_COMPRESSIONS | JPEG2000_COMPRESSIONS:
+        check_within_file(page, offset, count)
+        if keyframe.compression in JPEG_COMPRESSIONS | JPEG2000_COMPRESSIONS:
             filehandle.seek(offset)
-            segment = filehandle.read(count)
-            if compression in JPEG_COMPRESSIONS:
-                _check_jpeg_segment(page, keyframe, segment, index, limits)
-            else:
-                parse_jpeg2000(segment, limits)
+            check_segment(page, filehandle.read(count), index, limits)
 
 
-def _check_jpeg_segment(
-    page: tifffile.TiffPage | tifffile.TiffFrame,
-    keyframe: tifffile.TiffPage,
-    segment: bytes,
-    index: int,
-    limits: Limits,
+def check_segment(
+    page: tifffile.TiffPage | tifffile.TiffFrame, segment: bytes, index: int, limits: Limits
 ) -> None:
+    """Raise ImageError unless the data of a strip or tile are complete, where decoders would not notice."""
+    keyframe = page.keyframe
+    assert keyframe is not None
+    if keyframe.compression in JPEG2000_COMPRESSIONS:
+        parse_jpeg2000(segment, limits)
+    if keyframe.compression not in JPEG_COMPRESSIONS:
+        return
+
     def decode(data: bytes) -> np.ndarray:
         pixels, _, _ = keyframe.decode(data, index, jpegtables=page.jpegtables)
         if pixels is None:
@@ -109,7 +108,7 @@ def _check_ndpi_jpeg(page: tifffile.TiffPage, limits: Limits) -> None:
     if max(page.imagewidth, page.imagelength) > _LARGEST_JPEG:
         raise unsupported(f"an NDPI of more than {_LARGEST_JPEG} pixels per side is not supported")
     offset, count = page.tags.valueof(273)[0], page.tags.valueof(279)[0]
-    _check_within_file(page, offset, count)
+    check_within_file(page, offset, count)
     page.parent.filehandle.seek(offset)
     data = page.parent.filehandle.read(count)
     jpeg = parse_jpeg(data, limits)

@@ -17,7 +17,7 @@ from samfleet.images.formats.tiff.metadata import channel_names, side_of_pixel, 
 from samfleet.images.formats.tiff.ome import OmeImage, OmeMetadata, ome_metadata
 from samfleet.images.formats.tiff.pages import check_header, read_page
 from samfleet.images.formats.tiff.shaped import check_channels, shaped_series
-from samfleet.images.formats.tiff.stacks import Plane, Stack, listed, unknown_channels
+from samfleet.images.formats.tiff.stacks import PageData, Plane, Stack, listed, unknown_channels
 from samfleet.wording import counted
 
 _MOST_PLANES = 1_000_000
@@ -258,4 +258,5 @@ def _page_plane(pages: list[tifffile.TiffPage], page: int, limits: Limits) -> Pl
         return pixels.take(z, axis=chosen.axes.index("Z")) if "Z" in chosen.axes else pixels
 
     words = f"page {page} of {count}" if count > 1 else ""
-    return Plane(chosen, [read], chosen.axes.replace("Z", ""), words, samples=True)
+    data = () if "Z" in chosen.axes else (PageData(chosen),)
+    return Plane(chosen, [read], chosen.axes.replace("Z", ""), words, samples=True, pages=data)

@@ -15,6 +15,7 @@ from samfleet.images.formats.image import Image, Limits, Wanted, unreadable
 from samfleet.images.formats.orientation import orientation_tag, upright
 from samfleet.images.formats.tiff.colors import apply_color_model
 from samfleet.images.formats.tiff.planes import TiffPlanes
+from samfleet.images.formats.tiff.stacks import Plane
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # fmt: skip
 # The tags of the layout, the colours, and the metadata about planes and channels.
@@ -53,7 +54,14 @@ def open_tiff(file: Callable[[], Any], omexml: str | None = None) -> tifffile.Ti
 def read_plane(planes: TiffPlanes, page: int, lookup_table: str, limits: Limits) -> Image:
     """Plane `page` of a TIFF, with all its channels; raises ImageError."""
     plane = planes.plane(page, limits)
-    parts = [_height_width_channels(part(), plane.axes) for part in plane.parts]
+    return as_image(planes, page, plane, [part() for part in plane.parts], lookup_table)
+
+
+def as_image(
+    planes: TiffPlanes, page: int, plane: Plane, parts: list[np.ndarray], lookup_table: str
+) -> Image:
+    """What the parts of plane `page` mean, of which some rows and columns may have been read."""
+    parts = [_height_width_channels(part, plane.axes) for part in parts]
     pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
     image = apply_color_model(plane.keyframe, pixels, plane.samples, lookup_table)
     about = planes.about(page)

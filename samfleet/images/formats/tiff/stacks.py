@@ -13,6 +13,19 @@ from samfleet.images.formats.tiff.pages import check_header, read_contiguous, re
 
 
 @dataclass(frozen=True)
+class PageData:
+    """A page of which windows can be read.
+
+    Attributes:
+        page: where its data are, and its layout; None if the file does not have it.
+        offset: where its data are if they are in one piece without a header of their own; else None.
+    """
+
+    page: tifffile.TiffPage | tifffile.TiffFrame | None
+    offset: int | None = None
+
+
+@dataclass(frozen=True)
 class Plane:
     """One plane of a TIFF.
 
@@ -23,6 +36,7 @@ class Plane:
         words: which plane this is, for `Image.plane`.
         samples: whether the channels are the samples of one page, so that its colour model applies.
         warning: what is doubtful about it, for `Image.warning`.
+        pages: for each part the page that it is all of; empty if parts are less than a page.
     """
 
     keyframe: tifffile.TiffPage
@@ -31,6 +45,7 @@ class Plane:
     words: str
     samples: bool
     warning: str = ""
+    pages: Sequence[PageData] = ()
 
 
 class Stack:
@@ -134,7 +149,8 @@ class Stack:
         # LSM files call any three channels RGB.
         samples = len(there) == 1 and self.kind != "lsm"
         many = pages > 1 or self.described > 1
-        return Plane(keyframe, parts, rest, words if many else "", samples, warning)
+        pages_read = [self._page_data(part) for part in numbers] if self._within == 1 else []
+        return Plane(keyframe, parts, rest, words if many else "", samples, warning, pages_read)
 
     def _missing(self, there: list[bool], elsewhere: Sequence[str]) -> str:
         """A warning if the file has only the first channels of a plane.
@@ -156,6 +172,12 @@ class Stack:
                 "the numbers of the others would be wrong"
             )
         return f"{words} is not in the file, though the metadata name it"
+
+    def _page_data(self, number: int) -> PageData:
+        if self.is_contiguous:
+            keyframe = self.series.keyframe
+            return PageData(keyframe, self._offset + number * keyframe.nbytes)
+        return PageData(_page_of(self.series, number))
 
     def _read(self, number: int, limits: Limits) -> np.ndarray:
         """Page `number`, even if all pages share one header."""

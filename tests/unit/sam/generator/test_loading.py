@@ -10,7 +10,14 @@ from samfleet.config.settings import SamSettings
 from samfleet.sam.generator.loading import load_generator
 from samfleet.sam.model import load_model
 from samfleet.sam.prompts.tiny import TinyMapDecoder
-from samfleet.sam.tiles import BEST_DIAMETER, INPUT_SIZE, Tiles, configured_tiles, enough_diameter
+from samfleet.sam.tiles import (
+    BEST_DIAMETER,
+    INPUT_SIZE,
+    PixelSizeError,
+    Tiles,
+    configured_tiles,
+    enough_diameter,
+)
 from tests.builders import make_settings
 
 
@@ -106,3 +113,30 @@ def test_tiles_are_those_that_the_configuration_asks_for(values, tiles):
 
 def test_the_input_s_size_is_the_model_s():
     assert load_model("tiny").image_encoder.img_size == INPUT_SIZE["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("diameter", "pixel", "tiles"),
+    [
+        ("14 um", 0.5, Tiles(512)),  # 28 pixels
+        ("14 um", 1.0, Tiles(256)),
+        ("3.5 um", 0.25, Tiles(256)),
+        (14.0, 0.5, Tiles(256)),  # of pixels, whatever their size
+    ],
+)
+def test_a_diameter_in_micrometres_counts_by_the_size_of_pixels(diameter, pixel, tiles):
+    settings = make_settings(sam={"model": "tiny", "object_diameter": diameter}).sam
+    assert configured_tiles(settings, pixel) == tiles
+    assert load_generator(settings, "cpu", 1).tiles == (None if "um" in str(diameter) else tiles)
+
+
+@pytest.mark.parametrize(
+    ("pixel", "words"),
+    [(None, "does not say how large its pixels are"), (352.8, "less than a pixel of 352.8 µm")],
+)
+def test_a_diameter_in_micrometres_needs_a_size_of_pixels(pixel, words):
+    settings = make_settings(sam={"model": "tiny", "object_diameter": "12 µm"}).sam
+    with pytest.raises(PixelSizeError, match=words) as refusal:
+        configured_tiles(settings, pixel)
+    assert "sam.object_diameter is 12 µm" in str(refusal.value)
+    assert "image.pixel_size_um" in str(refusal.value)

@@ -3,89 +3,18 @@
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from segment_anything.utils import amg
 
 from samfleet.resources import ROOT
-from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
-from samfleet.sam.generator.tiled import Search, find_in_tiles, reduced
+from samfleet.sam.generator.candidates import Chosen, Seen, View
+from samfleet.sam.generator.pictures import WholePicture
+from samfleet.sam.generator.tiled import find_in_tiles, reduced
 from samfleet.sam.masks.records import FoundMasks, TileReport, surviving_masks
 from samfleet.sam.tiles import Tiles
-from tests.builders import disc, packed_mask
+from tests.builders import disc
 from tests.examples import examples
-
-INPUT = 64  # pixels of the stand-in's input
-
-
-class Eye:
-    """Sees connected bright regions, and the dark one around them, in what it is shown.
-
-    Attributes:
-        views: the box of every view.
-    """
-
-    def __init__(self, *, sees_background: bool = True, prompted_only: bool = False):
-        self.views: list[list[int]] = []
-        self._background = sees_background
-        self._prompted_only = prompted_only
-
-    def look(self, view: View) -> Seen:
-        self.views.append(view.box)
-        masks, points = self._regions(view)
-        if not masks:
-            return Seen.nothing(torch.device("cpu"))
-        boxes = [[x.min(), y.min(), x.max(), y.max()] for y, x in map(np.nonzero, masks)]
-        everything = Candidates(
-            boxes=torch.tensor(boxes),
-            predicted_iou=torch.full((len(masks),), 0.9),
-            stability=torch.full((len(masks),), 0.9),
-            points=torch.tensor(points, dtype=torch.float64),
-        )
-        cut = view.cut(everything.boxes) if view.cut else torch.zeros(len(masks), dtype=torch.bool)
-        whole = (~cut).nonzero()[:, 0]
-        return Seen(
-            everything.select(whole).in_image(view.box),
-            [packed_mask(masks[number]) for number in whole.tolist()],
-            everything.select(cut.nonzero()[:, 0]).in_image(view.box),
-        )
-
-    def _regions(self, view: View) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
-        bright = (view.rgb[..., 0] > 100).astype(np.uint8)
-        masks, points = [], []
-        for flags in (bright, 1 - bright)[: 1 + self._background]:
-            count, labels = cv2.connectedComponents(flags)
-            for label in range(1, count):
-                y, x = np.nonzero(labels == label)
-                masks.append(labels == label)
-                points.append((int(x[len(x) // 2]), int(y[len(y) // 2])))
-        return masks, points
-
-
-def search_with(eye: Eye, image: np.ndarray, **options) -> Search:
-    def find_all() -> Chosen:
-        height, width = image.shape[:2]
-        box = [0, 0, width, height]
-        return Chosen.of(eye.look(View(image, box, np.zeros((1, 2)))), box)
-
-    values = {
-        "look": eye.look,
-        "find_all": find_all,
-        "input_size": INPUT,
-        "grid": amg.build_point_grid(16),
-        "skip_background": True,
-        "nms_thresh": 0.7,
-    }
-    return Search(**values | options)
-
-
-def drawn(size: tuple[int, int], *discs: tuple[float, float, float]) -> np.ndarray:
-    """A dark image with bright discs (y, x, radius)."""
-    image = np.full(size, 10, np.uint8)
-    for y, x, radius in discs:
-        image[disc(*size, y, x, radius)] = 200
-    return np.repeat(image[..., None], 3, axis=2)
+from tests.eye import INPUT, Eye, drawn, search_with
 
 
 def masks_of(image: np.ndarray, chosen: Chosen, report: TileReport) -> list[np.ndarray]:
@@ -130,7 +59,7 @@ def test_every_object_is_found_once_and_whole(seed, tile, whole_image):
     tiles = Tiles(tile, whole_image=whole_image)
     radius = (tile // 4 - 6) / 2 - 1  # the overlap without both margins
     image = drawn((200, 250), *spots(seed, (200, 250), radius, 20))
-    chosen, report, _ = find_in_tiles(image, tiles, search_with(Eye(), image))
+    chosen, report, _ = find_in_tiles(WholePicture(image), tiles, search_with(Eye(), image))
     found = masks_of(image, chosen, report)
     count, labels = cv2.connectedComponents((image[..., 0] > 100).astype(np.uint8))
     assert len(found) == count - 1
@@ -153,7 +82,9 @@ def test_a_mosaic_slid_by_a_third_of_a_tile_gives_the_same_objects():
     found = []
     for corner in (0, slide):
         image = np.repeat(mosaic[corner : corner + side, corner : corner + side, None], 3, axis=2)
-        chosen, report, _ = find_in_tiles(image, Tiles(150), search_with(Eye(), image))
+        chosen, report, _ = find_in_tiles(
+            WholePicture(image), Tiles(150), search_with(Eye(), image)
+        )
         begin = slide - corner
         shared = (slice(begin, begin + side - slide),) * 2
         masks = masks_of(image, chosen, report)
@@ -168,7 +99,7 @@ def test_no_mask_runs_along_the_edge_of_a_tile():
     """A region that fills the image is cut by every tile."""
     image = drawn((300, 300))
     image[20:280, 20:280] = 200
-    chosen, report, _ = find_in_tiles(image, Tiles(100), search_with(Eye(), image))
+    chosen, report, _ = find_in_tiles(WholePicture(image), Tiles(100), search_with(Eye(), image))
     (square,) = masks_of(image, chosen, report)
     assert np.array_equal(square, image[..., 0] > 100)
     assert chosen.crops.tolist() == [[0, 0, 300, 300]] * len(chosen.masks)
@@ -179,11 +110,11 @@ def test_no_mask_runs_along_the_edge_of_a_tile():
 def test_large_objects_are_left_to_the_whole_image_or_counted(centres):
     image = drawn((320, 340), *[(y, x, 40) for y, x in centres], (30, 300, 8))
     eye = Eye()
-    chosen, report, _ = find_in_tiles(image, Tiles(100), search_with(eye, image))
+    chosen, report, _ = find_in_tiles(WholePicture(image), Tiles(100), search_with(eye, image))
     assert report.cut == 0 and len(masks_of(image, chosen, report)) == len(centres) + 1
     assert eye.views[-1] == [0, 0, 340, 320]
     chosen, report, _ = find_in_tiles(
-        image, Tiles(100, whole_image=False), search_with(Eye(), image)
+        WholePicture(image), Tiles(100, whole_image=False), search_with(Eye(), image)
     )
     assert report.cut == len(centres) and len(masks_of(image, chosen, report)) == 1
 
@@ -199,7 +130,9 @@ def test_the_whole_image_adds_nothing_that_a_tile_holds():
             return super().look(View(rgb, view.box, view.points))
 
     image = drawn((320, 340), (100, 100, 8), (100, 124, 8), (220, 220, 60))
-    chosen, report, _ = find_in_tiles(image, Tiles(100), search_with(Merging(), image))
+    chosen, report, _ = find_in_tiles(
+        WholePicture(image), Tiles(100), search_with(Merging(), image)
+    )
     assert sorted(int(frame.sum()) for frame in masks_of(image, chosen, report))[:2] == [197, 197]
 
 
@@ -207,7 +140,7 @@ def test_the_background_is_no_object_that_was_cut():
     image = drawn((320, 340), *spots(3, (320, 340), 6, 50))
     for whole_image in (True, False):
         tiles = Tiles(100, whole_image=whole_image)
-        _, report, _ = find_in_tiles(image, tiles, search_with(Eye(), image))
+        _, report, _ = find_in_tiles(WholePicture(image), tiles, search_with(Eye(), image))
         assert report.cut == 0
 
 
@@ -219,14 +152,14 @@ def test_tiles_without_foreground_are_left_out(skip_background):
         image = image.astype(np.uint8)
     eye = Eye(sees_background=False)
     search = search_with(eye, image, skip_background=skip_background)
-    _, report, _ = find_in_tiles(image, Tiles(100, whole_image=False), search)
+    _, report, _ = find_in_tiles(WholePicture(image), Tiles(100, whole_image=False), search)
     assert len(eye.views) == report.done == 1 and report.left_out >= 10
 
 
 def test_an_image_no_larger_than_a_tile_is_looked_at_without_tiles():
     image = drawn((100, 115), (50, 60, 30))
     eye = Eye()
-    chosen, report, _ = find_in_tiles(image, Tiles(100), search_with(eye, image))
+    chosen, report, _ = find_in_tiles(WholePicture(image), Tiles(100), search_with(eye, image))
     assert eye.views == [[0, 0, 115, 100]] and report == TileReport(100, 1, 0, 0)
     assert len(masks_of(image, chosen, report)) == 1
 
@@ -240,7 +173,7 @@ def test_small_objects_are_looked_at_again_enlarged(radius, looks):
     image = drawn((300, 300), *discs)
     eye = Eye(sees_background=False)
     tiles = Tiles(INPUT, enough=12.0)
-    _, report, _ = find_in_tiles(image, tiles, search_with(eye, image))
+    _, report, _ = find_in_tiles(WholePicture(image), tiles, search_with(eye, image))
     sides = {box[2] - box[0] for box in eye.views if box[2] - box[0] < 300}
     assert report.size == looks[-1] and len(sides) == (len(looks) if radius else 0)
     if radius:
@@ -251,18 +184,22 @@ def test_a_small_image_is_enlarged_again_too():
     """Shown at its whole, what is 8 pixels wide is 9 pixels of the input."""
     image = drawn((56, 56), (20, 20, 4), (40, 30, 4))
     eye = Eye(sees_background=False)
-    _, report, _ = find_in_tiles(image, Tiles(INPUT, enough=12.0), search_with(eye, image))
+    _, report, _ = find_in_tiles(
+        WholePicture(image), Tiles(INPUT, enough=12.0), search_with(eye, image)
+    )
     assert report.size == INPUT // 2 and len(eye.views) > 4
     eye = Eye(sees_background=False)
     tiny = image[10:40, 10:40]  # half a tile, which shows all of it
-    _, report, _ = find_in_tiles(tiny, Tiles(INPUT, enough=50.0), search_with(eye, tiny))
+    _, report, _ = find_in_tiles(
+        WholePicture(tiny), Tiles(INPUT, enough=50.0), search_with(eye, tiny)
+    )
     assert report.size == INPUT and len(eye.views) == 1
 
 
 def test_masks_of_a_reduced_copy_lie_where_the_objects_are():
     size = (1300, 1100)  # more than eight inputs: shown at a third
     image = drawn(size, (400, 500, 200), (1200, 1000, 95))
-    chosen, report, _ = find_in_tiles(image, Tiles(128), search_with(Eye(), image))
+    chosen, report, _ = find_in_tiles(WholePicture(image), Tiles(128), search_with(Eye(), image))
     found = masks_of(image, chosen, report)
     assert len(found) == 2 and report.cut == 0
     for (y, x, radius), mask in zip([(400, 500, 200), (1200, 1000, 95)], found, strict=True):
@@ -277,11 +214,11 @@ def test_a_reduced_copy_is_the_mean_of_blocks(factor):
     height, width = 45 // factor, 61 // factor
     blocks = image[: height * factor, : width * factor].astype(float)
     blocks = blocks.reshape(height, factor, width, factor, 3).mean((1, 3))
-    assert np.abs(reduced(image, factor) - blocks).max() <= 0.5
+    assert np.abs(reduced(WholePicture(image), factor) - blocks).max() <= 0.5
 
 
 def test_a_strip_that_the_model_cannot_be_shown_is_found_in_tiles_alone():
     image = drawn((3, 900), (1, 300, 5))
     eye = Eye(sees_background=False)
-    chosen, *_ = find_in_tiles(image, Tiles(64), search_with(eye, image))
+    chosen, *_ = find_in_tiles(WholePicture(image), Tiles(64), search_with(eye, image))
     assert len(chosen.masks) == 1 and all(box[2] - box[0] < 900 for box in eye.views)

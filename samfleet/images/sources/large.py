@@ -1,0 +1,128 @@
+"""An image that stays in its file: any window of it can be read, in any process."""
+
+import errno
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from samfleet.content import stat_of
+from samfleet.images.formats.decoding import decoding, normalised
+from samfleet.images.formats.image import Image, ImageError, Limits, unsupported
+from samfleet.images.sources.joined import JoinedSource
+from samfleet.images.sources.source import Reading, Source, open_source, plane_windows
+from samfleet.planes import Plane
+
+MOST_PIXELS = (1 << 32) - 1
+"""Run lengths of COCO are counted in 32 bits."""
+
+Stamp = tuple[int, int]
+"""Size and time of files, by which they are known to be the same."""
+
+
+class FileWindows:
+    """Windows of an image in a file. Another process to which this is sent opens the file itself.
+
+    Args:
+        path: the file.
+        channels: (name, path) of files that are joined as channels, instead of the file.
+        plane: which image of it.
+        reading: how it is read; its limits do not matter.
+        stamp: size and time that the files must have; None for whatever they are.
+
+    Attributes:
+        about: one pixel of the image, and what else is known of it.
+        shape, dtype, is_color: as `Windows` explains them.
+        stamp: of the files.
+
+    Raises:
+        ImageError: the file is damaged or not supported, or windows of it cannot be read.
+        OSError: it cannot be read, or is another one than `stamp` says.
+    """
+
+    about: Image
+
+    def __init__(
+        self,
+        path: Path,
+        channels: tuple[tuple[str, Path], ...],
+        plane: Plane,
+        reading: Reading,
+        stamp: Stamp | None = None,
+    ):
+        self._path, self._channels, self._plane, self._reading = path, channels, plane, reading
+        self._paths = [file for _, file in channels] or [path]
+        self.stamp = stamp or stat_of(self._paths)[:2]
+        self._check_stamp()
+        self._source: Source = (
+            JoinedSource(channels, reading) if channels else open_source(path, reading)
+        )
+        windows = plane_windows(self._source, plane, stamp is not None)
+        if windows is None:
+            self._source.close()
+            raise unsupported("it can only be read whole")
+        self._windows = windows
+        height, width = windows.size
+        self.about = windows.about
+        pixel = normalised(self.about.pixels)
+        self.shape, self.dtype = (height, width, pixel.shape[2]), pixel.dtype
+        self.is_color = self.about.is_color
+        if height * width > MOST_PIXELS:
+            raise ImageError(
+                "too_large",
+                f"{width} x {height} pixels are more than COCO's run lengths can count ({MOST_PIXELS})",
+            )
+
+    def _check_stamp(self) -> None:
+        if stat_of(self._paths)[:2] != self.stamp:
+            raise OSError(errno.ESTALE, "the file has changed while it was being read")
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        self._check_stamp()
+        with decoding():
+            return normalised(self._windows.read(y0, y1, x0, x1))
+
+    def __reduce__(self) -> tuple:
+        recipe = (self._path, self._channels, self._plane, self._reading, self.stamp)
+        return _reopened, recipe
+
+
+@lru_cache(maxsize=2)
+def _reopened(
+    path: Path,
+    channels: tuple[tuple[str, Path], ...],
+    plane: Plane,
+    reading: Reading,
+    stamp: Stamp,
+) -> FileWindows:
+    return FileWindows(path, channels, plane, reading, stamp)
+
+
+def large_image(
+    path: Path,
+    channels: tuple[tuple[str, Path], ...],
+    plane: Plane,
+    lookup_table: str,
+    level: int,
+    more_than: int,
+) -> FileWindows | None:
+    """Windows of an image of more than so many pixels; None if it is smaller, or to be read whole.
+
+    Args:
+        path, channels, plane: as `FileWindows` explains them.
+        lookup_table, level: settings of `image`.
+        more_than: pixels.
+
+    Raises:
+        ImageError: it is larger than any image may be.
+        OSError: it cannot be read.
+    """
+    reading = Reading(Limits(1 << 62), lookup_table, level)
+    try:
+        windows = FileWindows(path, channels, plane, reading)
+    except ImageError as error:
+        if error.status == "too_large":
+            raise
+        return None  # whoever reads it whole says what is wrong
+    height, width, _ = windows.shape
+    return windows if height * width > more_than else None

@@ -1,0 +1,83 @@
+"""Pixels that are read a window at a time, so that memory need not hold a large image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+_BAND_PIXELS = 1 << 23
+_BAND_ROWS = 512
+"""Bands have a multiple of this many rows, like tiles in files, so that each tile is decoded once."""
+
+
+class Windows(Protocol):
+    """An image of which any window can be read by itself.
+
+    A format's windows can be sent to another process, which reads the file itself.
+
+    Attributes:
+        shape: (height, width, channels).
+        dtype: of a pixel, in native byte order.
+        is_color: whether the channels are red, green and blue.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    @property
+    def is_color(self) -> bool: ...
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """The pixels of rows y0 to y1 and columns x0 to x1, the latter outside.
+
+        Returns:
+            (y1 - y0, x1 - x0, channels) of `dtype`, as reading the whole image would give them.
+
+        Raises:
+            ImageError: the file is damaged there.
+            OSError: the file cannot be read, or is another one by now.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class WholeImage:
+    """Windows of an image that is in memory.
+
+    Attributes:
+        pixels: (height, width, channels).
+        is_color: whether the channels are red, green and blue.
+    """
+
+    pixels: np.ndarray
+    is_color: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.pixels.shape
+        return height, width, channels
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.pixels.dtype
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        return self.pixels[y0:y1, x0:x1]
+
+
+def bands(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """First row and end of every band of an image of (height, width), from the top; small images are one."""
+    height, width = size
+    rows = max(1, _BAND_PIXELS // (_BAND_ROWS * max(1, width))) * _BAND_ROWS
+    for first in range(0, height, rows):
+        yield first, min(first + rows, height)
+
+
+def read_bands(windows: Windows) -> Iterator[np.ndarray]:
+    """All pixels of an image, band by band: (rows, width, channels) each."""
+    height, width, _ = windows.shape
+    for first, end in bands((height, width)):
+        yield windows.read(first, end, 0, width)
