@@ -88,6 +88,7 @@ NEUTRAL_VALUES = {
     "fluorescence.max_overlap": 0.1,
     "evaluation.labels": "labels",
     "evaluation.sparse": True,
+    "exports": ["labels"],
     "tables.bom": True,
     "device": "cuda",
     "devices": ["a", "b"],
