@@ -52,6 +52,7 @@ class Device:
         held, peak: bytes that tensors take now, and the most they took.
         limit: bytes that they may take.
         exhausted: the error when they would take more.
+        waited: how often the host has waited at all, also before `restart`.
         rounded: whether operands of products are rounded to TF32 where that is allowed.
     """
 
@@ -63,6 +64,7 @@ class Device:
     peak: int = 0
     limit: float = math.inf
     exhausted: Callable[[], Exception] = lambda: torch.OutOfMemoryError("CUDA out of memory.")
+    waited: int = 0
     rounded: bool = True
 
     def restart(self) -> None:
@@ -195,6 +197,7 @@ def _check(name: str, args: tuple, tensors: list[torch.Tensor]) -> None:
 
 def _wait(why: str, to_host: int = 0) -> None:
     DEVICE.waits[why] += 1
+    DEVICE.waited += 1
     DEVICE.to_host += to_host
 
 
@@ -251,6 +254,8 @@ class _Functions(TorchFunctionMode):
             device = kwargs.pop("device", None)
             made = args[0] if _is_pretended(args[0]) else func(*args, **kwargs)
             return made if device is None else made.to(device)
+        if func is torch.Tensor.pin_memory:
+            return args[0].clone()
         if func is torch.nn.functional.scaled_dot_product_attention and _is_pretended(args[0]):
             return _attend(*args, **kwargs)
         return func(*args, **kwargs)
@@ -279,12 +284,16 @@ class _Event:
 
     def __init__(self, enable_timing: bool = False) -> None:
         self.seconds = 0.0
+        self.waits = -1
 
     def record(self, stream: object = None) -> None:
         self.seconds = time.perf_counter()
+        self.waits = DEVICE.waited
 
     def synchronize(self) -> None:
-        """Waits for nothing new: the host has waited for later work before it reads the times."""
+        """Waits, unless the host has waited since for what the device was given later."""
+        if self.waits == DEVICE.waited:
+            _wait("event")
 
     def elapsed_time(self, other: _Event) -> float:
         return 1000 * (other.seconds - self.seconds)

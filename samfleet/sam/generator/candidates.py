@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from samfleet.sam.masks.packed import CompactMask
 
 @dataclass(frozen=True)
 class Candidates:
-    """The properties of masks that have passed the filters so far, on the generator's device.
+    """The properties of masks that have passed the filters so far.
 
     Attributes:
         boxes: (n, 4) int64, x0 y0 x1 y1, both ends inside.
@@ -37,6 +38,15 @@ class Candidates:
             stability=torch.zeros(0, device=device),
             points=torch.zeros(0, 2, dtype=torch.float64, device=device),
         )
+
+    @classmethod
+    def of(cls, tensors: Iterator[torch.Tensor]) -> Candidates:
+        """The candidates of the next `tensors`."""
+        return cls(*islice(tensors, len(fields(cls))))
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Every field."""
+        return [getattr(self, field.name) for field in fields(self)]
 
     @classmethod
     def concatenate(cls, parts: list[Candidates]) -> Candidates:

@@ -14,6 +14,8 @@ from segment_anything.modeling import Sam
 from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock
 from torch import nn
 
+from samfleet.sam.generator.transfer import Arriving, to_device
+
 # As many as fit into the caches of a core. Must be even for ``Decoder._upscaled_at_once``. For CPUs
 # only: a GPU takes all prompts at once.
 PROMPTS_AT_ONCE = 2
@@ -90,16 +92,17 @@ class Decoder:
         """
         tokens, image = self._transform(self._embed(prompts))
         predicted_iou = self.decoder.iou_prediction_head(tokens[:, 0])[:, self.given]
-        passed = torch.ones_like(predicted_iou, dtype=torch.bool)
+        passed = torch.ones(predicted_iou.shape, dtype=torch.bool)
         if pred_iou_thresh > 0:
-            passed = predicted_iou > pred_iou_thresh
-        index = passed.flatten().nonzero()[:, 0]
+            (passed,) = Arriving([predicted_iou > pred_iou_thresh]).arrive()
+        # Counted on the host: a GPU would have to be waited for at every count.
+        index, chosen = passed.flatten().nonzero()[:, 0], passed.any(1).nonzero()[:, 0]
         prompt, mask = index // self.masks_per_prompt, index % self.masks_per_prompt
-        chosen = passed.any(1).nonzero()[:, 0]
-        logits = self._upscale(tokens[:, 1 : 1 + self.decoder.num_mask_tokens], image, chosen)
-        # The place of each mask's prompt among the upscaled ones. Indexing with booleans instead would
-        # have to wait for a GPU.
+        # the place of each mask's prompt among the upscaled ones
         upscaled = passed.any(1).cumsum(0)[prompt] - 1
+        numbers = to_device(torch.cat([index, mask, upscaled, chosen]), prompts.device)
+        index, mask, upscaled, chosen = numbers.split([len(index)] * 3 + [len(chosen)])
+        logits = self._upscale(tokens[:, 1 : 1 + self.decoder.num_mask_tokens], image, chosen)
         logits = logits[upscaled, mask].float()
         for values in (predicted_iou, logits):
             self.is_finite &= values.sum().isfinite()

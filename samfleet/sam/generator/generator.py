@@ -23,10 +23,12 @@ from samfleet.sam.generator.encoder import BIAS_AT_ONCE, SMALLEST_BIAS, encode_f
 from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.foreground import Foreground
 from samfleet.sam.generator.geometry import Geometry
-from samfleet.sam.generator.packing import MaskBits, bits_of, packer_of
+from samfleet.sam.generator.packing import MaskBits, packer_of
 from samfleet.sam.generator.pictures import Picture, WholePicture, whole
 from samfleet.sam.generator.precision import PRECISIONS, arithmetic
 from samfleet.sam.generator.tiled import FinishedTiles, Search, find_in_tiles
+from samfleet.sam.generator.transfer import Arriving, to_device
+from samfleet.sam.generator.undecided import Part, Undecided
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.packed import CompactMask
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
@@ -37,10 +39,14 @@ STAGES = ("encoding", "decoding", "postprocessing")
 
 logger = logging.getLogger(__name__)
 
+_HOST = torch.device("cpu")
+
+_NEAR = 20  # pixels at which the library takes a mask for cut
+
 _BOX_MARGIN = 0.01  # by how much of its sides micro-sam enlarges a box at each side
 
 # Masks × pixels of the image to upsample at once, which limits the memory that the worst masks need.
-PIXELS_AT_ONCE = {"cpu": 1 << 27, "cuda": 1 << 29}
+PIXELS_AT_ONCE = {"cpu": 1 << 27, "cuda": 1 << 30}
 
 
 class NotFiniteError(UserError):
@@ -286,7 +292,7 @@ class MaskGenerator:
         masks: list[CompactMask] = []
         whole_image = [0, 0, size[1], size[0]]
         for box, points in zip(crop_boxes, prompts, strict=True):
-            cut = partial(amg.is_box_near_crop_edge, crop_box=box, orig_box=whole_image)
+            cut = partial(_is_cut, crop=box, whole=whole_image)
             x0, y0, x1, y1 = box
             view = View(rgb[y0:y1, x0:x1], box, points, cut if box != whole_image else None)
             seen = self.look(view, points_per_batch)
@@ -298,7 +304,10 @@ class MaskGenerator:
             if len(crop_boxes) > 1:
                 # Masks from smaller crops come first.
                 scores = 1 / box_area(torch.tensor(crops).view(-1, 4))
-                kept = _suppress(candidates.boxes, scores.to(self.sam.device), self.crop_nms_thresh)
+                # where the library does it, whose order of equals is the device's
+                there = to_device(candidates.boxes, self.sam.device)
+                scores = to_device(scores, self.sam.device)
+                kept = _suppress(there, scores, self.crop_nms_thresh).cpu()
                 candidates = candidates.select(kept)
                 masks, crops = ([each[i] for i in kept.tolist()] for each in (masks, crops))
         boxes = np.array(crops, np.int64).reshape(-1, 4)
@@ -322,7 +331,7 @@ class MaskGenerator:
     def look(self, view: View, points_per_batch: int) -> Seen:
         """The masks in a part of an image, after non-maximum suppression within it."""
         if not len(view.points):
-            return Seen.nothing(self.sam.device)
+            return Seen.nothing(_HOST)
         with self._stage("encoding", on_host=True):
             resized = self._resized(view.rgb)
         unpadded = resized.shape[:2]
@@ -337,31 +346,59 @@ class MaskGenerator:
             ):
                 points = self._map_prompts.points(embedding, unpadded, size)
             if not len(points):
-                return Seen.nothing(self.sam.device)
+                return Seen.nothing(_HOST)
         upsampler = self._upsampler(unpadded, size)
-        parts = []
-        for first in range(0, len(points), points_per_batch):
-            batch = points[first : first + points_per_batch]
-            parts += self._batch_candidates(batch, upsampler, view)
-        if not self._decoder.is_finite:
+        parts: list[Part] = []
+        undecided: list[Undecided] = []
+        both = np.stack([points, self._transform.apply_coords(points, size)])
+        for batch in to_device(both, self.sam.device).split(points_per_batch, dim=1):
+            asked, prompts = self._asked(batch[0], batch[1], upsampler)
+            if not len(asked):
+                continue
+            decoded = self._decode(prompts, self.pred_iou_thresh)
+            # The host has just waited for the device, so what was on its way from there has arrived.
+            parts += self._decide(undecided)
+            with self._stage("postprocessing"):
+                undecided = [
+                    self._filter(part, asked, upsampler, view)
+                    for part in decoded.split(self._masks_at_once(size))
+                ]
+            if self.sam.device.type == "cpu":  # while they are in its caches
+                parts += self._decide(undecided)
+                undecided = []
+        return self._best(parts + self._decide(undecided), upsampler, view)
+
+    def _decide(self, undecided: list[Undecided]) -> list[Part]:
+        with self._stage("postprocessing"):
+            return [masks.decide() for masks in undecided]
+
+    def _best(self, parts: list[Part], upsampler: Upsampler, view: View) -> Seen:
+        """What is left after non-maximum suppression. Only that leaves the device, all at once."""
+        if not parts:
+            self._check(self._decoder.is_finite)
+            return Seen.nothing(_HOST)
+        with self._stage("postprocessing"):
+            candidates = Candidates.concatenate([part.candidates for part in parts])
+            cut = Candidates.concatenate([part.cut for part in parts])
+            kept = _suppress(candidates.boxes, candidates.predicted_iou, self.box_nms_thresh)
+            kept, is_finite = Arriving([kept, self._decoder.is_finite]).arrive()
+            self._check(is_finite)
+            candidates = candidates.select(to_device(kept, self.sam.device))
+            bits = MaskBits.concatenate([part.bits for part in parts]).select(kept)
+            arriving = Arriving([*candidates.tensors(), *cut.tensors(), *bits.tensors()])
+        host = iter(arriving.arrive())
+        with self._stage("postprocessing", on_host=True):
+            candidates, cut = Candidates.of(host), Candidates.of(host)
+            packer = packer_of(upsampler.y, upsampler.x)
+            masks = packer.pack(MaskBits.of(host, bits.cells), candidates.boxes.numpy())
+            return Seen(candidates.in_image(view.box), masks, cut.in_image(view.box))
+
+    def _check(self, is_finite: torch.Tensor) -> None:
+        if not is_finite:
             raise NotFiniteError(
                 "the model's output is not finite: the weights that sam.checkpoint names are damaged, or "
                 f"cannot be computed with sam.precision {self.precision}"
             )
-        if not parts:
-            return Seen.nothing(self.sam.device)
-        with self._stage("postprocessing"):
-            candidates = Candidates.concatenate([part for part, _, _ in parts])
-            bits = MaskBits.concatenate([bits for _, bits, _ in parts])
-            kept = _suppress(candidates.boxes, candidates.predicted_iou, self.box_nms_thresh)
-            candidates, bits = candidates.select(kept), bits.select(kept)
-            cut = Candidates.concatenate([cut for _, _, cut in parts])
-            boxes = candidates.boxes.cpu().numpy()
-            seen = candidates.in_image(view.box), cut.in_image(view.box)
-        with self._stage("postprocessing", on_host=True):
-            # Only surviving masks leave the device.
-            packer = packer_of(upsampler.y, upsampler.x)
-            return Seen(seen[0], packer.pack(bits, boxes), seen[1])
 
     def _upsampler(self, unpadded: tuple[int, int], size: tuple[int, int]) -> Upsampler:
         height, width = self.sam.prompt_encoder.image_embedding_size
@@ -388,7 +425,7 @@ class MaskGenerator:
 
     def _encode(self, resized: np.ndarray) -> torch.Tensor:
         """The embedding of a crop, which the decoder gets as well."""
-        pixels = torch.as_tensor(resized, device=self.sam.device)
+        pixels = to_device(resized, self.sam.device)
         frame = self.sam.preprocess(pixels.permute(2, 0, 1)[None].contiguous())
         embedding = self._encode_frame(frame).float()
         with arithmetic(self._precision.decoder):
@@ -417,53 +454,47 @@ class MaskGenerator:
             self._encoder = partial(encode_frames, encoder, bias_at_once=self._bias_at_once)
             logger.warning("out of memory in the encoder; trying again with half as much at once")
 
-    def _batch_candidates(
-        self, points: np.ndarray, upsampler: Upsampler, view: View
-    ) -> list[tuple[Candidates, MaskBits, Candidates]]:
+    def _asked(
+        self, points: torch.Tensor, prompts: torch.Tensor, upsampler: Upsampler
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which points of a batch are asked for, and with which prompts: themselves or boxes.
+
+        Args:
+            points, prompts: (n, 2) float64, x and y in the view and in the encoder's input.
+        """
+        if not self.refine_with_boxes:
+            return points, prompts
         geometry = upsampler.geometry
-        height, width = geometry.image
-        at_once = max(1, PIXELS_AT_ONCE[self.sam.device.type] // (height * width))
-        on_device = torch.as_tensor(points, device=self.sam.device)
-        encoder_points = self._transform.apply_coords(points, (height, width))
-        prompts = torch.as_tensor(encoder_points, device=self.sam.device)
-        if self.refine_with_boxes:
-            first = self._decode(prompts, 0.0).split(at_once)
-            with self._stage("postprocessing"):
-                boxes = torch.cat([upsampler.masks(part.logits).boxes for part in first])
-                seen = boxes.any(1).nonzero()[:, 0]  # an empty mask has no box to ask for
-                on_device, prompts = on_device[seen], _box_prompts(boxes[seen], geometry)
-            if not len(prompts):
-                return []
-        decoded = self._decode(prompts, self.pred_iou_thresh)
+        first = self._decode(prompts, 0.0).split(self._masks_at_once(geometry.image))
         with self._stage("postprocessing"):
-            return [
-                self._filter(part, on_device, upsampler, view) for part in decoded.split(at_once)
-            ]
+            boxes = torch.cat([upsampler.masks(part.logits).boxes for part in first])
+            seen = boxes.any(1).nonzero()[:, 0]  # an empty mask has no box to ask for
+            return points[seen], _box_prompts(boxes[seen], geometry)
 
     def _decode(self, prompts: torch.Tensor, pred_iou_thresh: float) -> Decoded:
         with self._stage("decoding"), arithmetic(self._precision.decoder):
             return self._decoder.decode(prompts, pred_iou_thresh)
 
+    def _masks_at_once(self, size: tuple[int, int]) -> int:
+        return max(1, PIXELS_AT_ONCE[self.sam.device.type] // (size[0] * size[1]))
+
     def _filter(
         self, decoded: Decoded, points: torch.Tensor, upsampler: Upsampler, view: View
-    ) -> tuple[Candidates, MaskBits, Candidates]:
-        """Masks that are stable and whole, their pixels, and stable masks that the view's edge cuts."""
+    ) -> Undecided:
+        """Which masks are stable and whole, and which are stable and cut by the view's edge."""
         masks = upsampler.masks(decoded.logits)
         stable = torch.ones_like(decoded.index, dtype=torch.bool)
         if self.stability_score_thresh > 0:
             stable = masks.stability >= self.stability_score_thresh
         is_cut = torch.zeros_like(stable) if view.cut is None else view.cut(masks.boxes)
-        everything = Candidates(
+        candidates = Candidates(
             boxes=masks.boxes,
             predicted_iou=decoded.predicted_iou,
             stability=masks.stability,
             points=points[decoded.index // self._decoder.masks_per_prompt],
         )
-        index = (stable & ~is_cut).nonzero()[:, 0]
-        cut = Candidates.none(points.device)
-        if view.keeps_cut:
-            cut = everything.select((stable & is_cut).nonzero()[:, 0])
-        return everything.select(index), bits_of(masks, index), cut
+        cut = stable & is_cut if view.keeps_cut else torch.zeros_like(stable)
+        return Undecided(candidates, masks, stable & ~is_cut, cut)
 
     @contextmanager
     def _stage(self, name: str, on_host: bool = False) -> Iterator[None]:
@@ -507,14 +538,25 @@ def _box_prompts(boxes: torch.Tensor, geometry: Geometry) -> torch.Tensor:
         boxes: (n, 4) int64, x0 y0 x1 y1 in the view, both ends inside.
         geometry: of the view.
     """
-    size, unpadded = (
-        torch.tensor(lengths[::-1], dtype=torch.float64, device=boxes.device)
-        for lengths in (geometry.image, geometry.unpadded)
-    )
+    lengths = np.array([geometry.image[::-1], geometry.unpadded[::-1]], np.float64)
+    size, unpadded = to_device(lengths, boxes.device)
     margin = (boxes[:, 2:] - boxes[:, :2]) * _BOX_MARGIN
     low = (boxes[:, :2] - margin).clamp(min=0)
     high = (boxes[:, 2:] + margin).minimum(size)
     return torch.cat([low, high], 1) * (unpadded / size).repeat(2)
+
+
+def _is_cut(boxes: torch.Tensor, crop: list[int], whole: list[int]) -> torch.Tensor:
+    """The library's `is_box_near_crop_edge`, which waits for the device, in whole numbers: (n,) bool.
+
+    Args:
+        boxes: (n, 4) int64, x0 y0 x1 y1 in the crop.
+        crop, whole: the crop and the image, x0 y0 x1 y1 in the image.
+    """
+    corner = np.array(crop[:2] * 2)
+    edges = to_device(np.array([crop, whole]) - corner, boxes.device)
+    at_crop, at_image = ((boxes - edge).abs() <= _NEAR for edge in edges)
+    return (at_crop & ~at_image).any(1)
 
 
 def _suppress(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import torch
 
 from samfleet.sam.generator.geometry import Axis
+from samfleet.sam.generator.transfer import to_device
 from samfleet.sam.generator.upsampling import CellMasks
 from samfleet.sam.masks.packed import PackedMask, Tiling
 
@@ -19,16 +22,26 @@ class MaskBits:
 
     Attributes:
         whole: (masks, bytes) uint8, whether each cell is inside as a whole, as bits.
-        cells: (masks,) int64, the number of cells along each outline.
         row, column: (all cells along outlines,) int16, sorted by mask.
         pixels: (all cells along outlines, bytes) uint8, their pixels as bits.
+        cells: (masks,) int64, the number of cells along each outline; always on the host.
     """
 
     whole: torch.Tensor
-    cells: torch.Tensor
     row: torch.Tensor
     column: torch.Tensor
     pixels: torch.Tensor
+    cells: torch.Tensor
+
+    @classmethod
+    def of(cls, tensors: Iterator[torch.Tensor], cells: torch.Tensor) -> MaskBits:
+        """Masks of the next `tensors`, with `cells` along each outline."""
+        whole, row, column, pixels = islice(tensors, 4)
+        return cls(whole, row, column, pixels, cells)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Every field that is on the device."""
+        return [self.whole, self.row, self.column, self.pixels]
 
     @classmethod
     def concatenate(cls, parts: list[MaskBits]) -> MaskBits:
@@ -37,38 +50,47 @@ class MaskBits:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def select(self, index: torch.Tensor) -> MaskBits:
-        """The masks at (n,) int64 numbers, in their order."""
+        """The masks at (n,) int64 numbers, given on the host, in their order."""
         cells = self.cells[index]
-        place = _places((self.cells.cumsum(0) - self.cells)[index], cells)
+        first = (self.cells.cumsum(0) - self.cells)[index]
+        index, place = _places(index, first, cells, self.whole.device)
         return MaskBits(
-            self.whole[index], cells, self.row[place], self.column[place], self.pixels[place]
+            self.whole[index], self.row[place], self.column[place], self.pixels[place], cells
         )
 
 
-def bits_of(masks: CellMasks, chosen: torch.Tensor) -> MaskBits:
+def bits_of(masks: CellMasks, chosen: torch.Tensor, starts: torch.Tensor) -> MaskBits:
     """Packs some of a batch's masks on their device.
 
     Args:
-        chosen: (n,) int64, numbers of masks.
+        chosen: (n,) int64 on the host, numbers of masks.
+        starts: `masks.starts()` on the host.
     """
-    outline = masks.outline
-    first = torch.searchsorted(outline.mask, chosen)
-    cells = torch.searchsorted(outline.mask, chosen, right=True) - first
-    place = _places(first, cells)
+    outline, first = masks.outline, starts[chosen]
+    cells = starts[chosen + 1] - first
+    index, place = _places(chosen, first, cells, masks.whole.device)
     return MaskBits(
-        whole=_pack(masks.whole[chosen].flatten(1)),
-        cells=cells,
+        whole=_pack(masks.whole[index].flatten(1)),
         row=outline.row[place].to(torch.int16),
         column=outline.column[place].to(torch.int16),
         pixels=_pack_planes(masks.pixels.flatten(0, 1))[place],
+        cells=cells,
     )
 
 
-def _places(first: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Where the cells of masks lie, of which each has so many, from its first one on."""
-    shift = first - (counts.cumsum(0) - counts)
-    places = torch.repeat_interleave(shift, counts)
-    return places + torch.arange(len(places), device=places.device)
+def _places(
+    index: torch.Tensor, first: torch.Tensor, cells: torch.Tensor, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of masks and the places of all their cells, on a device.
+
+    Args:
+        index, first, cells: (n,) int64 on the host: the mask, its first cell, and how many it has.
+    """
+    shift = first - (cells.cumsum(0) - cells)
+    index, shift, counts = to_device(torch.stack([index, shift, cells]), device)
+    # Without the size of the result the host would have to wait for it.
+    places = torch.repeat_interleave(shift, counts, output_size=int(cells.sum()))
+    return index, places + torch.arange(len(places), device=device)
 
 
 def _pack(flags: torch.Tensor) -> torch.Tensor:
@@ -106,17 +128,16 @@ class Packer:
         self._cell = tuple(np.repeat(np.arange(len(n)), n) for n in self._tiling.count)
 
     def pack(self, bits: MaskBits, boxes: np.ndarray) -> list[PackedMask]:
-        """Packs masks, each cropped to the cells that its box touches.
+        """Packs masks of the host, each cropped to the cells that its box touches.
 
         Args:
             boxes: (masks, 4) int64, x0 y0 x1 y1 in the frame, both ends inside.
         """
-        host = MaskBits(*(getattr(bits, field.name).cpu() for field in fields(bits)))
         shape = tuple(len(start) for start in self._tiling.start)
-        whole = np.unpackbits(host.whole.numpy(), axis=1, count=shape[0] * shape[1])
-        ends = host.cells.numpy().cumsum()
-        parts = [slice(end - count, end) for end, count in zip(ends, host.cells, strict=True)]
-        row, column, pixels = (x.numpy() for x in (host.row, host.column, host.pixels))
+        whole = np.unpackbits(bits.whole.numpy(), axis=1, count=shape[0] * shape[1])
+        ends = bits.cells.numpy().cumsum()
+        parts = [slice(end - count, end) for end, count in zip(ends, bits.cells, strict=True)]
+        row, column, pixels = (x.numpy() for x in (bits.row, bits.column, bits.pixels))
         return [
             self._pack(box, flags.reshape(shape), row[part], column[part], pixels[part])
             for box, flags, part in zip(boxes, whole, parts, strict=True)

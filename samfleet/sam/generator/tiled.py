@@ -17,6 +17,7 @@ from torchvision.ops.boxes import box_iou
 from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
 from samfleet.sam.generator.foreground import Background, Foreground, blur
 from samfleet.sam.generator.pictures import Picture, whole
+from samfleet.sam.generator.transfer import to_device
 from samfleet.sam.masks.boxes import groups_of, held
 from samfleet.sam.masks.records import TileReport
 from samfleet.sam.masks.suppression import keep_best
@@ -178,7 +179,7 @@ def _cut_by(layout: Layout, box: Box) -> Callable[[torch.Tensor], torch.Tensor]:
     least, most = (torch.from_numpy(np.array(limit) - corner) for limit in layout.inside(box))
 
     def cut(boxes: torch.Tensor) -> torch.Tensor:
-        low, high = least.to(boxes.device), most.to(boxes.device)
+        low, high = (to_device(limit, boxes.device) for limit in (least, most))
         return (boxes[:, :2] < low).any(1) | (boxes[:, 2:] > high).any(1)
 
     return cut

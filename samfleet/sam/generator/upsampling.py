@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from samfleet.sam.generator.geometry import Axis, Geometry, cut_axis
+from samfleet.sam.generator.transfer import Arriving, to_device
 
 # Bound on the difference between our resize and the library's, relative to the largest logit of a window:
 # about thirty roundings of 2**-24 each.
@@ -25,8 +26,8 @@ ROUNDING = 2e-6
 # Float32 weights can add up to slightly more than 1.
 MARGIN = 1e-5
 # What fits into the cache of a core, or keeps a GPU busy.
-CELLS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 20}
-MASKS_AT_ONCE = {"cpu": 16, "cuda": 192}
+CELLS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 21}
+MASKS_AT_ONCE = {"cpu": 16, "cuda": 1024}
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class CellMasks:
     pixels: torch.Tensor
     boxes: torch.Tensor
     stability: torch.Tensor
+
+    def starts(self) -> torch.Tensor:
+        """Where each mask's cells begin in the outline, and where they end: (masks + 1,) int64."""
+        numbers = torch.arange(len(self.whole) + 1, device=self.whole.device)
+        return torch.searchsorted(self.outline.mask, numbers)
 
 
 class Upsampler:
@@ -161,9 +167,10 @@ class Upsampler:
         pixels, counts = torch.cat(inside, -1), torch.cat(above_each, -1)
         if self.exact:
             level, y, x, cell = (torch.cat(index) for index in zip(*unsure, strict=True))
-            values = self._library_pixels(logits, outline.part(cell), y, x)
-            above = values > logits.new_tensor(self.thresholds)[level]
-            pixels[y[level == 0], x[level == 0], cell[level == 0]] = above[level == 0]
+            values, first = self._library_pixels(logits, outline.part(cell), y, x, level)
+            thresholds = to_device(torch.tensor(self.thresholds), logits.device)
+            above = values > thresholds[level]
+            pixels[y[first], x[first], cell[first]] = above[first]
             counts.index_put_((level, cell), above.long(), accumulate=True)
         return pixels, counts
 
@@ -195,36 +202,41 @@ class Upsampler:
         return logits[cells.mask, rows[:, None], columns[None]], rows, columns
 
     def _library_pixels(
-        self, logits: torch.Tensor, cells: Cells, y: torch.Tensor, x: torch.Tensor
-    ) -> torch.Tensor:
+        self,
+        logits: torch.Tensor,
+        cells: Cells,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        level: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels of cells exactly as ``Sam.postprocess_masks`` computes them.
 
         Args:
             cells: the cells; the same one may occur several times.
             y, x: (cells,) int64, a pixel within each cell.
+            level: (cells,) int64, the number of a threshold.
 
         Returns:
-            (cells,) float32.
+            (cells,) float32, and the places of those whose threshold is the first.
         """
+        device = logits.device
         window, rows, columns = self._window(logits, cells)
         places = (rows[:, None] * self.x.logits + columns[None]).flatten(0, 1)
-        frames, frame = _share_frames(
-            window.flatten(0, 1).cpu().numpy(),
-            places.cpu().numpy(),
-            cells.mask.cpu().numpy(),
-            self.y.logits * self.x.logits,
+        values, where, owners, levels = (
+            each.numpy()
+            for each in Arriving([window.flatten(0, 1), places, cells.mask, level]).arrive()
         )
+        frames, frame = _share_frames(values, where, owners, self.y.logits * self.x.logits)
         frames = frames.reshape(-1, self.y.logits, self.x.logits)
         y, x = y + self.y.start[cells.row], x + self.x.start[cells.column]
-        values = logits.new_empty(len(y))
+        pixels = logits.new_empty(len(y))
         for first in range(0, len(frames), self.geometry.masks_per_prompt):
-            part = torch.as_tensor(frames[first : first + self.geometry.masks_per_prompt])
-            resized = self.geometry.resize(part.to(logits.device))
+            part = frames[first : first + self.geometry.masks_per_prompt]
+            resized = self.geometry.resize(to_device(part, device))
             within = np.flatnonzero((frame >= first) & (frame < first + len(part)))
-            index = torch.as_tensor(frame[within] - first, device=logits.device)
-            chosen = torch.as_tensor(within, device=logits.device)
-            values[chosen] = resized[index, y[chosen], x[chosen]]
-        return values
+            chosen, index = to_device(np.stack([within, frame[within] - first]), device)
+            pixels[chosen] = resized[index, y[chosen], x[chosen]]
+        return pixels, to_device(np.flatnonzero(levels == 0), device)
 
 
 def _share_frames(

@@ -134,7 +134,7 @@ def resize_whole_frames(logits: torch.Tensor, geometry: Geometry) -> torch.Tenso
 
 def pack(upsampler, masks, chosen: torch.Tensor) -> list:
     boxes = masks.boxes[chosen].numpy()
-    return Packer(upsampler.y, upsampler.x).pack(bits_of(masks, chosen), boxes)
+    return Packer(upsampler.y, upsampler.x).pack(bits_of(masks, chosen, masks.starts()), boxes)
 
 
 def unpacked(upsampler: Upsampler, masks, number: int) -> np.ndarray:
