@@ -67,11 +67,19 @@ class Decoder:
         image = embedding[0].flatten(1).T + self.prompt_encoder.no_mask_embed.weight
         self.image = image.contiguous()
         self.position = self.prompt_encoder.get_dense_pe()[0].flatten(1).T.contiguous()
+        self.shared = self._shared() if self._shares(embedding.device) else {}
+
+    @staticmethod
+    def _shares(device: torch.device) -> bool:
+        """Whether prompts share projections: not on a GPU, where the library's transformer makes its own."""
+        return device.type == "cpu"
+
+    def _shared(self) -> dict[nn.Linear, torch.Tensor]:
+        """The first layer's projections of the image, which all prompts share: (pixels, channels)."""
         layer = self.decoder.transformer.layers[0]
         read, write = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
         keyed = self.image + self.position
-        # The first layer's projections of the image, which all prompts share: (pixels, channels).
-        self.shared = {
+        return {
             read.k_proj: self._project_shared(read.k_proj, keyed),
             read.v_proj: self._project_shared(read.v_proj, self.image),
             write.q_proj: self._project_shared(write.q_proj, keyed),

@@ -27,6 +27,10 @@ class FastDecoder(Decoder):
     """Like ``Decoder``, except for rounding; the module's docstring explains how."""
 
     @staticmethod
+    def _shares(device: torch.device) -> bool:
+        return True
+
+    @staticmethod
     def _project_shared(projection: nn.Linear, image: torch.Tensor) -> torch.Tensor:
         return projection(image)
 

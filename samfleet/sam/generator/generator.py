@@ -357,15 +357,14 @@ class MaskGenerator:
                 continue
             decoded = self._decode(prompts, self.pred_iou_thresh)
             # The host has just waited for the device, so what was on its way from there has arrived.
-            parts += self._decide(undecided)
+            parts, undecided = parts + self._decide(undecided), []
             with self._stage("postprocessing"):
                 undecided = [
                     self._filter(part, asked, upsampler, view)
                     for part in decoded.split(self._masks_at_once(size))
                 ]
             if self.sam.device.type == "cpu":  # while they are in its caches
-                parts += self._decide(undecided)
-                undecided = []
+                parts, undecided = parts + self._decide(undecided), []
         return self._best(parts + self._decide(undecided), upsampler, view)
 
     def _decide(self, undecided: list[Undecided]) -> list[Part]:
