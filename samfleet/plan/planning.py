@@ -96,8 +96,13 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
     last = read_plan(last_plan_file(results))
     files = _identify(settings, results, last, collection, stored)
     holding = Holding()
-    rows = [row for file in files for row in holding.images_of(file, collection, image)]
-    described = [file for file in files if file.description]
+    rows: list[ManifestRow] = []
+    described: list[KnownFile] = []  # files whose digest the manifest does not tell
+    for file in files:
+        of_file = holding.images_of(file, collection, image)
+        rows += of_file
+        if file.description or (file.digest and of_file[0].image_id != file.digest):
+            described.append(file)
     complete = last is not None and is_complete(results, last)
     # an interrupted plan may not have reached the images that were too large before it
     retry_large = last is not None and (not complete or last.max_pixels < settings.image.max_pixels)

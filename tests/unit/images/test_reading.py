@@ -1,5 +1,7 @@
 """read_image: the bytes that are decoded are the bytes that are identified."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -103,6 +105,46 @@ def test_a_page_or_channel_that_is_not_there_is_a_permanent_failure(tmp_path):
         found = read_image(path, settings.image, settings.display, Wish(plane))
         assert found.status in ("unsupported", "unreadable")
         assert not found.transient
+
+
+def test_an_image_of_a_file_that_changed_after_planning_is_changed(tmp_path):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((2, 8, 9), np.uint8), photometric="minisblack")
+    settings = make_settings()
+    stat = path.stat()
+    wish = Wish(Plane(1), "ab" * 16, stat.st_size, stat.st_mtime_ns)
+    assert read_image(path, settings.image, settings.display, wish).image_id == "ab" * 16
+    os.utime(path, ns=(1, 1))
+    found = read_image(path, settings.image, settings.display, wish)
+    assert (found.status, found.transient, found.image_id) == ("changed", True, "")
+
+
+def test_joined_files_are_the_named_channels_of_one_image(tmp_path):
+    for name, value in (("a.tif", 3), ("b.png", 5)):
+        pixels = np.full((8, 9), value, np.uint8)
+        cv2.imwrite(str(tmp_path / name), pixels)
+    settings = make_settings(display={"channel": "GFP"})
+    channels = (("DAPI", tmp_path / "a.tif"), ("GFP", tmp_path / "b.png"))
+    found = read_image(
+        tmp_path / "a.tif", settings.image, settings.display, Wish(channels=channels)
+    )
+    assert found.channels == ("DAPI", "GFP") and not found.is_color
+    assert found.pixels[0, 0].tolist() == [3, 5]
+    settings = make_settings(display={"channel": "Cy5"})
+    found = read_image(
+        tmp_path / "a.tif", settings.image, settings.display, Wish(channels=channels)
+    )
+    assert "the channels are called DAPI, GFP, but display.channel is Cy5" in found.reason
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((8, 10), np.uint8))
+    found = read_image(
+        tmp_path / "a.tif", settings.image, settings.display, Wish(channels=channels)
+    )
+    assert found.status == "unsupported" and "b.png holds 1 image of 10 x 8 pixels" in found.reason
+    (tmp_path / "b.png").unlink()
+    found = read_image(
+        tmp_path / "a.tif", settings.image, settings.display, Wish(channels=channels)
+    )
+    assert found.status == "unreadable"
 
 
 def test_a_missing_file_is_a_transient_failure_without_an_id(tmp_path):

@@ -1,0 +1,228 @@
+"""Files that hold several images, Zarrs, sets and joined files, from the scan to the shards."""
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+
+from samfleet.plan import manifest
+from samfleet.plan.collection import ManifestError, scan_collection
+from samfleet.plan.manifest import read_manifest
+from samfleet.plan.outlook import outlook
+from samfleet.plan.planning import make_plan
+from samfleet.planes import Plane
+from samfleet.results import descriptions_file, manifest_file, store_folder
+from tests.builders import carry_out, make_settings, shard_images, stored_rows, write_segment
+from tests.microscopes import write_ome_zarr
+
+KEY = "0123456789abcdef"
+STACK = np.arange(2 * 3 * 8 * 9, dtype=np.uint16).reshape(2, 3, 8, 9)
+
+
+class Run:
+    """A collection of files that are planned."""
+
+    def __init__(self, folder):
+        self.images, self.results = folder / "images", folder / "results"
+        self.images.mkdir()
+        self.source = self.images
+        self.last = None
+
+    def plan(self, **image):
+        settings = make_settings(self.source, image=image)
+        self.last = make_plan(settings, self.results, KEY, 1)
+        return self.last
+
+    def rows(self) -> list[tuple]:
+        return [(row.path, *row.plane.cells) for row in read_manifest(manifest_file(self.results))]
+
+    def pending(self, **image) -> list[tuple]:
+        before = self.last
+        plan = self.plan(**image)
+        if before is not None and plan.id == before.id:  # nothing is to do
+            return []
+        return [(each.path, *each.plane.cells) for each in shard_images(self.results, plan)]
+
+    def detect(self) -> None:
+        carry_out(self.results, self.last)
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run(tmp_path)
+    tifffile.imwrite(run.images / "a.tif", STACK[0, 0])
+    write_stack(run.images / "b.tif", STACK)
+    return run
+
+
+def write_stack(path, data) -> None:
+    tifffile.imwrite(path, data, imagej=True, metadata={"axes": "TZYX"})
+
+
+def test_every_image_of_a_file_has_its_row_and_the_one_image_of_a_file_its_digest(run):
+    assert run.pending() == [
+        ("a.tif", "", "", ""),
+        ("b.tif", "", "0", "max"),
+        ("b.tif", "", "1", "max"),
+    ]
+    rows = list(read_manifest(manifest_file(run.results)))
+    assert rows[0].image_id == manifest.digest_of_content([run.images / "a.tif"])[0]
+    assert len({row.image_id for row in rows}) == 3
+
+
+def test_a_plan_with_nothing_new_opens_no_file_whatever_is_selected(run, monkeypatch):
+    run.plan()
+    run.detect()
+
+    def opened(*_):
+        raise AssertionError("a file was opened")
+
+    for name in ("digest_of_file", "digest_of_content"):
+        monkeypatch.setattr(manifest, name, opened)
+    monkeypatch.setattr("samfleet.plan.planning.describe_content", opened)
+    assert run.pending() == []
+    assert run.pending(slices="all", times=1) == [("b.tif", "", "1", str(z)) for z in range(3)]
+    assert run.pending() == []
+
+
+def test_of_a_file_that_changes_its_own_images_are_detected_and_no_others(run):
+    write_stack(run.images / "c.tif", STACK + 1)
+    run.plan()
+    run.detect()
+    changed = STACK.copy()
+    changed[1, 2, 3, 4] += 7
+    write_stack(run.images / "b.tif", changed)
+    assert run.pending() == [("b.tif", "", "0", "max"), ("b.tif", "", "1", "max")]
+    shutil.copy(run.images / "c.tif", run.images / "copy.tif")
+    run.detect()
+    assert run.pending() == []
+
+
+def test_the_plan_says_what_files_hold_and_what_is_left_out(run, caplog):
+    with caplog.at_level(logging.INFO):
+        run.plan()
+    assert "1 file holds several planes: 2 images (1 of 2 times × 3 slices)" in caplog.text
+    assert "6 slices of Z are seen only in a projection (image.slices: max)" in caplog.text
+    caplog.clear()
+    run.plan(slices=1)
+    assert "4 planes are left out" in caplog.text and "projection" not in caplog.text
+
+
+def test_a_dry_run_counts_images_and_files(run):
+    collection = scan_collection(str(run.images), [".tif"], run.results)
+    assert str(outlook(collection, run.results, KEY, False)).startswith("2 images found: 2 new")
+    run.plan()
+    run.detect()
+    write_stack(run.images / "c.tif", STACK + 1)
+    collection = scan_collection(str(run.images), [".tif"], run.results)
+    said = str(outlook(collection, run.results, KEY, False))
+    assert said.startswith("4 images in 3 files found: 1 new, 0 changed")
+
+
+@pytest.mark.parametrize("damage", ["deleted", "damaged"])
+def test_without_the_table_of_descriptions_files_are_described_again(run, damage):
+    run.plan()
+    run.detect()
+    path = descriptions_file(run.results)
+    if damage == "deleted":
+        path.unlink()
+    else:
+        path.write_text(path.read_text().replace('"times":2', '"times":x'))
+    assert run.pending() == []
+    assert len(run.rows()) == 3 and '"times":2' in path.read_text()
+
+
+def test_a_zarr_is_one_file_and_what_is_in_it_no_image(run):
+    write_ome_zarr(run.images / "z.zarr", STACK, "tzyx")
+    write_ome_zarr(run.images / "no_suffix", STACK[:1, 0], "tyx")
+    tifffile.imwrite(run.images / "z.zarr" / "inside.tif", STACK[0, 0])
+    assert run.pending(suffixes=[".zarr"]) == [
+        ("no_suffix", "", "", ""),
+        ("z.zarr", "", "0", "max"),
+        ("z.zarr", "", "1", "max"),
+    ]
+    run.detect()
+    assert run.pending(suffixes=[".zarr"]) == []
+    (run.images / "z.zarr" / "0" / "1.2.0.0").write_bytes(b"another")
+    assert len(run.pending(suffixes=[".zarr"])) == 2
+
+
+def test_a_table_selects_planes_and_keeps_its_columns(run):
+    run.source = run.images / "images.csv"
+    run.source.write_text(
+        "image,time,slice,dose\nb.tif,1,,high\nb.tif,0,2,low\nb.tif,0,mean,low\na.tif,,,none\n"
+    )
+    assert run.pending() == [
+        ("a.tif", "", "", ""),
+        ("b.tif", "", "1", "max"),
+        ("b.tif", "", "0", "2"),
+        ("b.tif", "", "0", "mean"),
+    ]
+    run.source.write_text("image,time\nb.tif,7\nb.tif,early\n")
+    with pytest.raises(ManifestError, match="time is early, and must be a number"):
+        run.plan()
+    run.source.write_text("image,time\nb.tif,7\n")
+    run.plan()
+    (row,) = read_manifest(manifest_file(run.results))
+    assert row.problem.startswith("unsupported: it has 2 times, and image.times is 7")
+
+
+def write_channels(folder) -> None:
+    for site in (1, 2):
+        for channel in (1, 2):
+            pixels = np.full((8, 9), 10 * site + channel, np.uint8)
+            tifffile.imwrite(folder / f"A01_s{site}_w{channel}.TIF", pixels)
+
+
+PATTERN = r"(?P<image>.*)_w(?P<channel>\d)"
+
+
+def test_files_are_joined_by_a_pattern(run):
+    write_channels(run.images)
+    run.plan(channel_pattern=PATTERN)
+    rows = {row.path: row for row in read_manifest(manifest_file(run.results))}
+    assert list(rows) == ["A01_s1_w1.TIF", "A01_s2_w1.TIF", "a.tif", "b.tif"]
+    assert rows["A01_s1_w1.TIF"].channels == (("1", "A01_s1_w1.TIF"), ("2", "A01_s1_w2.TIF"))
+    run.detect()
+    assert run.pending(channel_pattern=PATTERN) == []
+    tifffile.imwrite(run.images / "A01_s1_w2.TIF", np.full((8, 9), 99, np.uint8))
+    assert run.pending(channel_pattern=PATTERN) == [("A01_s1_w1.TIF", "", "", "")]
+
+
+def test_a_pattern_that_joins_what_it_should_not_or_nothing_is_refused(run):
+    write_channels(run.images)
+    with pytest.raises(ManifestError, match="are both channel 1 of image A01"):
+        run.plan(channel_pattern=r"(?P<image>A01)_s\d_w(?P<channel>\d)")
+    with pytest.raises(ManifestError, match="fits none of 6 files"):
+        run.plan(channel_pattern=r"(?P<image>x)(?P<channel>y)")
+
+
+def test_files_are_joined_by_the_columns_of_a_table(run):
+    write_channels(run.images)
+    run.source = run.images / "images.csv"
+    run.source.write_text(
+        "image:DAPI,image:GFP,well\nA01_s1_w1.TIF,A01_s1_w2.TIF,A1\nA01_s2_w1.TIF,gone.TIF,A2\n"
+    )
+    run.plan()
+    first, second = read_manifest(manifest_file(run.results))
+    assert json.loads(json.dumps(first.channels)) == [["DAPI", "A01_s1_w1.TIF"], ["GFP", "A01_s1_w2.TIF"]]  # fmt: skip
+    assert second.problem == "cannot be read: No such file or directory (gone.TIF)"
+
+
+def test_a_file_whose_images_were_not_what_its_stat_promised_is_hashed_again(run):
+    run.plan()
+    rows = list(read_manifest(manifest_file(run.results)))
+    changed = stored_rows(rows[1].image_id, status="changed", transient=True)
+    write_segment(store_folder(run.results, KEY), "s", changed, stored_rows(rows[0].image_id))
+    hashed = []
+    with pytest.MonkeyPatch.context() as patch:
+        whole = manifest.digest_of_file
+        patch.setattr(
+            manifest, "digest_of_file", lambda file: hashed.append(file.name) or whole(file)
+        )
+        run.plan()
+    assert [name.endswith("b.tif") for name in hashed] == [True]
+    assert Plane(None, 0, "max") in {row.plane for row in rows}
