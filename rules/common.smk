@@ -198,15 +198,18 @@ def export_input(wildcards):
     return stamp(stage_of(wildcards.kind), partial(number_of_export_stamp, wildcards.kind))
 
 
-def detect_input(wildcards):
-    """A shard's list and, if it needs official weights, the file that says that they are there."""
+def detect_input():
+    """A shard's list and, if it needs official weights, the file that says that they are there.
+
+    Like the number of threads it is no function of wildcards, which Snakemake would call for each of many jobs.
+    """
     files = {"shard": ancient("results/plan/{plan}/{shard}.tsv")}
     if SETTINGS.sam.model in OFFICIAL_WEIGHTS and not SETTINGS.sam.checkpoint:
         files["weights"] = ancient("results/plan/{plan}/weights.txt")
     return files
 
 
-def detect_threads(wildcards):
+def detect_threads():
     """CPU threads of a detection: an equal share of this machine's cores, or what is configured."""
     if workflow.nodes is None and workflow.is_main_process:
         return max(1, workflow.cores // gpu_count())

@@ -15,7 +15,7 @@ rule fetch_weights:
 
 rule detect:
     input:
-        unpack(detect_input),
+        **detect_input(),
     output:
         done="results/plan/{plan}/{shard}.done",
     log:
@@ -25,7 +25,7 @@ rule detect:
     retries: Retries(2, RESULTS)
     conda:
         "../envs/detect.yaml"
-    threads: detect_threads
+    threads: detect_threads()
     resources:
         gpu=1,
         mem_mb=detect_memory,

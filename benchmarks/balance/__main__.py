@@ -23,7 +23,7 @@ from benchmarks.balance.simulation import (
 )
 
 HOUR = 3600.0
-SEEDS = {1_000: 20, 10_000: 5, 20_000: 5, 100_000: 2, 1_000_000: 1}
+SEEDS = {1_000: 20, 10_000: 3, 20_000: 2, 100_000: 1, 1_000_000: 1}
 
 CASES: list[tuple[str, int, list[Device], float]] = [
     *((f"8 devices, {n:,} images", n, [Device()] * 8, aim) for n, aim in

@@ -25,6 +25,10 @@ BEAT_SECONDS = 20.0
 GONE_AFTER_SECONDS = 180.0
 """After so long without a touch a claim may be taken over. NFS shows times that are up to a minute old."""
 
+DEATHS = 2
+"""So many jobs may end over a chunk without giving it up, as for want of memory for one of its images, until it is
+left to further attempts at their shards, which have more memory. Else it would end one job after the other."""
+
 _LEFT = "left"
 
 
@@ -35,12 +39,14 @@ class Standing:
     Attributes:
         generation: the number of its last claim, from 1.
         done: whether it was carried out.
-        held: whether a job that seems to be alive is at it.
+        held: whether a job that seems to be alive is at it, or others are to leave it alone.
+        died: whether its last holder, a job of another shard, has ended without giving it up.
     """
 
     generation: int
     done: bool
     held: bool
+    died: bool = False
 
 
 class Claims:
@@ -101,11 +107,11 @@ class Claims:
         found = {number: Standing(last.get(number, 0), True, False) for number in done}
         now: float | None = None
         for number in last.keys() - done:
-            held = (shard, number) in self._held
-            if not held:
+            if (shard, number) in self._held:
+                found[number] = Standing(last[number], False, True)
+            else:
                 now = self._now() if now is None else now
-                held = self._is_held(self._folder / shard / f"{number}.{last[number]}", now)
-            found[number] = Standing(last[number], False, held)
+                found[number] = self._standing(self._folder / shard, number, last[number], now)
         return found
 
     def holders(self, chunk: Chunk) -> set[str]:
@@ -113,8 +119,7 @@ class Claims:
         found = set()
         for number, what in self._names(chunk.shard):
             if number == chunk.number and what.isdecimal():
-                signature = _read(self._folder / chunk.shard / f"{number}.{what}")[0]
-                found.add(str(signature.get("job", "")).partition("-")[0])
+                found.add(_shard_of(_read(self._folder / chunk.shard / f"{number}.{what}")[0]))
         return found - {""}
 
     def _names(self, shard: str) -> Iterator[tuple[int, str]]:
@@ -132,15 +137,25 @@ class Claims:
             clock.touch()
             return clock.stat().st_mtime
 
-    def _is_held(self, path: Path, now: float) -> bool:
+    def _standing(self, folder: Path, number: int, generation: int, now: float) -> Standing:
+        path = folder / f"{number}.{generation}"
         try:
             late = now - path.stat().st_mtime > GONE_AFTER_SECONDS
             signature, left = _read(path)
         except FileNotFoundError:
-            return False
+            return Standing(generation, False, False)
         # a shard's job is started again only when it has ended
-        if late or left or str(signature.get("job", "")).partition("-")[0] == self._shard:
-            return False
+        if left or _shard_of(signature) == self._shard:
+            return Standing(generation, False, False)
+        if not late and self._is_alive(signature):
+            return Standing(generation, False, True)
+        claims = [_read(folder / f"{number}.{n}") for n in range(1, generation + 1)]
+        deaths = sum(not left for _, left in claims)
+        ours = self._shard in {_shard_of(signature) for signature, _ in claims}
+        return Standing(generation, False, deaths >= DEATHS and not ours, died=True)
+
+    def _is_alive(self, signature: dict) -> bool:
+        """Whether the process of a claim is there, as far as this machine can tell."""
         if not self._here["machine"] or signature.get("machine") != self._here["machine"]:
             return True
         return signature.get("started") == _started(signature.get("pid"))
@@ -169,12 +184,21 @@ class Claims:
 
 def _read(path: Path) -> tuple[dict, bool]:
     """What a claim says of its holder, and whether that gave it up; of a claim just made it may be nothing."""
-    first, _, rest = path.read_text(errors="replace").partition("\n")
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        text = ""
+    first, _, rest = text.partition("\n")
     try:
         signature = json.loads(first)
     except (ValueError, RecursionError):
         signature = {}
     return signature if isinstance(signature, dict) else {}, _LEFT in rest.split()
+
+
+def _shard_of(signature: dict) -> str:
+    """The shard of the job that has signed a claim; empty if it is not known."""
+    return str(signature.get("job", "")).partition("-")[0]
 
 
 def _process(pid: int) -> dict[str, object]:

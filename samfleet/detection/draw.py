@@ -13,7 +13,7 @@ class Draw:
     """The order in which a job takes the chunks of a plan.
 
     Long ones come before short ones. Of those that are about as long, its own come first, from the beginning of
-    the shard; then those of the other shards, from their ends.
+    the shard; then those of the other shards, from their ends. Last come those over which a job has died.
 
     Args:
         claims: the claims of the job.
@@ -30,8 +30,13 @@ class Draw:
         own = names.index(shard)
         self._names = names[own:] + names[:own]
         self._distance = {name: distance for distance, name in enumerate(self._names)}
-        self._free = {chunk: 1 for each in self._chunks.values() for chunk in each.values()}
-        self._heap = [self._place(chunk) for chunk in self._free]
+        # the number of the claim to make, and the place in the heap; earlier places of a chunk count no more
+        self._free = {
+            chunk: (1, self._place(chunk, False))
+            for each in self._chunks.values()
+            for chunk in each.values()
+        }
+        self._heap = [place for _, place in self._free.values()]
         heapq.heapify(self._heap)
         self._unfinished = set(names)
 
@@ -39,7 +44,7 @@ class Draw:
         """Claim a chunk; it and the number of its claim, or None if other jobs have or had all that is left."""
         looked: set[str] = set()
         while (chunk := self.next(looked)) is not None:
-            generation = self._free.pop(chunk)
+            generation, _ = self._free.pop(chunk)
             if self._claims.claim(chunk, generation):
                 return chunk, generation
         return None
@@ -53,10 +58,10 @@ class Draw:
         looked = set() if looked is None else looked
         while True:
             while self._heap:
-                _, distance, number = self._heap[0]
+                _, _, distance, number = self._heap[0]
                 shard = self._names[distance]
                 chunk = self._chunks[shard][abs(number)]
-                if chunk not in self._free:
+                if chunk not in self._free or self._free[chunk][1] != self._heap[0]:
                     heapq.heappop(self._heap)
                 elif shard in looked:
                     return chunk
@@ -72,10 +77,10 @@ class Draw:
         """The chunks that no job is known to have or to have had."""
         return list(self._free)
 
-    def _place(self, chunk: Chunk) -> tuple[int, int, int]:
+    def _place(self, chunk: Chunk, died: bool) -> tuple[bool, int, int, int]:
         distance = self._distance[chunk.shard]
         length = round(log2(max(chunk.seconds, 0.1)))
-        return -length, distance, -chunk.number if distance else chunk.number
+        return died, -length, distance, -chunk.number if distance else chunk.number
 
     def _look(self, shard: str, looked: set[str]) -> None:
         """Compare what is known of a shard's chunks with their claims."""
@@ -86,8 +91,10 @@ class Draw:
                 continue
             if standing.done or standing.held:
                 self._free.pop(chunk, None)
-            elif self._free.get(chunk) != standing.generation + 1:
-                self._free[chunk] = standing.generation + 1
-                heapq.heappush(self._heap, self._place(chunk))
+            else:
+                place = self._place(chunk, standing.died)
+                if self._free.get(chunk) != (standing.generation + 1, place):
+                    self._free[chunk] = standing.generation + 1, place
+                    heapq.heappush(self._heap, place)
         if sum(standing.done for standing in standings.values()) >= len(self._chunks[shard]):
             self._unfinished.discard(shard)

@@ -76,6 +76,11 @@ def read_index(folder: str | Path) -> Index | None:
         return None
 
 
+def forget_index(folder: str | Path) -> None:
+    """Remove the index, so that the store is listed anew."""
+    (Path(folder) / "index.json").unlink(missing_ok=True)
+
+
 def read_stored_images(folder: str | Path) -> dict[str, StoredImage]:
     """Every image in the index, by image id; none if there is no valid index."""
     if read_index(folder) is None:

@@ -8,7 +8,7 @@ from samfleet.errors import UserError
 from samfleet.files import exclusive
 from samfleet.plan.collection import collection_columns, columns_digest
 from samfleet.plan.manifest import read_manifest
-from samfleet.plan.record import Plan, has_manifest
+from samfleet.plan.record import Plan, has_manifest, is_complete
 from samfleet.results import (
     EXPORT_KINDS,
     evaluation_record_file,
@@ -23,7 +23,7 @@ from samfleet.results import (
     verified_file,
 )
 from samfleet.stamps import recorded
-from samfleet.store.index import read_stored_images
+from samfleet.store.index import forget_index, read_stored_images
 from samfleet.store.segments import rebuild_index
 from samfleet.summary.stamp import summary_origin
 from samfleet.summary.tables import Counts, write_summary
@@ -64,7 +64,7 @@ def summarize_plan(
     store = store_folder(results, plan.model_key)
     rebuild_index(store)
     if not partial:
-        _refuse_missing(results, store)
+        _refuse_missing(results, plan, store)
     columns = columns_digest(*collection_columns(settings.images))
     made_under = {"model_key": plan.model_key, "fluorescence": asdict(settings.fluorescence)}
     path, tables = summary_record_file(results), summary_tables(results)
@@ -83,10 +83,14 @@ def summarize_plan(
             return write_summary(settings, results, store)
 
 
-def _refuse_missing(results: Path, store: Path) -> None:
+def _refuse_missing(results: Path, plan: Plan, store: Path) -> None:
     stored = read_stored_images(store)
     listed = {row.image_id for row in read_manifest(manifest_file(results)) if row.image_id}
     if missing := len(listed - stored.keys()):
+        if is_complete(
+            results, plan
+        ):  # as its jobs say; without an index, the next run plans again
+            forget_index(store)
         verb = "has" if missing == 1 else "have"
         raise MissingResults(
             f"{counted(missing, 'image')} of the last plan {verb} no result in {store}, whose files are gone or "

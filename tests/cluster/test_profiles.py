@@ -38,7 +38,7 @@ def planned(tmp_path_factory) -> Workspace:
     for number in range(3):
         workspace.add_image(f"{number}.png", number)
     workspace.config["shard"] = {"min_seconds": 0}
-    workspace.run("--until", "plan")
+    workspace.run("--until", "plan", "--resources", "gpu=3")
     return workspace
 
 

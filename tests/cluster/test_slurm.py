@@ -1,6 +1,8 @@
 """Real runs on a real Slurm with pretended GPUs: who gets which device, and faults of every kind."""
 
+import contextlib
 import datetime
+import json
 import re
 import signal
 import subprocess
@@ -21,8 +23,8 @@ from tests.workflow.conftest import CLONE, Workspace
 pytestmark = pytest.mark.slow
 
 _MEM_MB = 1450  # more than a detection of small images takes, less than one of the large image
-_LARGE = "p30.png"
-_PENDING = re.compile(r"(\d+) images?, (\d+) to detect")
+_LARGE, _LARGE_SHARD = "p30.png", "0007"
+_RESUMED = r"shard {}, chunk \d+: (\d+) images?, (\d+) to detect"
 
 
 class Submission:
@@ -167,7 +169,7 @@ class Faults:
         started = begun(self.submission.workspace)
         for job in self.submission.samples[-1] if self.submission.samples else []:
             shard, number = shard_of(job), job["JobId"]
-            if shard not in started or shard == "0008" or number in self.victims.values():
+            if shard not in started or shard == _LARGE_SHARD or number in self.victims.values():
                 continue
             if job["NodeList"] == "n2" and "node" not in self.victims:
                 freeze(number)
@@ -199,7 +201,7 @@ class Faults:
 
 @pytest.fixture(scope="module")
 def faulty(cluster, tmp_path_factory) -> Faults:
-    """A run of nine shards of four images on eight GPUs, in which jobs meet faults."""
+    """A run of eight shards of four or five images on eight GPUs, in which jobs meet faults."""
     shard = {"min_seconds": 0.4, "mem_mb": _MEM_MB}
     workspace = prepared(tmp_path_factory.mktemp("faulty") / "work", 36, shard)
     large_image(workspace.images / _LARGE)
@@ -214,7 +216,7 @@ def test_the_faults_happened_and_every_image_is_in_the_summary_once(faulty):
     assert jobs[faulty.victims["cancelled"]]["JobState"] == "CANCELLED"
     assert jobs[faulty.victims["time"]]["JobState"] == "TIMEOUT"
     assert jobs[faulty.victims["node"]]["Restarts"] == "1"
-    over = [job for job in jobs.values() if shard_of(job) == "0008"]
+    over = [job for job in jobs.values() if shard_of(job) == _LARGE_SHARD]
     assert [job["JobState"] for job in over][-2:] in (
         ["FAILED", "COMPLETED"],
         ["OUT_OF_MEMORY", "COMPLETED"],
@@ -223,13 +225,16 @@ def test_the_faults_happened_and_every_image_is_in_the_summary_once(faulty):
     assert {row["status"] for row in workspace.summary().values()} <= {"ok", "empty"}
 
 
-def test_jobs_resume_within_their_shards_and_no_image_is_detected_twice(faulty):
+def test_what_jobs_leave_is_resumed_and_no_image_is_detected_twice(faulty):
     workspace = faulty.submission.workspace
-    resumed = [shard_of(faulty.submission.jobs[job]) for job in faulty.victims.values()] + ["0008"]
-    for shard in resumed:
-        (log,) = workspace.results.glob(f"logs/detect/*-{shard}.log")
-        planned, left = map(int, _PENDING.findall(log.read_text())[-1])
-        assert left < planned == 4, shard
+    resumed = [shard_of(faulty.submission.jobs[job]) for job in faulty.victims.values()]
+    logs = "".join(path.read_text() for path in workspace.results.glob("logs/detect/*.log"))
+    for shard in [
+        *resumed,
+        _LARGE_SHARD,
+    ]:  # by another attempt, or by a job that had nothing else left
+        found = [tuple(map(int, n)) for n in re.findall(_RESUMED.format(shard), logs)]
+        assert any(left < planned for planned, left in found), shard
     assert set(detections(workspace).values()) == {1}
     assert len(detections(workspace)) == 36
 
@@ -276,7 +281,7 @@ def test_gpu_jobs_ask_for_what_they_use_and_cpu_jobs_hold_no_gpu(faulty):
         else:
             assert job["NumCPUs"] == "1"
             assert {job.get(key, "(null)") for key in ("TresPerJob", "JOB_GRES")} == {"(null)"}
-    assert rules["rule_detect"] >= 9 + 2
+    assert rules["rule_detect"] >= 8 + 2
     assert set(rules) == {"rule_plan", "rule_detect", "rule_summary"}
 
 
@@ -336,3 +341,37 @@ def test_jobs_outlive_a_killed_snakemake_and_nothing_is_counted_twice(cluster, t
     assert third.succeeded(), third.output.read_text()
     assert detections(workspace) == before
     assert (workspace.results / "summary.csv").read_bytes() == summary
+
+
+class Slowed:
+    """Lets the jobs of one node work for half of the time only."""
+
+    def __init__(self, submission: Submission):
+        self.submission = submission
+        self._stopped = False
+
+    def step(self) -> bool:
+        """Stop what runs there, or let it go on."""
+        self._stopped = not self._stopped
+        for job in self.submission.samples[-1] if self.submission.samples else []:
+            if shard_of(job) and job["NodeList"] == "n2":
+                for process in processes_of(job["JobId"]):
+                    with contextlib.suppress(psutil.Error):
+                        process.suspend() if self._stopped else process.resume()
+        return False
+
+
+@pytest.mark.parametrize("arrays", [(), ("--slurm-array-jobs", "detect")], ids=["jobs", "array"])
+def test_the_fast_node_does_more_when_the_other_is_slowed(cluster, tmp_path, arrays):
+    workspace = prepared(tmp_path / "work", 96, {"min_seconds": 0})
+    workspace.config["sam"]["points_per_side"] = 8
+    submission = Submission(cluster, workspace, *arrays)
+    submission.follow(Slowed(submission).step)
+    assert submission.process.wait() == 0, submission.output.read_text()
+    assert set(detections(workspace).values()) == {1}
+    assert len(detections(workspace)) == 96
+    by_node = Counter(row["host"] for row in workspace.ledger())
+    assert by_node["n1"] > by_node["n2"] > 0
+    records = [json.loads(path.read_text()) for path in workspace.results.glob("plan/*/*.done")]
+    assert len(records) == 8
+    assert sum(record["of_other_shards"] for record in records if record["host"] == "n1") > 0

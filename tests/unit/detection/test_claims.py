@@ -174,6 +174,40 @@ def test_a_damaged_claim_is_held_while_it_is_fresh_and_then_free(two, tmp_path, 
     assert not standing(two[1]).held
 
 
+def kill_holder(path: Path) -> None:
+    """Let the process of a claim be one that has ended."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"started": "1"}) + "\n")
+
+
+def test_a_chunk_that_kills_its_jobs_is_left_to_those_of_its_shards_in_the_end(tmp_path):
+    """A large image, say: another attempt at the same shard gets more memory."""
+    jobs = {name: Claims(tmp_path, name) for name in ("0001", "0002", "0003", "0004")}
+    for generation, name in enumerate(("0001", "0002"), start=1):
+        assert jobs[name].claim(CHUNK, generation)
+        kill_holder(tmp_path / "0001" / f"7.{generation}")
+    for name in ("0003", "0004"):
+        assert standing(jobs[name]).held
+    for name in ("0001", "0002"):
+        assert not standing(Claims(tmp_path, name)).held
+
+
+def test_a_chunk_that_is_given_up_again_and_again_is_not_left_alone(tmp_path):
+    for generation in range(1, 10):
+        job = Claims(tmp_path, f"{generation:04d}")
+        assert job.claim(CHUNK, generation)
+        job.give_up()
+    assert standing(Claims(tmp_path, "0099")) == Standing(9, done=False, held=False)
+
+
+def test_a_chunk_over_which_a_job_died_comes_after_everything_else(tmp_path):
+    long, short = Chunk("0001", 1, 0, 9, 100.0), Chunk("0001", 2, 9, 1, 1.0)
+    Claims(tmp_path, "0001").claim(long, 1)
+    kill_holder(tmp_path / "0001" / "1.1")
+    draw = Draw(Claims(tmp_path, "0002"), "0002", [long, short, Chunk("0002", 1, 0, 1, 1.0)])
+    assert [draw.take()[0].number for _ in range(3)] == [1, 2, 1]
+    assert draw.take() is None
+
+
 def test_files_that_are_no_claims_are_passed_over(two, tmp_path):
     two[0].claim(CHUNK, 1)
     for name in ("7.1.tmp", "7.damaged", "x.1", ".nfs0001", "99"):

@@ -29,7 +29,9 @@ from samfleet.digests import image_id
 from samfleet.errors import PermanentError
 from samfleet.files import TableError
 from samfleet.images.reading import read_image
+from samfleet.plan.collection import scan_collection
 from samfleet.plan.planning import make_plan
+from samfleet.plan.stamp import plan_stamp
 from samfleet.results import (
     chunks_file,
     chunks_folder,
@@ -43,6 +45,7 @@ from samfleet.sam.masks.records import FoundMasks, TileReport
 from samfleet.sam.model_key import configured_model_key
 from samfleet.store.index import read_stored_images
 from samfleet.store.segments import read_segment, rebuild_index
+from samfleet.summary.job import MissingResults, summarize_plan
 from tests.builders import disc, found_masks, job_ledgers, make_settings, rle_counts, weights_stub
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -315,6 +318,9 @@ def test_a_job_without_memory_to_measure_says_so(job, monkeypatch):
 
 
 def test_the_first_images_are_read_while_the_model_is_loaded(job, monkeypatch):
+    for number in range(20):
+        job.image(f"{number}.png", 100 + number)
+    job.plan()
     read = []
     monkeypatch.setattr(
         pipeline, "read_image", lambda path, *_: read.append(path) or read_image(path, *_)
@@ -326,7 +332,7 @@ def test_the_first_images_are_read_while_the_model_is_loaded(job, monkeypatch):
         return generator
 
     job.detect(generator, load)
-    assert len(generator.shown) == len(read) == 3
+    assert len(generator.shown) == len(read) == 23
 
 
 def test_what_the_store_holds_is_not_detected_again(job):
@@ -703,6 +709,24 @@ def test_a_job_takes_the_work_of_others_and_these_then_load_no_model(job, caplog
     assert {row["shard"] for row in job.ledger()} == {"0002"}
 
 
+def test_an_image_that_another_device_could_have_is_not_read_ahead(job, monkeypatch):
+    """Nor claimed: each is a chunk of its own, and jobs whose devices have nothing to do may be there."""
+    job.plan(devices=3)
+    read = []
+    monkeypatch.setattr(
+        pipeline, "read_image", lambda path, *_: read.append(path) or read_image(path, *_)
+    )
+    ahead = []
+    generator = Generator(lambda number, _: ahead.append(len(read) - number))
+
+    def load(*_):
+        assert len(read) == 1
+        return generator
+
+    job.detect(generator, load)
+    assert ahead == [2, 2, 1]  # the one that the device is at, and the next
+
+
 def test_what_another_job_is_at_is_left_to_it(job):
     job.plan(devices=3)
     inner: list[Generator] = []
@@ -817,3 +841,18 @@ def test_the_last_job_whose_time_is_over_fails_so_that_it_is_started_again(job):
     job.detect(of=2)
     assert set(job.stored().values()) == {"ok"}
     assert len(job.ledger()) == 12
+
+
+def test_a_run_whose_claims_lie_is_refused_and_the_next_one_detects_what_is_missing(job):
+    """As if the store had been restored from a copy that is older than the claims."""
+    job.detect()
+    (segment,) = job.store.glob("*.parquet")
+    segment.unlink()
+    job.detect(load=unloaded)
+    with pytest.raises(MissingResults, match="3 images of the last plan have no result"):
+        summarize_plan(job.settings(), job.results, job.last)
+    collection = scan_collection(str(job.images), (".png",), job.results)
+    assert plan_stamp(job.settings(), job.results, collection, job.key)[1]
+    job.plan()
+    assert len(job.detect().shown) == 3
+    summarize_plan(job.settings(), job.results, job.last)
