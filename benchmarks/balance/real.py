@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import MutableMapping
 from pathlib import Path
 
 import cv2
@@ -23,11 +24,13 @@ import numpy as np
 from samfleet.config.schema import complete_config
 from samfleet.config.settings import SamSettings, Settings, settings_of
 from samfleet.detection.job import detect_shard
+from samfleet.detection.pictures import FilePicture
 from samfleet.devices.visible import Device
 from samfleet.plan.planning import make_plan
 from samfleet.results import done_file, shard_file
 from samfleet.sam.masks.records import FoundMasks
 from samfleet.sam.model_key import configured_model_key
+from samfleet.sam.tiles import Tiles
 from samfleet.store.ledger import detections
 
 MEAN_SECONDS = 0.5
@@ -42,6 +45,8 @@ class Sleeper:
     """
 
     points_per_batch = 64
+    device_seconds: float | None = None
+    tiles: Tiles | None = None
 
     def __init__(self, slowness: float):
         self._slowness = slowness
@@ -51,8 +56,15 @@ class Sleeper:
         """It can be shown any image."""
         return ""
 
-    def find(self, rgb: np.ndarray, points_per_batch: int) -> FoundMasks:
+    def find(
+        self,
+        image: np.ndarray | FilePicture,
+        points_per_batch: int,
+        finished: MutableMapping | None = None,
+    ) -> FoundMasks:
         """No masks, late."""
+        assert isinstance(image, np.ndarray)  # small images are read whole
+        rgb = image
         milliseconds = int(rgb[0, 0, 0]) * 256 + int(rgb[0, 1, 0])
         time.sleep(milliseconds / 1000 * self._slowness)
         none = np.zeros((0, 4), np.int64)
@@ -150,8 +162,8 @@ def carry_out(folder: Path, settings: Settings, devices: int, slow: int) -> dict
 
 def main() -> None:
     if sys.argv[1:2] == ["--job"]:
-        folder, devices, plan, shard, slowness = sys.argv[2:]
-        job(Path(folder), int(devices), plan, shard, float(slowness))
+        place, devices, plan, shard, slowness = sys.argv[2:]
+        job(Path(place), int(devices), plan, shard, float(slowness))
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks.balance.real", description=__doc__)
     parser.add_argument("--devices", type=int, default=8)

@@ -23,7 +23,8 @@ BEAT_SECONDS = 20.0
 """How often a job touches its claims."""
 
 GONE_AFTER_SECONDS = 180.0
-"""After so long without a touch a claim may be taken over. NFS shows times that are up to a minute old."""
+"""After so long without a touch a claim of another machine may be taken over. NFS shows times that are up to a minute
+old."""
 
 DEATHS = 2
 """So many jobs may end over a chunk without giving it up, as for want of memory for one of its images, until it is
@@ -147,17 +148,17 @@ class Claims:
         # a shard's job is started again only when it has ended
         if left or _shard_of(signature) == self._shard:
             return Standing(generation, False, False)
-        if not late and self._is_alive(signature):
+        if self._is_alive(signature, late):
             return Standing(generation, False, True)
         claims = [_read(folder / f"{number}.{n}") for n in range(1, generation + 1)]
         deaths = sum(not left for _, left in claims)
         ours = self._shard in {_shard_of(signature) for signature, _ in claims}
         return Standing(generation, False, deaths >= DEATHS and not ours, died=True)
 
-    def _is_alive(self, signature: dict) -> bool:
-        """Whether the process of a claim is there, as far as this machine can tell."""
+    def _is_alive(self, signature: dict, late: bool) -> bool:
+        """Whether the process of a claim is there: on this machine by what it is, else by whether it is late."""
         if not self._here["machine"] or signature.get("machine") != self._here["machine"]:
-            return True
+            return not late
         return signature.get("started") == _started(signature.get("pid"))
 
     def give_up(self) -> None:

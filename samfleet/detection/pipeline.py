@@ -235,6 +235,8 @@ def _finish_reading(
         began = time.perf_counter()
         late = not tasks.ready()
         while (ready := tasks.take()) is None:
+            if len(tasks) < most:  # what hangs must not keep the device from other images
+                start(1, True)
             yield None
         detection, task = ready
         # no further ahead than the device needs, since another job could have what waits here
