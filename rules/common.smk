@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -21,11 +22,13 @@ from samfleet.plan.mistakes import Retries
 from samfleet.plan.outlook import outlook
 from samfleet.plan.record import present_plan
 from samfleet.plan.stamp import plan_stamp
+from samfleet.plan.watching import ProgressLines
 from samfleet.results import kept_plan_file, plan_file, stamp_file, store_folder
 from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
 from samfleet.stamps import latest_stamp
 from samfleet.store.index import segments_on_disk
+from samfleet.summary.account import account
 from samfleet.summary.stamp import summary_stamp, verification_stamp
 from samfleet.wording import counted
 from snakemake.logging import logger
@@ -234,7 +237,32 @@ def detect_memory(wildcards, attempt):
     return SETTINGS.shard.mem_mb * attempt
 
 
+PROGRESS = ProgressLines(
+    RESULTS,
+    logger.info,
+    screen=sys.stderr if sys.stderr.isatty() else None,
+    handlers=logger.handlers if workflow.is_main_process else (),
+)
+BEGAN = time.time()
+
+
+def close_run():
+    """Say no more how far the run is, but what it has done."""
+    PROGRESS.end()
+    for line in account(RESULTS, BEGAN):
+        logger.info(f"samfleet: {line}")
+
+
+onsuccess:
+    close_run()
+
+
+onerror:
+    close_run()
+
+
 onstart:
+    PROGRESS.start()
     if workflow.nodes is None and workflow.cores < gpu_count():
         logger.warning(
             f"samfleet: {gpu_count()} GPUs but only {counted(workflow.cores, 'core')}: each job needs at least "

@@ -285,6 +285,16 @@ def superseded_file(results: str | Path, plan_id: str) -> Path:
     return Path(results) / "plan" / plan_id / "superseded"
 
 
+def beats_folder(results: str | Path, plan_id: str) -> Path:
+    """The folder of the heartbeats of a plan's jobs."""
+    return Path(results) / "plan" / plan_id / "beats"
+
+
+def beat_file(results: str | Path, plan_id: str, shard: str) -> Path:
+    """The heartbeat of the job of a shard."""
+    return beats_folder(results, plan_id) / f"{shard}.json"
+
+
 def store_root(results: str | Path) -> Path:
     """The folder of all segments, one folder for each model key."""
     return Path(results) / "store"

@@ -7,11 +7,11 @@ import argparse
 import sys
 from importlib import metadata
 
-from samfleet.cli import export, init, overlays, run, store, summary
+from samfleet.cli import export, init, overlays, run, status, store, summary
 from samfleet.errors import explanation
 from samfleet.logs import configure_logging
 
-_COMMANDS = (init, run, summary, export, overlays, store)
+_COMMANDS = (init, run, status, summary, export, overlays, store)
 
 
 def main(arguments: list[str] | None = None) -> int:

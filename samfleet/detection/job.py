@@ -12,6 +12,7 @@ from pathlib import Path
 
 from samfleet.config.settings import SamSettings, Settings
 from samfleet.detection.claims import Claims
+from samfleet.detection.heartbeat import Heartbeat
 from samfleet.detection.malloc import keep_freed_memory
 from samfleet.detection.pipeline import (
     Generator,
@@ -35,6 +36,7 @@ from samfleet.files import write_atomic
 from samfleet.plan.collection import collection_root
 from samfleet.plan.record import Plan, plan_of_shard
 from samfleet.results import (
+    beat_file,
     chunks_folder,
     done_file,
     failed_devices_folder,
@@ -114,7 +116,11 @@ def detect_shard(
             recorder = Recorder(store, plan.id, shard, settings.shard.flush_seconds)
             failed = failed_devices_folder(results, plan.id, host)
             precision = settings.sam.precision
-            with job_device(settings.device, settings.devices, failed, precision) as device:
+            beat = beat_file(results, plan.id, shard)
+            with (
+                job_device(settings.device, settings.devices, failed, precision) as device,
+                Heartbeat(beat, recorder, device.name or "cpu"),
+            ):
                 use = _detect(
                     settings, work, device, threads, recorder, open_workers, load_generator
                 )

@@ -87,6 +87,11 @@ class Recorder:
         """Whether everything that was added has reached the disk."""
         return not self._unwritten
 
+    @property
+    def written(self) -> int:
+        """How many of the recorded images have reached the disk."""
+        return self.detected + self.failed - self._unwritten
+
     def flush_if_due(self) -> None:
         """Flush if that is due, by the time or by the number of images."""
         late = time.monotonic() - self._flushed >= self._flush_seconds

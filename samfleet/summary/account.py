@@ -1,0 +1,61 @@
+"""A short account of a run, for its end. Standard library only, since the Snakefile imports this."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from samfleet.cells import read_csv
+from samfleet.files import read_object
+from samfleet.plan.progress import duration
+from samfleet.plan.record import read_plan
+from samfleet.results import done_file, last_plan_file, summary_file
+from samfleet.statuses import Status
+from samfleet.wording import counted
+
+
+def account(results: Path, began: float) -> Iterator[str]:
+    """What a run has done, in a few lines; none if there are no tables.
+
+    Args:
+        results: the folder of the results.
+        began: when the run began, by `time.time`.
+    """
+    try:
+        rows = read_csv(summary_file(results))
+    except (OSError, ValueError, csv.Error):
+        return
+    statuses = Counter(row.get("status", "") for row in rows)
+    objects = sum(int(row.get("n_objects") or 0) for row in rows)
+    parts = ", ".join(f"{number} {status}" for status, number in statuses.most_common())
+    yield f"{counted(len(rows), 'image')} ({parts}), {counted(objects, 'object')}"
+    yield from _detections(results, began)
+    yield f"{summary_file(results)} has a row for each image, objects.parquet beside it one for each object"
+    if failed := len(rows) - sum(statuses[status] for status in (Status.OK, Status.EMPTY)):
+        yield f"{counted(failed, 'image')} without a result: the column `reason` says why"
+    if not statuses[Status.OK] and rows:
+        yield f"no image has an object: the end of {results / 'logs' / 'summary.log'} says what that may mean"
+
+
+def _detections(results: Path, began: float) -> Iterator[str]:
+    """How many images the jobs of this run detected, how fast, and how long their devices waited."""
+    plan = read_plan(last_plan_file(results))
+    images = 0
+    seconds: Counter[str] = Counter()
+    idle: Counter[str] = Counter()
+    for shard in plan.shards if plan else ():
+        path = done_file(results, plan.id, shard.name) if plan else Path()
+        done = read_object(path)
+        if not done or path.stat().st_mtime < began or not done.get("seconds"):
+            continue
+        images += done["detected"] + done["failed"]
+        device = f"{done['host']} {done['device'] or 'cpu'}"
+        seconds[device] += done["seconds"]
+        idle[device] += done["seconds"] * (done["device_idle"] or 0)
+    if images:
+        longest = max(seconds.values())
+        share = idle.total() / seconds.total()
+        yield (
+            f"{counted(images, 'image')} detected on {counted(len(seconds), 'device')} in {duration(longest)}, "
+            f"{images / longest:.3g} a second; devices were idle for {share:.0%} of the time"
+        )

@@ -1,0 +1,175 @@
+"""How far a plan is, from the heartbeats of its jobs."""
+
+import io
+import itertools
+import os
+import time
+
+import pytest
+
+from samfleet import cli
+from samfleet.plan.progress import (
+    SILENT_SECONDS,
+    Beat,
+    duration,
+    in_words,
+    progress_of,
+    read_beat,
+    write_beat,
+)
+from samfleet.plan.record import Plan, PlannedShard
+from samfleet.plan.watching import ProgressLines
+from samfleet.results import beat_file, done_file, last_plan_file
+
+SHARDS = tuple(PlannedShard(f"{n:04d}", 100, 60.0) for n in range(1, 5))
+PLAN = Plan("P", 1, "images", "", "", "K", "", 1, 400, 400, SHARDS)
+
+
+@pytest.fixture
+def results(tmp_path):
+    last_plan_file(tmp_path).parent.mkdir()
+    last_plan_file(tmp_path).write_text(PLAN.to_json())
+    return tmp_path
+
+
+def beat(results, shard: int, ago: float = 0.0, **columns) -> None:
+    """A heartbeat that was written so many seconds ago."""
+    path = beat_file(results, "P", f"{shard:04d}")
+    present = {"host": "node1", "device": f"gpu{shard}", "state": "detecting"}
+    write_beat(path, Beat(**present | columns))
+    os.utime(path, (time.time() - ago,) * 2)
+
+
+def done(results, shard: int) -> None:
+    path = done_file(results, "P", f"{shard:04d}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}\n")
+
+
+def test_jobs_are_added_up_and_the_time_left_follows_from_their_rates(results):
+    beat(results, 1, recorded=60, failed=2, rate=2.0)
+    beat(results, 2, recorded=40, rate=1.0)
+    beat(results, 3, state="loading")
+    progress = progress_of(results, PLAN)
+    assert (progress.images, progress.recorded, progress.failed) == (400, 100, 2)
+    assert progress.seconds_left == 300 / 3
+    assert [job.state for job in progress.jobs] == ["detecting", "detecting", "loading", "waiting"]
+    assert in_words(progress) == (
+        "25%: 100 of 400 images, 3 a second, 2 min left, 2 failed, gpu1 2/gpu2 1, "
+        "1 loading the model, 1 waiting"
+    )
+
+
+def test_a_job_that_stopped_breathing_is_silent_and_adds_no_speed(results):
+    beat(results, 1, recorded=60, rate=2.0)
+    beat(results, 2, ago=SILENT_SECONDS + 60, recorded=40, rate=1.0)
+    progress = progress_of(results, PLAN)
+    (silent,) = progress.in_state("silent")
+    assert (silent.shard, progress.rate, progress.recorded) == ("0002", 2.0, 100)
+    assert "1 silent for 3 min" in in_words(progress)
+    done(results, 2)  # its record says more than its silence
+    assert not progress_of(results, PLAN).in_state("silent")
+
+
+def test_a_plan_that_was_carried_out_is_done_whatever_heartbeats_say(results):
+    for shard in range(1, 5):
+        done(results, shard)
+    beat(results, 1, state="ended", recorded=70)
+    progress = progress_of(results, PLAN)
+    assert progress.is_done
+    assert (progress.recorded, progress.seconds_left) == (400, None)
+
+
+def test_images_that_a_killed_job_detects_again_do_not_count_twice(results):
+    for shard in range(1, 5):
+        beat(results, shard, recorded=120)
+    assert progress_of(results, PLAN).recorded == 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"host": 1}',
+        '{"host": "a", "device": "b", "state": "x", "recorded": "7"}',
+    ],
+)
+def test_a_damaged_heartbeat_is_none(results, text):
+    path = beat_file(results, "P", "0001")
+    beat(results, 1)
+    path.write_text(text)
+    assert read_beat(path) is None
+    assert progress_of(results, PLAN).jobs[0].state == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (89, "89 s"),
+        (91, "2 min"),
+        (3599, "1 h 0 min"),
+        (12000, "3 h 20 min"),
+        (187200, "2 d 4 h"),
+    ],
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_lines_of_a_log_come_when_something_has_changed_and_ever_more_seldom(results, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    said: list[str] = []
+    lines = ProgressLines(results, said.append)
+    lines.look()
+    assert not said  # no job is at work
+    moments = []
+    for second in range(1, 2000):
+        now[0] += 1
+        beat(results, 1, recorded=second // 20, rate=0.05)
+        before = len(said)
+        lines.look()
+        moments += [second] * (len(said) - before)
+    assert moments[0] == 10
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert min(gaps) >= 10 and gaps[-1] >= 90
+    assert said[-1].startswith("samfleet: 24%: ")
+
+
+def test_a_bar_is_kept_up_on_a_terminal_and_makes_way(results):
+    screen = io.StringIO()
+    lines = ProgressLines(results, lambda line: None, screen)
+    beat(results, 1, recorded=200, rate=2.0)
+    lines.look()
+    assert "━" * 10 + "─" * 10 + " 50%: 200 of 400 images" in screen.getvalue()
+    assert screen.getvalue().endswith("\r")
+    lines.end()
+    assert screen.getvalue().endswith("\x1b[2K")
+
+
+def test_the_status_of_a_run_names_every_job(results, capsys):
+    beat(results, 1, recorded=60, failed=2, rate=2.0)
+    beat(results, 2, ago=1000, device="[red]odd[/]")
+    assert cli.main(["status", "--results", str(results)]) == 0
+    out = capsys.readouterr().out
+    assert "15%: 60 of 400 images" in out
+    lines = {
+        line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(" 0")
+    }
+    assert lines["0001"] == ["detecting", "node1", "gpu1", "60", "2", "2"]
+    assert lines["0002"][:5] == ["silent", "for", "17", "min", "node1"]
+    assert "[red]odd[/]" in out
+    assert out.index("0002") < out.index("0001")  # what to look at comes first
+    for shard in range(1, 5):
+        done(results, shard)
+    assert cli.main(["status", "--results", str(results), "--watch"]) == 0
+    assert "100%: 400 of 400" in capsys.readouterr().out
+
+
+def test_without_a_plan_there_is_no_status(tmp_path, capsys):
+    assert cli.main(["status", "--results", str(tmp_path)]) == 2
+    assert "there is no plan" in capsys.readouterr().err
