@@ -18,6 +18,7 @@ from samfleet.evaluation.stamp import evaluation_stamp, labels_folder
 from samfleet.exports.stamp import export_stamp, stage_of
 from samfleet.files import must_be_writable
 from samfleet.plan.collection import columns_digest, scan_collection
+from samfleet.plan.commands import note_command
 from samfleet.plan.mistakes import Retries
 from samfleet.plan.outlook import outlook
 from samfleet.plan.record import present_plan
@@ -74,11 +75,17 @@ wildcard_constraints:
     number=r"\d+",
 
 
+def objects_csv():
+    """The table of objects as CSV, if it is asked for."""
+    return {"csv": "results/objects.csv.gz"} if SETTINGS.tables.objects_csv else {}
+
+
 def final_results():
     """The files that a run produces in the end."""
-    tables = ["summary.csv", "objects.parquet", "filtering.csv", "ledger.csv"]
+    tables = ["summary.csv", "objects.parquet", "filtering.csv", "ledger.csv", "run.json"]
     scores = ["evaluation.csv", "evaluation_total.csv"] if SETTINGS.evaluation.labels else []
     verified = ["logs/verified.txt"] if SETTINGS.on_error == "fail" else []
+    tables += [Path(name).name for name in objects_csv().values()]
     exports = [f"exports/{kind}.csv" for kind in SETTINGS.exports]
     return [f"results/{name}" for name in tables + scores + verified + exports]
 
@@ -262,6 +269,7 @@ onerror:
 
 
 onstart:
+    note_command(RESULTS, ["snakemake", *sys.argv[1:]])
     PROGRESS.start()
     if workflow.nodes is None and workflow.cores < gpu_count():
         logger.warning(

@@ -7,6 +7,8 @@ rule summary:
         objects="results/objects.parquet",
         filtering="results/filtering.csv",
         ledger="results/ledger.csv",
+        run="results/run.json",
+        **objects_csv(),
     log:
         "results/logs/summary.log",
     conda:

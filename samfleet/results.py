@@ -195,6 +195,10 @@ EVALUATION_TOTAL_COLUMNS = (
 """Columns of evaluation_total.csv."""
 
 
+COMMAND_COLUMNS = ("when", "command", "samfleet")
+"""Columns of commands.tsv."""
+
+
 def manifest_file(results: str | Path) -> Path:
     """The table of the collection's files."""
     return Path(results) / "manifest.tsv"
@@ -208,6 +212,11 @@ def summary_file(results: str | Path) -> Path:
 def objects_file(results: str | Path) -> Path:
     """The table of objects."""
     return Path(results) / "objects.parquet"
+
+
+def objects_csv_file(results: str | Path) -> Path:
+    """The table of objects without masks, as a compressed CSV."""
+    return Path(results) / "objects.csv.gz"
 
 
 def filtering_file(results: str | Path) -> Path:
@@ -338,6 +347,16 @@ def verification_record_file(results: str | Path) -> Path:
 def verified_file(results: str | Path) -> Path:
     """The word that no image failed, with `on_error: fail`."""
     return Path(results) / "logs" / "verified.txt"
+
+
+def run_file(results: str | Path) -> Path:
+    """What the tables of the summary were made from and with."""
+    return Path(results) / "run.json"
+
+
+def commands_file(results: str | Path) -> Path:
+    """The commands that changed the results."""
+    return Path(results) / "logs" / "commands.tsv"
 
 
 def summary_tables(results: str | Path) -> tuple[Path, ...]:

@@ -5,13 +5,13 @@ Heavy libraries (torch, pandas, OpenCV) are imported inside the functions that n
 
 import argparse
 import sys
-from importlib import metadata
 
-from samfleet.cli import export, init, overlays, run, status, store, summary
+from samfleet.cli import export, init, methods, overlays, run, status, store, summary
 from samfleet.errors import explanation
 from samfleet.logs import configure_logging
+from samfleet.versions import samfleet_version
 
-_COMMANDS = (init, run, status, summary, export, overlays, store)
+_COMMANDS = (init, run, status, summary, export, overlays, methods, store)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,15 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="samfleet", description="Segment Anything over a whole image collection."
     )
-    parser.add_argument("--version", action="version", version=f"samfleet {_version()}")
+    version = samfleet_version() or "(a clone that is not installed)"
+    parser.add_argument("--version", action="version", version=f"samfleet {version}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(commands)
     return parser
-
-
-def _version() -> str:
-    try:
-        return metadata.version("samfleet")
-    except metadata.PackageNotFoundError:
-        return "(a clone that is not installed)"

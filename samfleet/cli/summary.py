@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import sys
 from pathlib import Path
 
 from samfleet.cli.arguments import add_config, add_results, read_settings
@@ -10,6 +11,7 @@ from samfleet.config.settings import Settings
 from samfleet.errors import UserError
 from samfleet.files import read_object
 from samfleet.plan.collection import scan_collection
+from samfleet.plan.commands import note_command
 from samfleet.plan.record import Plan, is_complete, read_plan
 from samfleet.results import last_plan_file, store_folder, store_settings_file
 from samfleet.sam.model_key import differing_settings
@@ -57,6 +59,7 @@ def summarize(arguments: argparse.Namespace) -> None:
             f"detected; `samfleet run {arguments.config}` does so"
         )
     _compare_images(settings, results, plan)
+    note_command(results, ["samfleet", *sys.argv[1:]])
     summarize_plan(settings, results, plan, partial=arguments.partial)
 
 

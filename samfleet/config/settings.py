@@ -144,6 +144,7 @@ class TablesSettings:
     """The section `tables`: how the CSV tables are written."""
 
     bom: bool
+    objects_csv: bool
 
 
 @dataclass(frozen=True)

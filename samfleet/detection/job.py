@@ -44,6 +44,7 @@ from samfleet.results import (
     store_settings_file,
 )
 from samfleet.sam.model_key import model_key, present_model_settings
+from samfleet.versions import installed_versions
 from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ def detect_shard(
                 "failed": recorder.failed,
                 "seconds": round(use.total, 1),
                 "seconds_writing": round(recorder.seconds_writing, 1),
+                "versions": installed_versions(),
                 "device_idle": None if use.idle is None else round(use.idle, 3),
             }
         else:

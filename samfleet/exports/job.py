@@ -21,8 +21,9 @@ from samfleet.exports.names import export_names
 from samfleet.exports.ngff import ZARR
 from samfleet.exports.overlays import OVERLAYS
 from samfleet.exports.rois import ROIS
-from samfleet.exports.source import Files, Kind, Source, Whole
+from samfleet.exports.source import Kind, Source, Whole
 from samfleet.exports.stamp import export_origin, stage_of
+from samfleet.opened.files import Files
 from samfleet.opened.tables import TableImage, objects_of_images, table_images
 from samfleet.results import (
     EXPORT_COLUMNS,

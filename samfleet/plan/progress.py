@@ -172,7 +172,7 @@ def in_words(progress: Progress) -> str:
 
 def _details(progress: Progress) -> Iterator[str]:
     if rate := progress.rate:
-        yield f"{rate:.3g} a second"
+        yield pace(rate)
     if (left := progress.seconds_left) is not None and progress.recorded < progress.images:
         yield f"{duration(left)} left"
     if progress.failed:
@@ -197,6 +197,11 @@ def _details(progress: Progress) -> Iterator[str]:
         yield f"{waiting} waiting"
     if silent := progress.in_state("silent"):
         yield f"{len(silent)} silent for {duration(max(job.silent for job in silent))}"
+
+
+def pace(rate: float) -> str:
+    """Images a second, or a minute where they are few."""
+    return f"{rate:.3g} a second" if rate >= 1 else f"{60 * rate:.3g} a minute"
 
 
 def duration(seconds: float) -> str:

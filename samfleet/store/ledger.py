@@ -70,12 +70,12 @@ def collect_ledger(results: Path, *, bom: bool = False) -> int:
     with atomic_path(ledger_file(results)) as temporary, temporary.open("wb") as file:
         file.write((",".join(LEDGER_COLUMNS) + "\n").encode(encoding(bom)))
         options = pa.csv.WriteOptions(include_header=False, quoting_style="needed")
-        cells = [_guarded(column) for column in ledger.columns]
+        cells = [guarded_column(column) for column in ledger.columns]
         pa.csv.write_csv(pa.table(cells, _SCHEMA), file, options)
     return ledger.num_rows
 
 
-def _guarded(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+def guarded_column(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
     """A column whose text no spreadsheet runs as a formula."""
     if not pa.types.is_string(column.type):
         return column

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from samfleet.cells import read_csv
 from samfleet.files import read_object
-from samfleet.plan.progress import duration
+from samfleet.plan.progress import duration, pace
 from samfleet.plan.record import read_plan
 from samfleet.results import done_file, last_plan_file, summary_file
 from samfleet.statuses import Status
@@ -57,5 +57,5 @@ def _detections(results: Path, began: float) -> Iterator[str]:
         share = idle.total() / seconds.total()
         yield (
             f"{counted(images, 'image')} detected on {counted(len(seconds), 'device')} in {duration(longest)}, "
-            f"{images / longest:.3g} a second; devices were idle for {share:.0%} of the time"
+            f"{pace(images / longest)}; devices were idle for {share:.0%} of the time"
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from samfleet.config.settings import Settings
 from samfleet.errors import UserError
-from samfleet.files import exclusive
+from samfleet.files import exclusive, read_object
 from samfleet.plan.collection import collection_columns, columns_digest
 from samfleet.plan.manifest import read_manifest
 from samfleet.plan.record import Plan, has_manifest, is_complete
@@ -15,6 +15,7 @@ from samfleet.results import (
     evaluation_tables,
     export_record_file,
     manifest_file,
+    scale_file,
     store_folder,
     summary_lock_file,
     summary_record_file,
@@ -25,6 +26,7 @@ from samfleet.results import (
 from samfleet.stamps import recorded
 from samfleet.store.index import forget_index, read_stored_images
 from samfleet.store.segments import rebuild_index
+from samfleet.summary.provenance import write_provenance
 from samfleet.summary.stamp import summary_origin
 from samfleet.summary.tables import Counts, write_summary
 from samfleet.wording import counted
@@ -80,7 +82,10 @@ def summarize_plan(
         with recorded(results, "summary", path, tables, origin, made_under):
             for each in derived:
                 each.unlink(missing_ok=True)
-            return write_summary(settings, results, store)
+            counts = write_summary(settings, results, store)
+            whites = read_object(scale_file(results))
+            write_provenance(settings, results, plan, counts, whites)
+            return counts
 
 
 def _refuse_missing(results: Path, plan: Plan, store: Path) -> None:

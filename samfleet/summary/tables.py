@@ -43,6 +43,7 @@ from samfleet.summary.channels import channel_columns, measured_channels
 from samfleet.summary.emptiness import why_all_are_empty
 from samfleet.summary.filtering import FILTERS, first_failed, suppress_overlaps
 from samfleet.summary.objects import OBJECT_SCHEMA, PLACE, ObjectSorter
+from samfleet.summary.objects_csv import write_objects_csv
 from samfleet.summary.physical import physical_columns
 from samfleet.summary.places import image_places, status_and_reason
 from samfleet.summary.quality import out_of_focus, remarks, sharpness
@@ -187,6 +188,7 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     _write_summary_csv(settings, results, rows, places, images, counts)
     _write_filtering_csv(settings, results, counts)
     collect_ledger(results, bom=settings.tables.bom)
+    write_objects_csv(results, wanted=settings.tables.objects_csv, bom=settings.tables.bom)
     names = places["image"]
     scale.warn(lambda identity: names[ranks[identity][0]].as_py(), read_object(scale_file(results)))
     write_atomic(scale_file(results), json.dumps(scale.whites()) + "\n")

@@ -28,6 +28,7 @@ WRONG = [
     ("images", ""),
     ("evaluation.labels", 3),
     ("exports", ["png"]),
+    ("tables.objects_csv", 1),
     ("tables.bom", "yes"),
     ("evaluation.sparse", "yes"),
     ("image", "tif"),

@@ -167,7 +167,7 @@ def test_objects_of_other_settings_are_not_drawn_as_if_they_were_the_configurati
     detected.add("a.png")
     detected.summarized()
     # a later plan says nothing about the tables
-    plan = Plan("P", 1, "images", "", "", "K", "", 1, 1, 0, ())
+    plan = Plan("P", 1, "images", "", "", "", "", "K", "", 1, 1, 0, ())
     write_atomic(last_plan_file(detected.results), plan.to_json())
     section, name = key.split(".")
     message = rf"objects are those of another {key}; run the workflow first, or set back"
@@ -192,8 +192,8 @@ def test_objects_of_other_weights_are_not_drawn_and_weights_are_not_needed(detec
         detected.overlays(sam=sam)
     weights.unlink()
     assert detected.overlays(sam=sam).files
-    with pytest.raises(UserError, match=r"those of another fluorescence\.white and image\.page;"):
-        detected.overlays(sam=sam, image={"page": 1}, fluorescence={"white": 9})
+    with pytest.raises(UserError, match=r"those of another fluorescence\.white and image\.level;"):
+        detected.overlays(sam=sam, image={"level": 1}, fluorescence={"white": 9})
 
 
 def test_tables_without_their_record_are_drawn_with_a_warning(detected, caplog):

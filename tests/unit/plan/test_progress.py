@@ -22,7 +22,21 @@ from samfleet.plan.watching import ProgressLines
 from samfleet.results import beat_file, done_file, last_plan_file
 
 SHARDS = tuple(PlannedShard(f"{n:04d}", 100, 60.0) for n in range(1, 5))
-PLAN = Plan("P", 1, "images", "", "", "K", "", 1, 400, 400, SHARDS)
+PLAN = Plan(
+    id="P",
+    stamp=1,
+    source="images",
+    files="",
+    manifest="",
+    descriptions="",
+    selection="",
+    model_key="K",
+    content="",
+    max_pixels=1,
+    images=400,
+    pending=400,
+    shards=SHARDS,
+)
 
 
 @pytest.fixture

@@ -1,0 +1,138 @@
+"""What a run says of itself afterwards."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from samfleet import cli
+from samfleet.plan.commands import note_command, noted_commands
+from samfleet.plan.record import Plan, PlannedShard
+from samfleet.results import (
+    commands_file,
+    done_file,
+    run_file,
+    store_folder,
+    store_settings_file,
+    summary_file,
+)
+from samfleet.summary.account import account
+from samfleet.summary.provenance import methods, write_provenance
+from samfleet.summary.tables import Counts
+from tests.builders import make_settings
+
+PLAN = Plan(
+    id="P",
+    stamp=1,
+    source="images",
+    files="",
+    manifest="",
+    descriptions="",
+    selection="",
+    model_key="K",
+    content="",
+    max_pixels=1,
+    images=3,
+    pending=3,
+    shards=(PlannedShard("0001", 3, 60.0),),
+)
+COUNTS = Counts(Counter(ok=2, unreadable=1), 1200, Counter(min_area=200), 1000)
+
+
+def provenance(results, plan=PLAN, **sections) -> dict:
+    """What is written of a plan that was carried out."""
+    settings = make_settings("images", **sections)
+    write_provenance(settings, results, plan, COUNTS, {"uint16": 4095.0})
+    return json.loads(run_file(results).read_text())
+
+
+@pytest.fixture
+def results(tmp_path):
+    path = done_file(tmp_path, "P", "0001")
+    path.parent.mkdir(parents=True)
+    done = {"host": "node1", "device": "gpu0", "detected": 2, "failed": 1, "seconds": 10.0}
+    done |= {"device_idle": 0.25, "versions": {"torch": "2.14.1"}}
+    path.write_text(json.dumps(done))
+    (tmp_path / "plan" / "last.json").write_text(PLAN.to_json())
+    model = store_settings_file(store_folder(tmp_path, "K"))
+    model.parent.mkdir(parents=True)
+    model.write_text(json.dumps({"model": "vit_h", "weights": "0123456789abcdef"}))
+    return tmp_path
+
+
+def test_a_run_says_what_its_tables_were_made_from_and_with(results):
+    note_command(results, ["samfleet", "run", "my file.yaml"])
+    record = provenance(results, fluorescence={"min_area": 77})
+    assert record["model"] == {"key": "K", "model": "vit_h", "weights": "0123456789abcdef"}
+    assert record["detection"]["devices"] == ["node1 gpu0"]
+    assert record["detection"]["versions"] == {"torch": "2.14.1"}
+    assert [each["command"] for each in record["commands"]] == ["samfleet run 'my file.yaml'"]
+    assert record["configuration"]["fluorescence"]["min_area"] == 77
+    assert record["counts"]["images"] == {"ok": 2, "unreadable": 1}
+    assert record["counts"]["objects"] == 1000
+    assert record["versions"]["numpy"]
+
+
+def test_a_plan_with_nothing_to_detect_keeps_what_is_known_of_the_detections(results):
+    before = provenance(results)["detection"]
+    nothing = replace(PLAN, id="Q", pending=0, shards=())
+    assert provenance(results, nothing)["detection"] == before
+    assert provenance(results, replace(nothing, model_key="L"))["detection"] == {}
+
+
+def test_the_methods_say_what_a_reader_needs(results, capsys):
+    provenance(
+        results,
+        sam={"model": "vit_b", "points_per_side": 16},
+        fluorescence={"min_circularity": 0.6, "exclude_edge": True, "channel": 1},
+    )
+    assert cli.main(["methods", "--results", str(results)]) == 0
+    text = capsys.readouterr().out
+    for words in (
+        "model vit_b, weights with SHA-256 0123456789ab…",
+        "a grid of 16 × 16 prompts",
+        "an area of 1,500 to 150,000 pixels",
+        "a circularity of at least 0.6 and no pixel at the edge of the image.",
+        "measured on channel 1 of",
+        "255 stands for 4095 (uint16)",
+        "3 images (1 could not be analysed) gave 1,200 masks, of which 1,000 were objects",
+        "PyTorch 2.14.1",
+    ):
+        assert words in text
+    assert not re.search(r"None|\{|\}|  ", text)
+    assert text == methods(json.loads(run_file(results).read_text())) + "\n"
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[1]", '{"configuration": {}}'])
+def test_without_a_run_there_are_no_methods(tmp_path, capsys, content):
+    if content is not None:
+        run_file(tmp_path).write_text(content)
+    assert cli.main(["methods", "--results", str(tmp_path)]) == 2
+    assert "run the workflow again" in capsys.readouterr().err
+
+
+def test_commands_are_kept_in_order_and_a_damaged_journal_is_begun_anew(tmp_path):
+    note_command(tmp_path, ["a"])
+    note_command(tmp_path, ["b", "\n\t"])
+    assert [each["command"] for each in noted_commands(tmp_path)] == ["a", "b '\n\t'"]
+    commands_file(tmp_path).write_text("damaged")
+    assert noted_commands(tmp_path) == []
+    note_command(tmp_path, ["c"])
+    assert [each["command"] for each in noted_commands(tmp_path)] == ["c"]
+
+
+def test_a_run_ends_with_a_short_account(results):
+    rows = ["image,status,n_objects", "a.tif,ok,600", "b.tif,ok,400", "c.tif,unreadable,"]
+    summary_file(results).write_text("\n".join(rows) + "\n")
+    lines = list(account(results, began=0))
+    assert lines[0] == "3 images (2 ok, 1 unreadable), 1000 objects"
+    assert lines[1] == (
+        "3 images detected on 1 device in 10 s, 18 a minute; devices were idle for 25% of the time"
+    )
+    assert "summary.csv has a row for each image" in lines[2]
+    assert "1 image without a result" in lines[3]
+    assert len(list(account(results, began=2e10))) == 3  # nothing was detected since
+    summary_file(results).unlink()
+    assert list(account(results, began=0)) == []
