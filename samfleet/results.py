@@ -14,7 +14,7 @@ EVALUATION_VERSION = 2
 EXPORTS_VERSION = 1
 """Raise this when a change of the code changes the files of an export."""
 
-EXPORT_KINDS = ("overlays", "labels", "coco", "geojson", "rois", "zarr")
+EXPORT_KINDS = ("overlays", "labels", "coco", "geojson", "rois", "zarr", "anndata")
 """What `exports` and `samfleet export` know."""
 
 MANIFEST_COLUMNS = (

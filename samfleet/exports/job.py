@@ -12,6 +12,7 @@ import pandas as pd
 from samfleet.cells import write_csv
 from samfleet.config.settings import Settings
 from samfleet.digests import digest_of
+from samfleet.exports.anndata import ANNDATA
 from samfleet.exports.choice import check_settings, matching
 from samfleet.exports.coco import COCO
 from samfleet.exports.folder import ExportFolder
@@ -39,7 +40,7 @@ from samfleet.wording import counted, first_lines
 logger = logging.getLogger(__name__)
 
 KINDS: dict[str, Kind | Whole] = {
-    kind.name: kind for kind in (OVERLAYS, LABELS, COCO, GEOJSON, ROIS, ZARR)
+    kind.name: kind for kind in (OVERLAYS, LABELS, COCO, GEOJSON, ROIS, ZARR, ANNDATA)
 }
 
 

@@ -28,7 +28,7 @@ _LABELS = "objects"
 
 def _write(path: Path, source: Source) -> None:
     assert source.read is not None
-    name, pixel_size = source.image.name, source.pixel_size
+    name, pixel_size = source.image.name, source.image.pixel_size
     channels = np.moveaxis(source.read.pixels, 2, 0)
     _write_group(path, {"multiscales": _write_levels(path, channels, "cyx", name, pixel_size)})
     labels = path / "labels"

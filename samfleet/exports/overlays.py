@@ -79,8 +79,8 @@ def _write(path: Path, source: Source) -> None:
         height, width = (max(1, round(side * scale)) for side in rgb.shape[:2])
         rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
     drawn = draw_outlines(rgb, [region_of(row) for row in source.objects], scale)
-    if source.pixel_size:
-        draw_scale_bar(drawn, source.pixel_size / scale)
+    if source.image.pixel_size:
+        draw_scale_bar(drawn, source.image.pixel_size / scale)
     path.write_bytes(cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 

@@ -26,11 +26,6 @@ class Source:
     objects: list[Row]
     read: ReadImage | None = None
 
-    @property
-    def pixel_size(self) -> float | None:
-        """The side of a pixel in µm, from the table or else from the file, if one of them says it."""
-        return self.image.pixel_size or (self.read.pixel_size_um if self.read else None)
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:

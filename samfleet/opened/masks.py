@@ -102,7 +102,7 @@ def label_strips(
         yield strip
 
 
-_PLACES = ("scene", "time", "label", "candidate", "width", "height")
+_PLACES = ("scene", "time", "label", "candidate", "width", "height", "pixel_size_um")
 MEASUREMENTS = tuple(
     name
     for name, kind in OBJECT_COLUMNS.items()

@@ -21,7 +21,7 @@ from samfleet.opened.tables import PLACE, Place, TableImage, table_images
 from samfleet.results import SUMMARY_COLUMNS, objects_file, run_file, summary_file
 
 _NUMBERS = {*SUMMARY_COLUMNS} - {
-    *("image", "scene_name", "slice", "image_id", "status", "reason", "warning"),
+    *("image", "scene_name", "slice", "image_id", "status", "reason", "warning", "acquired"),
 }
 """The columns of summary.csv that are numbers; the user's own stay as text."""
 

@@ -36,7 +36,7 @@ class TableImage:
         image_id: the digest of its content.
         status, reason: as in the table.
         width, height: in pixels; 0 if they are not known.
-        pixel_size: in µm, from a column `pixel_size_um`; None if it is not known.
+        pixel_size: in µm; None if it is not known.
         own: the user's own columns.
     """
 
@@ -99,9 +99,9 @@ def table_images(results: Path) -> list[TableImage]:
 
 
 def _pixel_size(row: Mapping[str, str]) -> float | None:
-    """A finite number above 0 in the column `pixel_size_um`, with a comma or a point."""
+    """A finite number above 0 in the column `pixel_size_um`."""
     try:
-        size = float(row.get("pixel_size_um", "").replace(",", "."))
+        size = float(row.get("pixel_size_um", ""))
     except ValueError:
         return None
     return size if 0 < size < math.inf else None

@@ -48,5 +48,5 @@ def test_every_column_that_is_explained_is_there(name):
         r"^\| columns? \| meaning \|\n\|[-|]+\n(.*?)\n\n", section(name), re.M | re.S
     )[1]
     for line in table.splitlines():
-        for pattern in patterns(line.split("|")[1]):
+        for pattern in patterns(line.split("|")[1].replace("_DAPI", "")):  # of any channel
             assert any(pattern.fullmatch(column) for column in TABLES[name]), pattern.pattern

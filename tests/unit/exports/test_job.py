@@ -36,7 +36,7 @@ def times(detected: Detected) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("kind", [kind for kind in EXPORT_KINDS if kind != "coco"])
+@pytest.mark.parametrize("kind", [kind for kind in EXPORT_KINDS if kind not in ("coco", "anndata")])
 def test_only_images_whose_objects_changed_are_written_again(detected, kind):
     detected.export(kind)
     before = times(detected)
@@ -51,12 +51,13 @@ def test_only_images_whose_objects_changed_are_written_again(detected, kind):
     assert set(times(detected)) == set(before)
 
 
-def test_the_one_file_of_all_images_is_written_again_if_any_of_them_changed(detected):
-    assert detected.export("coco").written == 3
-    assert detected.export("coco").unchanged == 3
+@pytest.mark.parametrize("kind", ["coco", "anndata"])
+def test_the_one_file_of_all_images_is_written_again_if_any_of_them_changed(detected, kind):
+    assert detected.export(kind).written == 3
+    assert detected.export(kind).unchanged == 3
     detected.objects["b.png"] = []
     detected.write()
-    assert detected.export("coco").written == 3
+    assert detected.export(kind).written == 3
 
 
 def test_a_measurement_that_a_kind_does_not_hold_writes_nothing_again(detected):

@@ -4,6 +4,7 @@ import json
 import zipfile
 
 import cv2
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,9 +34,11 @@ def detected(tmp_path) -> Detected:
         object_row(over, 4, predicted_iou=0.95),
     ]
     pixels = np.arange(60 * 80, dtype=np.uint16).reshape(60, 80)
-    detected.add("well/a.png", objects=objects, pixels=pixels, pixel_size_um="0.5")
-    detected.add("well/b.png", "empty", pixels=pixels[:, :40], pixel_size_um="")
-    detected.add("broken.png", "unreadable", pixel_size_um="")
+    detected.add(
+        "well/a.png", objects=objects, pixels=pixels, pixel_size_um="0.5", **{"dose/µM": "3"}
+    )
+    detected.add("well/b.png", "empty", pixels=pixels[:, :40], pixel_size_um="", **{"dose/µM": "4"})
+    detected.add("broken.png", "unreadable", pixel_size_um="", **{"dose/µM": ""})
     return detected
 
 
@@ -79,7 +82,9 @@ def test_label_images_show_the_better_object_and_have_imagejs_metadata(detected)
 
 def test_more_objects_than_16_bits_have_32(detected):
     last = object_row(BALL, 70_000)
-    detected.add("many.png", objects=[object_row(RING, 1), last], pixel_size_um="")
+    detected.add(
+        "many.png", objects=[object_row(RING, 1), last], pixel_size_um="", **{"dose/µM": ""}
+    )
     detected.export("labels", "many.png")
     labels = tifffile.imread(detected.folder / "out" / "many.png.tif")
     assert labels.dtype == np.uint32
@@ -89,7 +94,13 @@ def test_more_objects_than_16_bits_have_32(detected):
 def test_a_large_label_image_is_written_in_strips(detected):
     mask = disc(3000, 2500, 1500, 1200, 1100)
     pixels = np.zeros(mask.shape, np.uint8)
-    detected.add("large.png", objects=[object_row(mask, 9)], pixels=pixels, pixel_size_um="")
+    detected.add(
+        "large.png",
+        objects=[object_row(mask, 9)],
+        pixels=pixels,
+        pixel_size_um="",
+        **{"dose/µM": ""},
+    )
     detected.export("labels", "large.png")
     with tifffile.TiffFile(detected.folder / "out" / "large.png.tif") as file:
         assert len(file.pages[0].dataoffsets) > 3
@@ -155,7 +166,9 @@ def test_rois_beyond_imagejs_integers_have_floats(detected):
     mask = np.zeros((3, 40_000), bool)
     mask[1, 39_000:39_500] = True
     row = object_row(mask, 1)
-    detected.add("wide.png", objects=[row], pixels=mask.astype(np.uint8), pixel_size_um="")
+    detected.add(
+        "wide.png", objects=[row], pixels=mask.astype(np.uint8), pixel_size_um="", **{"dose/µM": ""}
+    )
     detected.export("rois", "wide.png")
     (roi,) = [roifile.roiread(detected.folder / "out" / "wide.png.zip")]
     roi = roi[0] if isinstance(roi, list) else roi
@@ -187,7 +200,13 @@ def test_ome_zarr_holds_the_image_and_its_labels(detected):
 def test_a_large_ome_zarr_has_levels_and_chunks(detected):
     mask = disc(1500, 2100, 700, 900, 300)
     pixels = np.random.default_rng(0).integers(0, 255, mask.shape, np.uint8)
-    detected.add("large.png", objects=[object_row(mask, 2)], pixels=pixels, pixel_size_um="")
+    detected.add(
+        "large.png",
+        objects=[object_row(mask, 2)],
+        pixels=pixels,
+        pixel_size_um="",
+        **{"dose/µM": ""},
+    )
     detected.export("zarr", "large.png")
     group = zarr.open_group(detected.folder / "out" / "large.png.ome.zarr", mode="r")
     datasets = group.attrs["multiscales"][0]["datasets"]
@@ -199,6 +218,25 @@ def test_a_large_ome_zarr_has_levels_and_chunks(detected):
     np.testing.assert_array_equal(group["0"][0], pixels)
     for step, level in ((1, "0"), (2, "1"), (4, "2")):
         np.testing.assert_array_equal(group["labels/objects"][level][:] == 2, mask[::step, ::step])
+
+
+def test_anndata_holds_measurements_and_places(detected):
+    detected.export("anndata")
+    path = detected.folder / "out" / "objects.h5ad"
+    with h5py.File(path) as file:
+        variables = file["var/_index"].asstr()[:].tolist()
+        assert file.attrs["encoding-type"] == "anndata"
+        area = file["X"][:, variables.index("area")]
+        assert area.tolist() == [mask.sum() for mask in masks(detected).values()]
+        assert np.isnan(file["X"][1, variables.index("solidity")])
+        assert file["obs/_index"].asstr()[0] == "well/a.png:1"
+        assert file["obs/label"][:].tolist() == [1, 2, 3, 4]
+        assert file["obs/dose_µM"].asstr()[:].tolist() == ["3"] * 4
+        assert file["obsm/spatial"].shape == (4, 2)
+    anndata = pytest.importorskip("anndata", reason="it asks for an older pandas than samfleet")
+    table = anndata.read_h5ad(path)
+    assert table.shape == (4, len(variables))
+    assert table.obs["image"].tolist() == ["well/a.png"] * 4
 
 
 def test_an_object_has_the_same_values_wherever_it_is_exported(detected):

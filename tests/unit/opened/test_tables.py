@@ -31,7 +31,6 @@ def test_every_image_has_its_objects_however_they_are_read(tmp_path, monkeypatch
     ("text", "size"),
     [
         ("0.325", 0.325),
-        ("0,325", 0.325),
         ("", None),
         ("0", None),
         ("-1", None),
