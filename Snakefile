@@ -14,6 +14,7 @@ include: "rules/detect.smk"
 include: "rules/summary.smk"
 include: "rules/evaluate.smk"
 include: "rules/export.smk"
+include: "rules/report.smk"
 
 
 rule all:

@@ -6,7 +6,17 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-CARRIED = ("config", "envs", "profiles", "resources", "rules", "scripts", "workflow", "Snakefile")
+CARRIED = (
+    "captions",
+    "config",
+    "envs",
+    "profiles",
+    "resources",
+    "rules",
+    "scripts",
+    "workflow",
+    "Snakefile",
+)
 
 
 class BuildWithWorkflow(build_py):

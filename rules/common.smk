@@ -14,7 +14,7 @@ from samfleet.config.settings import settings_of
 from samfleet.devices.job_device import usable_devices
 from samfleet.devices.visible import visible_devices
 from samfleet.errors import explanation
-from samfleet.evaluation.stamp import evaluation_stamp, labels_folder
+from samfleet.evaluation.stamp import evaluation_stamp, labels_folder, marks_file, marks_stamp
 from samfleet.exports.stamp import export_stamp, stage_of
 from samfleet.files import must_be_writable
 from samfleet.plan.collection import columns_digest, scan_collection
@@ -24,6 +24,7 @@ from samfleet.plan.outlook import outlook
 from samfleet.plan.record import present_plan
 from samfleet.plan.stamp import plan_stamp
 from samfleet.plan.watching import ProgressLines
+from samfleet.report.stamp import report_stamp
 from samfleet.results import kept_plan_file, plan_file, stamp_file, store_folder
 from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
@@ -70,7 +71,7 @@ with plain_errors():
 wildcard_constraints:
     plan=r"[\w-]+",
     shard=r"\d+",
-    stage=r"plan|summary|evaluation|verification|export-\w+",
+    stage=r"plan|summary|evaluation|marks|report|verification|export-\w+",
     kind=r"\w+",
     number=r"\d+",
 
@@ -83,11 +84,18 @@ def objects_csv():
 def final_results():
     """The files that a run produces in the end."""
     tables = ["summary.csv", "objects.parquet", "filtering.csv", "ledger.csv", "run.json"]
-    scores = ["evaluation.csv", "evaluation_total.csv"] if SETTINGS.evaluation.labels else []
+    page = ["report.html"] if SETTINGS.report else []
     verified = ["logs/verified.txt"] if SETTINGS.on_error == "fail" else []
     tables += [Path(name).name for name in objects_csv().values()]
     exports = [f"exports/{kind}.csv" for kind in SETTINGS.exports]
-    return [f"results/{name}" for name in tables + scores + verified + exports]
+    return [f"results/{name}" for name in tables + page + verified + exports] + scores()
+
+
+def scores():
+    """The tables of scores that are asked for."""
+    labels = ["evaluation.csv", "evaluation_total.csv"] if SETTINGS.evaluation.labels else []
+    marks = ["evaluation_marks.csv"] if SETTINGS.evaluation.marks else []
+    return [f"results/{name}" for name in labels + marks]
 
 
 @cache
@@ -182,6 +190,32 @@ def evaluation_input(wildcards):
         )  # else it would be missed only when all is detected
     checkpoints.plan.get()
     return stamp("evaluation", number_of_evaluation_stamp)
+
+
+@cache
+def number_of_marks_stamp():
+    """The number of the stamp that the scores against marks need."""
+    return marks_stamp(SETTINGS.evaluation, RESULTS)
+
+
+def marks_input(wildcards):
+    """The stamp of the scores against marks, made only after the plan, as the evaluation's."""
+    with plain_errors():
+        marks_file(SETTINGS.evaluation.marks)
+    checkpoints.plan.get()
+    return stamp("marks", number_of_marks_stamp)
+
+
+@cache
+def number_of_report_stamp():
+    """The number of the stamp that the report needs."""
+    return report_stamp(SETTINGS, RESULTS)
+
+
+def report_input(wildcards):
+    """The report's stamp, made only after the plan, as the evaluation's."""
+    checkpoints.plan.get()
+    return stamp("report", number_of_report_stamp)
 
 
 @cache

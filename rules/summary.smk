@@ -3,9 +3,11 @@ rule summary:
     input:
         unpack(summary_input),
     output:
-        summary="results/summary.csv",
+        summary=report("results/summary.csv", caption="../captions/summary.rst", category="Tables"),
         objects="results/objects.parquet",
-        filtering="results/filtering.csv",
+        filtering=report(
+            "results/filtering.csv", caption="../captions/filtering.rst", category="Tables"
+        ),
         ledger="results/ledger.csv",
         run="results/run.json",
         **objects_csv(),

@@ -17,6 +17,9 @@ EXPORTS_VERSION = 1
 EXPORT_KINDS = ("overlays", "labels", "coco", "geojson", "rois", "zarr", "anndata")
 """What `exports` and `samfleet export` know."""
 
+REPORT_VERSION = 1
+"""Raise this when a change of the code changes the report."""
+
 MANIFEST_COLUMNS = (
     "path",
     "image_id",
@@ -195,6 +198,18 @@ EVALUATION_TOTAL_COLUMNS = (
 """Columns of evaluation_total.csv."""
 
 
+MARKS_COLUMNS = (
+    "n_right",
+    "n_wrong",
+    "right_kept",
+    "wrong_kept",
+    "precision",
+    "recall",
+    "f1",
+    "n_unknown",
+)
+"""Columns of evaluation_marks.csv."""
+
 COMMAND_COLUMNS = ("when", "command", "samfleet")
 """Columns of commands.tsv."""
 
@@ -252,6 +267,26 @@ def export_list_file(results: str | Path, kind: str) -> Path:
 def export_record_file(results: str | Path, kind: str) -> Path:
     """The record of what the files of an export were made from."""
     return Path(results) / "plan" / f"export-{kind}.json"
+
+
+def report_file(results: str | Path) -> Path:
+    """The report, a page that needs no other file."""
+    return Path(results) / "report.html"
+
+
+def report_pictures(results: str | Path) -> Path:
+    """The folder of a few pictures of the report, for `snakemake --report`."""
+    return Path(results) / "report"
+
+
+def marks_table_file(results: str | Path) -> Path:
+    """The scores against marks."""
+    return Path(results) / "evaluation_marks.csv"
+
+
+def marks_record_file(results: str | Path) -> Path:
+    """The record of what the scores against marks were made from."""
+    return Path(results) / "plan" / "marks.json"
 
 
 def plan_file(results: str | Path) -> Path:
@@ -337,6 +372,11 @@ def summary_lock_file(results: str | Path) -> Path:
 def evaluation_record_file(results: str | Path) -> Path:
     """The record of what the tables of the evaluation were made from."""
     return Path(results) / "plan" / "evaluation.json"
+
+
+def report_record_file(results: str | Path) -> Path:
+    """The record of what the report was made from."""
+    return Path(results) / "plan" / "report.json"
 
 
 def verification_record_file(results: str | Path) -> Path:

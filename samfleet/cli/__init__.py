@@ -6,12 +6,12 @@ Heavy libraries (torch, pandas, OpenCV) are imported inside the functions that n
 import argparse
 import sys
 
-from samfleet.cli import export, init, methods, overlays, run, status, store, summary
+from samfleet.cli import export, init, methods, overlays, report, run, status, store, summary
 from samfleet.errors import explanation
 from samfleet.logs import configure_logging
 from samfleet.versions import samfleet_version
 
-_COMMANDS = (init, run, status, summary, export, overlays, methods, store)
+_COMMANDS = (init, run, status, summary, report, export, overlays, methods, store)
 
 
 def main(arguments: list[str] | None = None) -> int:

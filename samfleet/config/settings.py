@@ -133,10 +133,11 @@ class FluorescenceSettings:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """The section `evaluation`: scores against label images."""
+    """The section `evaluation`: scores against label images and marks."""
 
     labels: str
     sparse: bool
+    marks: str
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ class Settings:
     evaluation: EvaluationSettings
     tables: TablesSettings
     exports: tuple[str, ...]
+    report: bool
     device: str
     devices: tuple[str, ...]
     shard: ShardSettings

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from samfleet.config.settings import EvaluationSettings
-from samfleet.digests import digest_of, digest_of_rows
+from samfleet.digests import digest_of, digest_of_rows, fingerprint_of_file
 from samfleet.errors import UserError
 from samfleet.files import escape_name
 from samfleet.resources import DEMO_FOLDER
@@ -13,10 +13,13 @@ from samfleet.results import (
     EVALUATION_VERSION,
     evaluation_record_file,
     evaluation_tables,
+    marks_record_file,
+    marks_table_file,
     summary_record_file,
     summary_tables,
 )
 from samfleet.stamps import latest_stamp, needed_stamp, read_record
+from samfleet.wording import looked_for
 
 
 def labels_folder(labels: str) -> Path:
@@ -90,3 +93,39 @@ def evaluation_stamp(evaluation: EvaluationSettings, results: Path, rehash: bool
         return latest_stamp(results, "evaluation") + 1
     path, tables = evaluation_record_file(results), evaluation_tables(results)
     return needed_stamp(results, "evaluation", path, tables, origin)
+
+
+def marks_file(marks: str) -> Path:
+    """The file that `evaluation.marks` names.
+
+    Raises:
+        UserError: it is no file.
+    """
+    path = Path(os.path.expanduser(marks))
+    if not path.is_file():
+        raise UserError(
+            f"evaluation.marks: there is no file {path}{looked_for(path)}; a report saves one"
+        )
+    return path
+
+
+def marks_origin(evaluation: EvaluationSettings, results: Path) -> str:
+    """A digest of everything that the scores against marks are made from.
+
+    Raises:
+        UserError: `evaluation.marks` is no file.
+    """
+    summary = read_record(summary_record_file(results), summary_tables(results))
+    return digest_of(
+        {
+            "version": EVALUATION_VERSION,
+            "summary": summary.made_from if summary else "",
+            "marks": fingerprint_of_file(marks_file(evaluation.marks)),
+        }
+    )
+
+
+def marks_stamp(evaluation: EvaluationSettings, results: Path) -> int:
+    """The number of the stamp that the scores against marks need: the one that they have, or the next one."""
+    path, table = marks_record_file(results), marks_table_file(results)
+    return needed_stamp(results, "marks", path, [table], marks_origin(evaluation, results))

@@ -15,6 +15,10 @@ from samfleet.results import (
     evaluation_tables,
     export_record_file,
     manifest_file,
+    marks_record_file,
+    marks_table_file,
+    report_file,
+    report_record_file,
     scale_file,
     store_folder,
     summary_lock_file,
@@ -45,7 +49,7 @@ def summarize_plan(
 ) -> Counts:
     """Write the tables of a plan and the record of what they were made from.
 
-    What was derived from the tables before (scores, the word that nothing failed) is removed.
+    What was derived from the tables before (scores, the report, the word that nothing failed) is removed.
 
     Args:
         settings: the configuration.
@@ -75,6 +79,10 @@ def summarize_plan(
         derived = (
             *evaluation_tables(results),
             evaluation_record_file(results),
+            marks_table_file(results),
+            marks_record_file(results),
+            report_file(results),
+            report_record_file(results),
             verified_file(results),
             verification_record_file(results),
             *(export_record_file(results, kind) for kind in EXPORT_KINDS),

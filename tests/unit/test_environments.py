@@ -20,6 +20,8 @@ ENVIRONMENT_OF_SCRIPT = {
     "verify": "summary",
     "evaluate": "evaluate",
     "export": "export",
+    "evaluate_marks": "summary",
+    "report": "report",
 }
 SOURCES = "samfleet.images.sources.source"
 NOT_IMPORTED_BY_US = {

@@ -24,6 +24,7 @@ FLOORS = (
     {"plan"},
     {"opened"},
     {"detection", "evaluation", "exports", "summary", "survey"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )

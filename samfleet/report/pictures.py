@@ -1,0 +1,187 @@
+"""The gallery's pictures: images as SAM was shown them, made small, and the outlines of all candidates."""
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco
+
+from samfleet.config.settings import Settings
+from samfleet.files import unescape_name
+from samfleet.images.reading import THE_FILE, Failure, Wish, path_of, read_image
+from samfleet.plan.collection import collection_root
+from samfleet.plan.manifest import ManifestRow
+from samfleet.report.selection import Row
+from samfleet.summary.candidates import stored_groups
+
+_BYTES, _MOST_BYTES = 6_000_000, 150_000
+"""Of all pictures, and of one of them."""
+
+_SIDES = (1024, 768, 640, 512, 400, 320, 256)
+"""Pixels of the longer side; the first of which a picture is small enough is taken, or the last."""
+
+_QUALITIES = (75, 40)
+"""WebP's; the second for a picture that is too large even with the shortest side."""
+
+SUBPIXELS = 4
+"""Coordinates of outlines are whole numbers of this part of a picture's pixel."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the gallery.
+
+    Attributes:
+        data: WebP, base64.
+        width, height: in pixels.
+        scale: pixels of the picture for each one of the image.
+    """
+
+    data: str
+    width: int
+    height: int
+    scale: float
+
+
+def shown_image(settings: Settings, row: Row, planned: ManifestRow | None) -> np.ndarray | str:
+    """What SAM was shown of an image, (height, width, 3) uint8 with red first; or why there is nothing to show.
+
+    Args:
+        settings: the configuration.
+        row: of the summary.
+        planned: the image in the manifest.
+    """
+    root = collection_root(settings.images)
+    path = path_of(root, unescape_name(row["image"]))
+    wish = THE_FILE
+    if planned is not None:
+        channels = tuple((name, path_of(root, file)) for name, file in planned.channels)
+        wish = Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
+    for each in [file for _, file in wish.channels] or [path]:
+        if not (each.is_file() or each.is_dir()):  # reading a pipe would never end
+            return f"there is no file {each}"
+    read = read_image(path, settings.image, settings.display, wish)
+    if read.image_id and read.image_id != row["image_id"]:
+        return "the file has changed since it was detected"
+    if isinstance(read, Failure):
+        return read.reason
+    if list(read.rgb.shape[:2]) != [int(row["height"]), int(row["width"])]:
+        return "it is read with another size than it was detected with"
+    return read.rgb
+
+
+def make_picture(rgb: np.ndarray, pictures: int) -> Picture:
+    """A picture of an image, small enough for a page with so many pictures.
+
+    Args:
+        rgb: (height, width, 3) uint8, red first.
+        pictures: how many the page has.
+    """
+    room = min(_MOST_BYTES, _BYTES // max(1, pictures))
+    longest = max(rgb.shape[:2])
+    small = _shrunk(rgb, _SIDES[-1])
+    density = len(_encoded(small, _QUALITIES[0])) / (small.shape[0] * small.shape[1])
+    for side in _SIDES:
+        pixels = rgb.shape[0] * rgb.shape[1] * min(1.0, side / longest) ** 2
+        # a larger picture takes fewer bytes a pixel, so this leaves none out that would fit by far
+        if side > _SIDES[-1] and density * pixels > 1.5 * room:
+            continue
+        small = _shrunk(rgb, side)
+        data = _encoded(small, _QUALITIES[0])
+        if len(data) <= room:
+            break
+    else:
+        data = _encoded(small, _QUALITIES[1])
+    height, width = small.shape[:2]
+    scale = max(height, width) / longest
+    return Picture(base64.b64encode(data).decode(), width, height, scale)
+
+
+def _shrunk(rgb: np.ndarray, side: int) -> np.ndarray:
+    """An image whose longer side is at most `side` pixels."""
+    height, width = rgb.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return rgb
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+
+
+def _encoded(rgb: np.ndarray, quality: int) -> bytes:
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+
+
+def outline(
+    counts: str, size: tuple[int, int], box: tuple[int, int, int, int], scale: float
+) -> str:
+    """The outline of a mask as the data of an SVG path, in `SUBPIXELS` of the picture.
+
+    Args:
+        counts: of a COCO run-length encoding.
+        size: (height, width) of the image.
+        box: x, y, width and height of the mask's box.
+        scale: pixels of the picture for each one of the image.
+    """
+    x, y, width, height = box
+    mask = coco.decode({"size": list(size), "counts": counts})[y : y + height, x : x + width]
+    contours, _ = cv2.findContours(
+        np.ascontiguousarray(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    return "".join(_path(contour[:, 0] + (x, y), scale) for contour in contours)
+
+
+def _path(points: np.ndarray, scale: float) -> str:
+    """A closed path through the centres of pixels, (n, 2) x and y."""
+    simple = cv2.approxPolyDP(
+        ((points + 0.5) * scale).astype(np.float32)[:, np.newaxis], 0.35, closed=True
+    )[:, 0]
+    corners = np.rint(simple * SUBPIXELS).astype(int)
+    steps = np.diff(corners, axis=0)
+    moved = " ".join(f"{dx} {dy}" for dx, dy in steps)
+    return f"M{corners[0][0]} {corners[0][1]}" + (f"l{moved}" if moved else "l0 0") + "z"
+
+
+_OF_MASKS = [
+    *("image_id", "status", "dtype", "image_maximum", "candidate", "width", "height", "rle"),
+    *("bbox_x", "bbox_y", "bbox_width", "bbox_height"),
+]
+
+
+def outlines(
+    store: Path, best: dict[str, tuple[str, str]], scales: Mapping[str, float]
+) -> dict[str, list[str]]:
+    """For each image id the outlines of its candidates, in the order of their numbers.
+
+    Args:
+        store: the store's folder of the model key.
+        best: as `samfleet.store.segments.best_results` returns it.
+        scales: by image id, pixels of the picture for each one of the image.
+    """
+    chosen = {identity: best[identity] for identity in scales if identity in best}
+    found: dict[str, list[str]] = {identity: [] for identity in scales}
+    for _, group in stored_groups(store, chosen, _OF_MASKS):
+        for row in group.to_pylist():
+            if row["candidate"] is not None:
+                size = row["height"], row["width"]
+                box = row["bbox_x"], row["bbox_y"], row["bbox_width"], row["bbox_height"]
+                path = outline(row["rle"], size, box, scales[row["image_id"]])
+                found[row["image_id"]].append(path)
+    return found
+
+
+def draw_paths(picture: Picture, paths: Iterable[str]) -> np.ndarray:
+    """A picture with outlines, (height, width, 3) uint8 with blue first."""
+    data = np.frombuffer(base64.b64decode(picture.data), np.uint8)
+    drawn = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    shift = SUBPIXELS.bit_length() - 1  # OpenCV takes fixed-point coordinates
+    for path in paths:
+        for part in path.split("z")[:-1]:
+            corners = np.array([int(number) for number in re.findall(r"-?\d+", part)])
+            corners = np.cumsum(corners.reshape(-1, 2), axis=0).astype(np.int32)
+            cv2.polylines(drawn, [corners], True, (194, 240, 55), 1, cv2.LINE_AA, shift)
+    return drawn
