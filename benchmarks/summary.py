@@ -94,11 +94,18 @@ def _group(numbers: range, candidates: int, random: np.random.Generator) -> pa.T
         [
             pa.array(columns[field.name], field.type)
             if field.name in columns
-            else pa.array(np.ones(rows), field.type)
+            else _usual(field.type, rows)
             for field in SCHEMA
         ],
         schema=SCHEMA,
     )
+
+
+def _usual(kind: pa.DataType, rows: int) -> pa.Array:
+    """A column that does not matter here: 1 where it holds numbers."""
+    if pa.types.is_string(kind) or pa.types.is_list(kind):
+        return pa.array(["" if pa.types.is_string(kind) else []] * rows, kind)
+    return pa.array(np.ones(rows), kind)
 
 
 def _when(second: int) -> str:
