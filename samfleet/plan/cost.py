@@ -1,7 +1,7 @@
 """Expected seconds of an image: guesses at first, then fitted to the ledger. Standard library only."""
 
 import csv
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ class CostModel:
     constant: float
     per_byte: float
 
-    def seconds(self, size: int, tiles: int = 1) -> float:
-        """Expected seconds of an image of so many tiles, whose file has `size` bytes."""
+    def seconds(self, size: float, tiles: int = 1) -> float:
+        """Expected seconds of an image of so many tiles, which has `size` bytes of its file."""
         return self.constant * tiles + self.per_byte * size
 
 
@@ -72,6 +72,7 @@ def expected_cost(
             out, or looked at twice, are then part of the seconds of a tile.
     """
     known = {row.image_id: row for row in rows}
+    sharing = Counter(row.path for row in rows)
     measured: deque[tuple[float, float, ManifestRow]] = deque(maxlen=_MEASURED_AT_MOST)
     try:
         with ledger_file(results).open(newline="", encoding="utf-8-sig") as file:
@@ -84,6 +85,9 @@ def expected_cost(
     except (OSError, KeyError, TypeError, ValueError, csv.Error):
         pass
     return fit_cost(
-        [(fixed, growing, row.size, tiles_of(row.path)) for fixed, growing, row in measured],
+        [
+            (fixed, growing, row.size // sharing[row.path], tiles_of(row.path))
+            for fixed, growing, row in measured
+        ],
         guess_cost(model),
     )

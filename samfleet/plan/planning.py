@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -222,6 +223,7 @@ def _pending(
 ) -> Iterator[ShardImage]:
     """One image for each content that has no result yet, in the order of the paths."""
     seen = set()
+    sharing = Counter(row.path for row in rows if row.plane != ONLY)
     for row in rows:
         if not row.image_id or row.image_id in seen:
             continue
@@ -230,7 +232,13 @@ def _pending(
         again = retry_large and image is not None and image.status == Status.TOO_LARGE
         if image is None or again or image.is_pending(retry_failed):
             yield ShardImage(
-                row.image_id, row.size, row.path, 1, row.plane, row.mtime_ns, row.channels
+                row.image_id,
+                row.size,
+                row.path,
+                plane=row.plane,
+                mtime_ns=row.mtime_ns,
+                channels=row.channels,
+                sharing=sharing[row.path] or 1,
             )
 
 
@@ -258,7 +266,7 @@ def _new_plan(
     for number, images in enumerate(packed, start=1):
         name = f"{number:04d}"
         write_shard(shard_file(results, plan_id, name), images)
-        seconds = [cost.seconds(image.size, image.tiles) for image in images]
+        seconds = [cost.seconds(image.share, image.tiles) for image in images]
         chunks += cut_chunks(name, seconds, len(packed), gpus)
         planned.append(PlannedShard(name, len(images), round(sum(seconds), 1)))
     if planned:

@@ -40,6 +40,7 @@ class ShardImage:
         tiles: about how many; for packing only, so the list of a shard does not have it.
         plane: which image of the file it is.
         channels: (name, path) of the files that are joined as its channels.
+        sharing: how many images of its file are wanted; for packing only, as the tiles.
     """
 
     image_id: str
@@ -49,6 +50,12 @@ class ShardImage:
     plane: Plane = ONLY
     mtime_ns: int = 0
     channels: tuple[tuple[str, str], ...] = ()
+    sharing: int = 1
+
+    @property
+    def share(self) -> float:
+        """Its part of the bytes of its file."""
+        return self.size / self.sharing
 
     @property
     def name(self) -> str:
@@ -98,7 +105,7 @@ def pack_shards(
         raise ValueError(f"devices: {devices} are too few; there must be at least 1")
     if not images:
         return []
-    until = [0.0, *itertools.accumulate(cost.seconds(each.size, each.tiles) for each in images)]
+    until = [0.0, *itertools.accumulate(cost.seconds(each.share, each.tiles) for each in images)]
     if not until[-1]:
         until = [float(number) for number in range(len(images) + 1)]
     worth = until[-1] / shortest if shortest else math.inf

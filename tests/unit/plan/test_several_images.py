@@ -10,6 +10,7 @@ import tifffile
 
 from samfleet.plan import manifest
 from samfleet.plan.collection import ManifestError, scan_collection
+from samfleet.plan.cost import guess_cost
 from samfleet.plan.manifest import read_manifest
 from samfleet.plan.outlook import outlook
 from samfleet.plan.planning import make_plan
@@ -109,6 +110,15 @@ def test_the_plan_says_what_files_hold_and_what_is_left_out(run, caplog):
     caplog.clear()
     run.plan(slices=1)
     assert "4 planes are left out" in caplog.text and "projection" not in caplog.text
+
+
+def test_the_cost_of_a_file_is_shared_by_its_images(run):
+    """Else a file of 8 GB with 4000 planes would count 4000 times."""
+    size = (run.images / "b.tif").stat().st_size
+    plan = run.plan(slices="all")
+    guess = guess_cost("vit_h")
+    expected = 7 * guess.constant + guess.per_byte * (size + (run.images / "a.tif").stat().st_size)
+    assert sum(shard.seconds for shard in plan.shards) == pytest.approx(expected, abs=0.06)
 
 
 def test_a_dry_run_counts_images_and_files(run):
