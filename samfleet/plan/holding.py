@@ -4,11 +4,10 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from samfleet.config.settings import ImageSettings
 from samfleet.images.formats.image import ImageError
 from samfleet.images.sources import joined, source
 from samfleet.plan.collection import Collection
-from samfleet.plan.manifest import KnownFile, ManifestRow, images_of_file
+from samfleet.plan.manifest import EVERYTHING, KnownFile, ManifestRow, images_of_file, only_image
 from samfleet.planes import Description, Selection
 from samfleet.wording import counted
 
@@ -35,10 +34,12 @@ class Holding:
         self._images = self._files = self._left_out = self._projected = self._without = 0
 
     def images_of(
-        self, file: KnownFile, collection: Collection, image: ImageSettings
+        self, file: KnownFile, collection: Collection, selection: Selection
     ) -> list[ManifestRow]:
-        """The images of a file that are wanted."""
-        selections = collection.selections(file.path, image.selection)
+        """The images of a file that are wanted, given what the configuration selects."""
+        if not file.description and not collection.rows and selection == EVERYTHING:
+            return [only_image(file)]
+        selections = collection.selections(file.path, selection)
         rows, selected = images_of_file(file, selections)
         if file.description:
             self._files += 1

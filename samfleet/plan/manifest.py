@@ -285,9 +285,8 @@ def images_of_file(
     file: KnownFile, selections: Sequence[Selection]
 ) -> tuple[list[ManifestRow], Selected]:
     """The images of a file that any of several selections wants, each once, and what they leave out."""
-    if file.problem or (not file.description and selections == _DEFAULT):
-        row = ManifestRow(file.path, file.digest, file.size, file.mtime_ns, file.problem, ONLY, file.channels)  # fmt: skip
-        return [row], Selected([(ONLY, file.problem)])
+    if file.problem or (not file.description and tuple(selections) == (EVERYTHING,)):
+        return [only_image(file)], Selected([(ONLY, file.problem)])
     description = Description.of_json(file.description) if file.description else None
     found: dict[Plane, str] = {}
     total = Selected()
@@ -311,4 +310,12 @@ def images_of_file(
     return rows, total
 
 
-_DEFAULT = (Selection(),)
+def only_image(file: KnownFile) -> ManifestRow:
+    """The one image of a file, or the one row of a file with a problem."""
+    return ManifestRow(
+        file.path, file.digest, file.size, file.mtime_ns, file.problem, ONLY, file.channels
+    )
+
+
+EVERYTHING = Selection()
+"""What is selected where the configuration says nothing."""

@@ -98,9 +98,10 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
     files = _identify(settings, results, last, collection, stored)
     holding = Holding()
     rows: list[ManifestRow] = []
+    selection = image.selection
     described: list[KnownFile] = []  # files whose digest the manifest does not tell
     for file in files:
-        of_file = holding.images_of(file, collection, image)
+        of_file = holding.images_of(file, collection, selection)
         rows += of_file
         if file.description or (file.digest and of_file[0].image_id != file.digest):
             described.append(file)

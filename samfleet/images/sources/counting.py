@@ -22,10 +22,10 @@ _DESCRIPTION, _DEPTH = 270, 32997
 _OF_STACKS = {33628, 33629, 33630, 33631, 34412, 34361, 51123, 43314, _DEPTH}
 _NAMES_STACK = re.compile(
     rb"(?:images|slices|frames|channels)=(?!1\b)|<BinaryOnly|FileName|"
-    rb"Size[TZ]\s*=\s*[\"'](?!1[\"'])|\"shape\"|\"axes\"|NumPlanes"
+    rb"Size[TZ]\s*=\s*[\"'](?!1[\"'])|\"shape\"\s*:\s*\[(?!\s*\d+,\s*\d+\s*\])|NumPlanes"
 )
 _IMAGE = re.compile(rb"<(?:\w+:)?Image\b")
-_LONGEST = 1 << 16
+_MOST_TAGS = 4096  # more are damage
 
 
 def holds_one_image(file: BinaryIO, beginning: bytes, name: str) -> bool:
@@ -50,7 +50,7 @@ def holds_one_image(file: BinaryIO, beginning: bytes, name: str) -> bool:
 
 
 def _has_one_page(file: BinaryIO, beginning: bytes, order: str, is_big: bool) -> bool:
-    count, entry, pointer = ("Q", "HHQQ", "Q") if is_big else ("H", "HHII", "I")
+    count, entry, pointer, start = ("Q", "HHQQ", "Q", 8) if is_big else ("H", "HHII", "I", 4)
 
     def read(start: int, size: int) -> bytes:
         if start + size <= len(beginning):
@@ -58,20 +58,23 @@ def _has_one_page(file: BinaryIO, beginning: bytes, order: str, is_big: bool) ->
         file.seek(start)
         return file.read(size)
 
-    def number(form: str, start: int) -> int:
-        form = order + form
-        return int(struct.unpack(form, read(start, struct.calcsize(form)))[0])
-
-    page = number(pointer, 8 if is_big else 4)
-    start = page + struct.calcsize(order + count)
-    size = struct.calcsize(order + entry) * number(count, page)
-    if size > _LONGEST or number(pointer, start + size):
-        return size > _LONGEST
-    tags = {tag: (length, place) for tag, _, length, place in struct.iter_unpack(order + entry, read(start, size))}  # fmt: skip
-    if not _OF_STACKS.isdisjoint(tags):
+    pointed, counted = struct.calcsize(order + pointer), struct.calcsize(order + count)
+    (page,) = struct.unpack_from(order + pointer, beginning, start)
+    (number,) = struct.unpack(order + count, read(page, counted))
+    if number > _MOST_TAGS:
+        return True
+    size = struct.calcsize(order + entry) * number
+    *fields, following = struct.unpack(
+        order + entry * number + pointer, read(page + counted, size + pointed)
+    )
+    tags = fields[::4]
+    if following or not _OF_STACKS.isdisjoint(tags):
         return False
-    length, place = tags.get(_DESCRIPTION, (0, 0))
-    if length <= struct.calcsize(order + pointer):
+    if _DESCRIPTION not in tags:
+        return True
+    described = 4 * tags.index(_DESCRIPTION)
+    length, place = fields[described + 2], fields[described + 3]
+    if length <= pointed:
         return True
     text = read(place, length)
     return not _NAMES_STACK.search(text) and len(_IMAGE.findall(text)) < 2
