@@ -3,6 +3,7 @@ rule summary:
     input:
         unpack(summary_input),
     output:
+        **objects_csv(),
         summary=report("results/summary.csv", caption="../captions/summary.rst", category="Tables"),
         objects="results/objects.parquet",
         filtering=report(
@@ -10,7 +11,6 @@ rule summary:
         ),
         ledger="results/ledger.csv",
         run="results/run.json",
-        **objects_csv(),
     log:
         "results/logs/summary.log",
     conda:

@@ -21,7 +21,7 @@ def test_an_image_has_a_row_for_each_candidate_or_one():
     (row,) = image_rows(ImageRow(image_id="A"), [])
     known = {name: value for name, value in row.items() if value is not None}
     state = {"status": "ok", "reason": "", "transient": False}
-    assert known == {"image_id": "A", "n_candidates": 0} | state
+    assert known == {"image_id": "A", "slice": "", "n_candidates": 0} | state
     assert {row["n_candidates"] for row in stored_rows("A", 2)} == {2}
 
 

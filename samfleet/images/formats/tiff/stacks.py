@@ -58,7 +58,8 @@ class Stack:
     Attributes:
         kind: of metadata.
         names: of its channels, or nothing.
-        sizes: of the axes that are neither height, width nor channels, in the order of the planes.
+        sizes: of the axes that are neither height, width nor channels, in the order of the planes; a second axis of
+            the same name is told apart by a stroke.
         described: the number of planes that the metadata describe.
         planes: which of them have a page in the file, by their numbers among those described.
         channels: of a plane, as described.
@@ -74,7 +75,12 @@ class Stack:
         self.series, self.names, self.kind = series, tuple(names), series.kind
         self._axes, self._shape = series.axes, series.shape
         sizes = [*zip(self._axes, self._shape, strict=True)]
-        self.sizes = {axis: size for axis, size in sizes if axis not in "YXCS"}
+        self.sizes: dict[str, int] = {}
+        for axis, size in sizes:
+            while axis in self.sizes:
+                axis = f"{axis}'"
+            if axis not in "YXCS":
+                self.sizes[axis] = size
         self.described = math.prod(self.sizes.values())
         self.channels = math.prod(size for axis, size in sizes if axis in "CS")
         keyframe = series.keyframe

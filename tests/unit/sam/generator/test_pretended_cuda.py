@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import torch
 
 from samfleet.detection.pipeline import Detection, find_masks
+from samfleet.detection.unfinished import UnfinishedImages
+from samfleet.detection.workers import Workers
 from samfleet.devices.use import DeviceUse
 from samfleet.devices.visible import Device
 from samfleet.images.reading import ReadImage
@@ -18,6 +22,7 @@ from samfleet.sam.generator.encoder import encode_frames
 from samfleet.sam.generator.precision import arithmetic
 from samfleet.sam.tiles import Tiles
 from tests import pretended_cuda as pretended
+from tests.builders import make_settings
 from tests.pretended_cuda import moved, pretended_cuda
 from tests.small_sam import SOME, build_sam, image, spotted_sam
 
@@ -153,7 +158,12 @@ def detected(finder: MaskGenerator) -> Detection:
     """What a job makes of the picture."""
     read = ReadImage("0" * 32, RGB, RGB, True, "", "", 0.0)
     detection = Detection(ShardImage("0" * 32, 1, "a.png"), read)
-    (detection,) = find_masks([detection], finder, Device("0", "0"), DeviceUse())
+    settings = make_settings("x")
+    with Workers(1) as workers, TemporaryDirectory() as store:
+        unfinished = UnfinishedImages(Path(store), flush_seconds=60)
+        (detection,) = find_masks(
+            settings, [detection], finder, Device("0", "0"), DeviceUse(), workers, unfinished
+        )
     return detection
 
 
