@@ -78,6 +78,7 @@ class Workspace:
         self.prefix: list[str] = []
         self.snakefile = str(CLONE / "Snakefile")
         self.config = {
+            "report": False,  # costs seconds; test_report.py makes it
             "images": "images",
             "sam": {
                 "model": "tiny",
@@ -258,6 +259,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     workspace.config["image"] = {"max_pixels": 64 * 48}
     workspace.config["devices"] = ["gpu0", "gpu1"]
     workspace.config["evaluation"] = {"labels": "labels"}
+    workspace.config["report"] = True
     dry = workspace.run("-n")
     dry_wrote = (workspace.results / "manifest.tsv").exists()
     return FirstRun(workspace, dry, dry_wrote, workspace.run())
@@ -265,8 +267,9 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
 
 @pytest.fixture
 def detected(first_run: FirstRun, workspace: Workspace) -> Workspace:
-    """A copy of what `first_run` left, without the evaluation, that a test may change."""
+    """A copy of what `first_run` left, without evaluation and report, that a test may change."""
     shutil.copytree(first_run.workspace.folder, workspace.folder, symlinks=True, dirs_exist_ok=True)
     workspace.config = copy.deepcopy(first_run.workspace.config)
     del workspace.config["evaluation"]
+    workspace.config["report"] = False
     return workspace

@@ -20,6 +20,7 @@ def jobs(run: Run) -> Counter:
 
 
 def test_the_report_follows_the_tables_and_marks_are_scored(first_run, detected):
+    detected.config["report"] = True
     page = detected.results / "report.html"
     assert jobs(first_run.run)["report"] == 1
     before = data_of(page.read_text())
@@ -54,6 +55,7 @@ def test_the_report_follows_the_tables_and_marks_are_scored(first_run, detected)
 
 
 def test_snakemakes_report_has_the_page_the_tables_and_pictures(detected):
+    detected.config["report"] = True
     detected.run()
     detected.run("--report", "snakemake.zip")
     with zipfile.ZipFile(detected.folder / "snakemake.zip") as archive:
