@@ -1,4 +1,4 @@
-"""What tiles find: F1 over all objects of labelled images, without tiles and with tiles of several sizes.
+"""What is found: F1 over all objects of labelled images, with and without tiles, by a grid and by a decoder.
 
 Images are read, shown, filtered and scored as the demo's configuration says, but with brightness not
 limited. A mosaic of the images can stand for a stitched one.
@@ -164,6 +164,7 @@ def main() -> None:
     parser.add_argument("images", type=Path, help="a folder of images")
     parser.add_argument("labels", type=Path, help="a folder of their label images")
     parser.add_argument("--ways", nargs="+", default=["none", "512", "256", "auto"])
+    parser.add_argument("--prompts", nargs="+", default=["decoder"], help="grid, decoder, or both")
     parser.add_argument("--mosaic", type=int, default=0, help="side of a mosaic in pixels")
     parser.add_argument("--slide", type=int, default=0, help="by how many pixels images are slid")
     parser.add_argument("--only", nargs="+", default=[""], help="parts of the images' names")
@@ -176,30 +177,30 @@ def main() -> None:
         parser.error(f"no image in {arguments.images} has a label image in {arguments.labels}")
     if arguments.mosaic:
         pictures = {"mosaic": mosaic(pictures, arguments.mosaic)}
-    generator = load_generator(settings.sam, "cpu", arguments.threads)
     total: dict[str, dict] = {}
     rows: dict[str, dict] = {}
-    for way, tiles in ways_of(arguments.ways, generator.sam.image_encoder.img_size).items():
-        generator.tiles = tiles
-        pooled: list[Counts] = []
-        for name, (rgb, pixels, labels) in pictures.items():
-            objects, done = find_objects(generator, rgb, pixels, settings)
-            counts = Counts.of(match_objects(labels, objects))
-            pooled.append(counts)
-            scores = score(counts)
-            areas = np.bincount(labels.ravel())[1:]
-            diameter = 2 * np.sqrt(np.median(areas[areas > 0]) / np.pi)
-            row = rows.setdefault(name, {"size": rgb.shape[:2], "objects": counts.labelled})
-            row["diameter"] = round(float(diameter), 1)
-            row[way] = {"f1_50": round(scores["f1_50"], 3), **done}
-            if arguments.slide:
-                row[way] |= matched_when_slid(generator, rgb, arguments.slide, settings)
-        scores = score(reduce(Counts.__add__, pooled))
-        total[way] = {
-            name: round(scores[name], 3)
-            for name in ("precision_50", "recall_50", "f1_50", "f1_75", "average_precision")
-        }
-        total[way]["seconds"] = round(sum(row[way]["seconds"] for row in rows.values()), 1)
+    for prompts in arguments.prompts:
+        sam = replace(settings.sam, prompts=prompts)
+        generator = load_generator(sam, "cpu", arguments.threads)
+        for size, tiles in ways_of(arguments.ways, generator.sam.image_encoder.img_size).items():
+            generator.tiles, way = tiles, f"{prompts}, {size}"
+            pooled: list[Counts] = []
+            for name, (rgb, pixels, labels) in pictures.items():
+                objects, done = find_objects(generator, rgb, pixels, settings)
+                counts = Counts.of(match_objects(labels, objects))
+                pooled.append(counts)
+                scores = score(counts)
+                areas = np.bincount(labels.ravel())[1:]
+                diameter = 2 * np.sqrt(np.median(areas[areas > 0]) / np.pi)
+                row = rows.setdefault(name, {"size": rgb.shape[:2], "objects": counts.labelled})
+                row["diameter"] = round(float(diameter), 1)
+                row[way] = {"f1_50": round(scores["f1_50"], 3), **done}
+                if arguments.slide:
+                    row[way] |= matched_when_slid(generator, rgb, arguments.slide, settings)
+            scores = score(reduce(Counts.__add__, pooled))
+            names = ("precision_50", "recall_50", "f1_50", "f1_75", "average_precision")
+            total[way] = {name: round(scores[name], 3) for name in names}
+            total[way]["seconds"] = round(sum(row[way]["seconds"] for row in rows.values()), 1)
     report(claim="objects found with tiles", total=total, images=rows)
 
 
