@@ -42,7 +42,7 @@ def test_another_workflow_takes_it_as_a_module_twice_with_and_without_a_prefix(w
     workspace.snakefile = str(outer)
     workspace.run()
     left, right = workspace.folder / "plate" / "left" / "results", workspace.results
-    tables = ["filtering.csv", "ledger.csv", "objects.parquet", "summary.csv"]
+    tables = ["filtering.csv", "ledger.csv", "objects.parquet", "run.json", "summary.csv"]
     assert (workspace.folder / "tables.txt").read_text().split() == [
         *(f"plate/left/results/{name}" for name in tables),
         *(f"results/{name}" for name in [*tables[:2], "logs/verified.txt", *tables[2:]]),

@@ -50,7 +50,7 @@ def test_scores_without_label_images_are_refused_before_anything_runs(workspace)
 
 def test_a_permanent_mistake_that_only_a_job_can_find_is_tried_once(workspace):
     workspace.add_image("a.png", 1)
-    state = torch.load(TINY_WEIGHTS, weights_only=True)
+    state = torch.load(TINY_WEIGHTS, weights_only=True)["model_state"]
     state.pop("mask_decoder.iou_token.weight")
     torch.save(state, workspace.folder / "weights.pth")
     workspace.config["sam"]["checkpoint"] = "weights.pth"
