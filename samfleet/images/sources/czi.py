@@ -14,7 +14,7 @@ import numpy as np
 
 from samfleet.images.formats.image import Image, unsupported
 from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
-from samfleet.images.sources.source import Reading
+from samfleet.images.sources.source import Reading, image_of
 from samfleet.images.units import pixel_side
 from samfleet.planes import Description, Scene
 
@@ -79,12 +79,8 @@ class CziSource:
         first = dict(zip(image.dims, image.start, strict=True))  # the file may count from elsewhere
         at = {axis: n + first.get(axis, 0) for axis, n in axes.index(place, time, slice).items()}
         chosen = image(**at) if at else image
-        return Image(
-            height_width_channels(np.asarray(chosen.asarray()), list(chosen.dims)),
-            about.is_color,
-            channels=() if about.is_color else about.channels,
-            pixel_size_um=about.pixel_size_um,
-            acquired=about.acquired,
+        return image_of(
+            about, height_width_channels(np.asarray(chosen.asarray()), list(chosen.dims))
         )
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from samfleet.images.formats.image import Image, unreadable
 from samfleet.images.sources.axes import Axes, check_level, place_name, real
-from samfleet.images.sources.source import Reading
+from samfleet.images.sources.source import Reading, image_of
 from samfleet.images.units import pixel_side
 from samfleet.planes import Description, Scene
 
@@ -72,12 +72,7 @@ class DvSource:
         at = axes.index(self._places[scene], time, slice)
         planes = [self._plane(at | {"C": channel}) for channel in range(axes.sizes.get("C", 1))]
         about = self.description.scenes[scene]
-        return Image(
-            np.stack(planes, axis=2),
-            False,
-            channels=about.channels,
-            pixel_size_um=about.pixel_size_um,
-        )
+        return image_of(about, np.stack(planes, axis=2))
 
     def _plane(self, at: dict[str, int]) -> np.ndarray:
         number = 0

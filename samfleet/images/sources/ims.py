@@ -8,7 +8,7 @@ import numpy as np
 
 from samfleet.images.formats.image import Image, unreadable, unsupported
 from samfleet.images.sources.axes import check_level, real
-from samfleet.images.sources.source import Reading
+from samfleet.images.sources.source import Reading, image_of
 from samfleet.images.units import micrometres, pixel_side
 from samfleet.planes import Description, Scene
 
@@ -87,13 +87,7 @@ class ImsSource:
             planes.append(found[slice, : about.height, : about.width])
         if len({plane.shape for plane in planes}) > 1:
             raise unreadable("the channels of this plane are of different sizes")
-        return Image(
-            np.stack(planes, axis=2),
-            False,
-            channels=about.channels,
-            pixel_size_um=about.pixel_size_um,
-            acquired=about.acquired,
-        )
+        return image_of(about, np.stack(planes, axis=2))
 
     def close(self) -> None:
         """Close the file."""

@@ -15,7 +15,7 @@ from samfleet.images.sources.axes import (
     place_name,
     real,
 )
-from samfleet.images.sources.source import Reading
+from samfleet.images.sources.source import Reading, image_of
 from samfleet.images.units import pixel_side
 from samfleet.planes import Description, Scene
 
@@ -71,13 +71,7 @@ class LifSource:
             _plane(image.frame(**at, **dict(zip(over, channel, strict=True))))
             for channel in np.ndindex(*(axes.sizes[axis] for axis in over))
         ]
-        return Image(
-            parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2),
-            about.is_color,
-            channels=() if about.is_color else about.channels,
-            pixel_size_um=about.pixel_size_um,
-            acquired=about.acquired,
-        )
+        return image_of(about, parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
 
     def close(self) -> None:
         """Close the file."""

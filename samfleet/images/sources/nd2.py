@@ -7,7 +7,7 @@ from typing import Any
 
 from samfleet.images.formats.image import Image, unreadable
 from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
-from samfleet.images.sources.source import Reading
+from samfleet.images.sources.source import Reading, image_of
 from samfleet.images.units import pixel_side
 from samfleet.planes import Description, Scene
 
@@ -89,13 +89,7 @@ class Nd2Source:
         pixels = self._file.read_frame(number).copy()
         axes = [axis for axis in self._axes.sizes if axis in "CYXS"]
         about = self.description.scenes[scene]
-        return Image(
-            height_width_channels(pixels, axes),
-            about.is_color,
-            channels=() if about.is_color else about.channels,
-            pixel_size_um=about.pixel_size_um,
-            acquired=about.acquired,
-        )
+        return image_of(about, height_width_channels(pixels, axes))
 
     def _check_frame(self, number: int) -> None:
         """Raise ImageError if a frame is not in the file, or not all of it: `nd2` gives zeros then."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from samfleet.images.formats.image import Image, unreadable, unsupported
 from samfleet.images.sources.axes import CHANNELS, Axes, check_level, place_name
-from samfleet.images.sources.source import Reading
+from samfleet.images.sources.source import Reading, image_of
 from samfleet.images.units import micrometres, pixel_side
 from samfleet.planes import Companion, Description, Scene
 
@@ -106,13 +106,7 @@ class OifSource:
                 raise unreadable(f"a plane is {size}, and the metadata name another size")
             parts.append(plane)
         about = self.description.scenes[scene]
-        return Image(
-            np.stack(parts, axis=2),
-            False,
-            channels=about.channels,
-            pixel_size_um=about.pixel_size_um,
-            acquired=about.acquired,
-        )
+        return image_of(about, np.stack(parts, axis=2))
 
     def close(self) -> None:
         """Close the file."""

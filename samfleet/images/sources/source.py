@@ -11,7 +11,7 @@ import numpy as np
 from samfleet.content import is_zarr
 from samfleet.images.formats.decoding import decoding, finished
 from samfleet.images.formats.image import Image, ImageError, Limits, unreadable, unsupported
-from samfleet.planes import ONLY, PROJECTIONS, Description, Plane
+from samfleet.planes import ONLY, PROJECTIONS, Description, Plane, Scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +175,22 @@ def read_plane(source: Source, plane: Plane) -> Image:
         if plane == ONLY:
             return finished(image)
         return finished(replace(image, plane=_words(plane, image)))
+
+
+def image_of(scene: Scene, pixels: np.ndarray) -> Image:
+    """A plane of a scene, with what the scene's description says of it.
+
+    Args:
+        scene: as described.
+        pixels: (height, width, channels).
+    """
+    return Image(
+        pixels,
+        scene.is_color,
+        channels=() if scene.is_color else scene.channels,
+        pixel_size_um=scene.pixel_size_um,
+        acquired=scene.acquired,
+    )
 
 
 def plane_windows(source: Source, plane: Plane, checked: bool) -> PlaneWindows | None:

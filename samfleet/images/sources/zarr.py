@@ -14,7 +14,7 @@ import numpy as np
 
 from samfleet.images.formats.image import Image, ImageError, Limits, unreadable, unsupported
 from samfleet.images.sources.axes import Axes, height_width_channels, place_name, real
-from samfleet.images.sources.source import Reading
+from samfleet.images.sources.source import Reading, image_of
 from samfleet.images.units import micrometres, pixel_side
 from samfleet.planes import Description, Scene
 
@@ -89,13 +89,7 @@ class ZarrSource:
         pixels = np.asarray(self._array(found.path)[index])
         axes = [axis for axis in found.axes.sizes if axis not in at]
         about = found.scene
-        return Image(
-            height_width_channels(pixels, axes),
-            False,
-            channels=about.channels,
-            pixel_size_um=about.pixel_size_um,
-            acquired=about.acquired,
-        )
+        return image_of(about, height_width_channels(pixels, axes))
 
     def _array(self, path: str) -> Any:
         if path not in self._open:
