@@ -58,10 +58,6 @@ class Candidates:
         """The candidates at (n,) int64 numbers, in their order."""
         return Candidates(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def to(self, device: torch.device) -> Candidates:
-        """The candidates on another device."""
-        return Candidates(*(getattr(self, field.name).to(device) for field in fields(self)))
-
     def in_image(self, box: list[int]) -> Candidates:
         """The candidates of the part x0, y0, x1, y1 of an image, in the coordinates of the image."""
         return replace(
@@ -145,14 +141,10 @@ class Chosen:
             np.concatenate([part.reductions for part in parts]),
         )
 
-    def on_host(self) -> Chosen:
-        """The same on the CPU."""
-        return replace(self, candidates=self.candidates.to(torch.device("cpu")))
-
     def packed(self) -> Chosen:
-        """The same on the CPU, with masks of a few hundred bytes each, as many of them are kept."""
+        """The same with masks of a few hundred bytes each, as many of them are kept."""
         masks = [BitMask.of(*mask.unpack()) for mask in self.masks]
-        return replace(self.on_host(), masks=masks)
+        return replace(self, masks=masks)
 
     def select(self, index: np.ndarray) -> Chosen:
         """The masks at (n,) int64 numbers, in their order."""

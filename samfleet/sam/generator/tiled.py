@@ -116,7 +116,7 @@ def _find(
     """One look: the masks, the report, and the median diameter as shown (infinite without masks)."""
     scale = search.input_size / layout.longest_side
     if len(layout.boxes) == 1:
-        found = search.find_all().on_host()
+        found = search.find_all()
         report = TileReport(tiles.size, done=1, left_out=0, cut=0)
         return found, report, _shown_diameter(found.candidates.boxes, scale)
     background = _background(picture, layout, search.input_size)
@@ -149,16 +149,12 @@ def _look_at(
         return FoundInTile(_nothing(), Candidates.none(torch.device("cpu")), left_out=True)
     view = View(rgb, list(box), points, _cut_by(layout, box), keeps_cut=True)
     seen = search.look(view)
-    large = _too_large(_on_host(seen.cut), layout, box, rgb, background)
+    large = _too_large(seen.cut, layout, box, rgb, background)
     return FoundInTile(Chosen.of(seen, list(box)).packed(), large)
 
 
 def _nothing() -> Chosen:
     return Chosen.of(Seen.nothing(torch.device("cpu")), [0, 0, 0, 0])
-
-
-def _on_host(candidates: Candidates) -> Candidates:
-    return candidates.to(torch.device("cpu"))
 
 
 def _background(picture: Picture, layout: Layout, input_size: int) -> Background:
@@ -219,7 +215,7 @@ def _find_in_whole(
     rgb = reduced(picture, factor)
     points = search.prompts(rgb, background)
     seen = search.look(View(rgb, [0, 0, rgb.shape[1], rgb.shape[0]], points))
-    candidates = _on_host(seen.candidates)
+    candidates = seen.candidates
     boxes = candidates.boxes * factor
     boxes[:, 2:] += factor - 1
     found = Chosen.of(
