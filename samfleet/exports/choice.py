@@ -4,9 +4,10 @@ import difflib
 import fnmatch
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from samfleet.cells import unguarded
 from samfleet.config.settings import Settings
@@ -39,9 +40,18 @@ def check_settings(settings: Settings, results: Path) -> None:
             results,
         )
         return
-    known, wanted = record.settings["fluorescence"], asdict(settings.fluorescence)
+    check_made_under(settings, results, record.settings)
+
+
+def check_made_under(settings: Settings, results: Path, made_under: Mapping[str, Any]) -> None:
+    """As `check_settings`, with what the record of the summary says of its settings.
+
+    Raises:
+        UserError: the tables were made under other settings, which it names.
+    """
+    known, wanted = made_under["fluorescence"], asdict(settings.fluorescence)
     other = [f"fluorescence.{name}" for name in wanted if known.get(name) != wanted[name]]
-    other += _other_model(settings, results, record.settings["model_key"])
+    other += _other_model(settings, results, made_under["model_key"])
     if other:
         raise UserError(
             f"{results}: the objects are those of another {' and '.join(sorted({*other}))}; run the workflow first, "

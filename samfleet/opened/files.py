@@ -7,7 +7,7 @@ from samfleet.files import escape_name, unescape_name
 from samfleet.images.reading import THE_FILE, Failure, ReadImage, Wish, path_of, read_image
 from samfleet.opened.tables import TableImage
 from samfleet.plan.collection import collection_root
-from samfleet.plan.manifest import read_manifest
+from samfleet.plan.manifest import ManifestRow, read_manifest
 from samfleet.results import manifest_file
 from samfleet.statuses import Status
 
@@ -34,31 +34,55 @@ class Files:
 
     def read(self, image: TableImage) -> ReadImage | str:
         """An image as it was detected; or why it is not that any more."""
-        paths = self._paths(image)
-        # reading a pipe would never end
-        if gone := [path for path in paths if not (path.is_file() or path.is_dir())]:
-            return f"there is no file {gone[0]}"
-        wish, planned = THE_FILE, self._planned.get(image.place)
-        if planned is not None:
-            channels = tuple((name, path_of(self._root, file)) for name, file in planned.channels)
-            wish = Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
-        path = path_of(self._root, unescape_name(image.file))
-        read = read_image(path, self._settings.image, self._settings.display, wish)
-        if (read.image_id and read.image_id != image.image_id) or (
-            isinstance(read, Failure) and read.status == Status.CHANGED
-        ):
-            return "the file has changed since it was detected; run the workflow again"
-        if isinstance(read, Failure):
-            return read.reason
-        height, width = read.rgb.shape[:2]
-        if (height, width) != (image.height, image.width):
-            return f"it was detected with {image.width} × {image.height} pixels, and is read with {width} × {height}"
-        return read
+        size = (image.height, image.width)
+        planned = self._planned.get(image.place)
+        return read_as_detected(self._settings, image.file, image.image_id, size, planned)
 
     def _paths(self, image: TableImage) -> list[Path]:
-        planned = self._planned.get(image.place)
-        joined = [file for _, file in planned.channels] if planned else []
-        return [path_of(self._root, file) for file in joined or [unescape_name(image.file)]]
+        return _paths_of(self._root, image.file, self._planned.get(image.place))
+
+
+def read_as_detected(
+    settings: Settings,
+    file: str,
+    image_id: str,
+    size: tuple[int, int],
+    planned: ManifestRow | None,
+) -> ReadImage | str:
+    """An image of the summary as it was detected; or why it is not that any more.
+
+    Args:
+        settings: the configuration.
+        file: the path of its file, as the tables write it.
+        image_id: of what was detected.
+        size: (height, width) that it was detected with.
+        planned: the image in the manifest, which says how it is read; None for the only one of a file.
+    """
+    root = collection_root(settings.images)
+    # reading a pipe would never end
+    if gone := [p for p in _paths_of(root, file, planned) if not (p.is_file() or p.is_dir())]:
+        return f"there is no file {gone[0]}"
+    wish = THE_FILE
+    if planned is not None:
+        channels = tuple((name, path_of(root, joined)) for name, joined in planned.channels)
+        wish = Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
+    path = path_of(root, unescape_name(file))
+    read = read_image(path, settings.image, settings.display, wish)
+    if (read.image_id and read.image_id != image_id) or (
+        isinstance(read, Failure) and read.status == Status.CHANGED
+    ):
+        return "the file has changed since it was detected; run the workflow again"
+    if isinstance(read, Failure):
+        return read.reason
+    if read.size != size:
+        (height, width), (now_high, now_wide) = size, read.size
+        return f"it was detected with {width} × {height} pixels, and is read with {now_wide} × {now_high}"
+    return read
+
+
+def _paths_of(root: Path, file: str, planned: ManifestRow | None) -> list[Path]:
+    joined = [path for _, path in planned.channels] if planned else []
+    return [path_of(root, path) for path in joined or [unescape_name(file)]]
 
 
 def _state(path: Path) -> list[int] | None:

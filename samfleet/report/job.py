@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from samfleet.cells import read_csv
 from samfleet.config.settings import FluorescenceSettings, Settings
 from samfleet.errors import UserError
+from samfleet.exports.choice import check_made_under
 from samfleet.files import escape_name, read_object, write_atomic
 from samfleet.marker import mark
 from samfleet.plan.manifest import read_manifest
@@ -52,7 +53,6 @@ from samfleet.results import (
     summary_record_file,
     summary_tables,
 )
-from samfleet.sam.model_key import differing_settings
 from samfleet.stamps import read_record, recorded
 from samfleet.statuses import Status
 from samfleet.store.segments import best_results
@@ -81,7 +81,7 @@ def write_report(settings: Settings, results: Path) -> None:
         raise UserError(
             f"{results}: there are no tables, or they are not as samfleet wrote them; run the workflow first"
         )
-    _check_settings(settings, results, record.settings)
+    check_made_under(settings, results, record.settings)
     page = report_file(results)
     origin = report_origin(settings, results)
     with recorded(results, "report", report_record_file(results), [page], origin):
@@ -90,23 +90,6 @@ def write_report(settings: Settings, results: Path) -> None:
         _keep_pictures(results, data, pictures)
         write_atomic(page, text)
     logger.info("%s: %s, %.1f MB", page, counted(len(pictures), "picture"), len(text) / 1e6)
-
-
-def _check_settings(settings: Settings, results: Path, made_under: Mapping[str, Any]) -> None:
-    """Pictures of another page, under other filters than in the configuration, would mislead.
-
-    Raises:
-        UserError: the tables were made under other settings, which it names.
-    """
-    explained = read_object(store_settings_file(store_folder(results, made_under["model_key"])))
-    wanted, known = asdict(settings.fluorescence), made_under["fluorescence"]
-    other = differing_settings(settings, explained) if explained else []
-    other += [f"fluorescence.{name}" for name in wanted if known.get(name) != wanted[name]]
-    if other:
-        raise UserError(
-            f"{results}: the tables were made with another {' and '.join(sorted({*other}))}; run the workflow first, "
-            "or set back what was changed"
-        )
 
 
 def collect(

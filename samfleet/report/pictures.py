@@ -11,9 +11,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from samfleet.config.settings import Settings
-from samfleet.files import unescape_name
-from samfleet.images.reading import THE_FILE, Failure, Wish, path_of, read_image
-from samfleet.plan.collection import collection_root
+from samfleet.opened.files import read_as_detected
 from samfleet.plan.manifest import ManifestRow
 from samfleet.report.selection import Row
 from samfleet.summary.candidates import stored_groups
@@ -55,23 +53,9 @@ def shown_image(settings: Settings, row: Row, planned: ManifestRow | None) -> np
         row: of the summary.
         planned: the image in the manifest.
     """
-    root = collection_root(settings.images)
-    path = path_of(root, unescape_name(row["image"]))
-    wish = THE_FILE
-    if planned is not None:
-        channels = tuple((name, path_of(root, file)) for name, file in planned.channels)
-        wish = Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
-    for each in [file for _, file in wish.channels] or [path]:
-        if not (each.is_file() or each.is_dir()):  # reading a pipe would never end
-            return f"there is no file {each}"
-    read = read_image(path, settings.image, settings.display, wish)
-    if read.image_id and read.image_id != row["image_id"]:
-        return "the file has changed since it was detected"
-    if isinstance(read, Failure):
-        return read.reason
-    if list(read.rgb.shape[:2]) != [int(row["height"]), int(row["width"])]:
-        return "it is read with another size than it was detected with"
-    return read.rgb
+    size = int(row["height"]), int(row["width"])
+    read = read_as_detected(settings, row["image"], row["image_id"], size, planned)
+    return read if isinstance(read, str) else read.rgb
 
 
 def make_picture(rgb: np.ndarray, pictures: int) -> Picture:
