@@ -11,7 +11,7 @@ from samfleet.brightness import Brightness
 from samfleet.config.schema import complete_config, schema
 from samfleet.config.settings import Settings, settings_of
 from samfleet.detection.row import CandidateRow, ImageRow, image_rows
-from samfleet.plan.record import Plan
+from samfleet.plan.record import Plan, PlannedShard
 from samfleet.plan.shards import ShardImage, read_shard
 from samfleet.results import done_file, shard_file, store_folder
 from samfleet.sam.masks.bitmask import BitMask
@@ -281,3 +281,23 @@ def carry_out(
     write_segment(store_folder(results, plan.model_key), plan.id, *rows)
     for shard in plan.shards if done else ():
         done_file(results, plan.id, shard.name).write_text("{}\n")
+
+
+def plan_of(*shards: PlannedShard, images: int, **fields) -> Plan:
+    """A plan of some shards for so many images, all of them pending."""
+    plan = Plan(
+        id="P",
+        stamp=1,
+        source="images",
+        files="",
+        manifest="",
+        descriptions="",
+        selection="",
+        model_key="K",
+        content="",
+        max_pixels=1,
+        images=images,
+        pending=images,
+        shards=shards,
+    )
+    return replace(plan, **fields)

@@ -17,26 +17,13 @@ from samfleet.plan.progress import (
     read_beat,
     write_beat,
 )
-from samfleet.plan.record import Plan, PlannedShard
+from samfleet.plan.record import PlannedShard
 from samfleet.plan.watching import ProgressLines
 from samfleet.results import beat_file, done_file, last_plan_file
+from tests.builders import plan_of
 
 SHARDS = tuple(PlannedShard(f"{n:04d}", 100, 60.0) for n in range(1, 5))
-PLAN = Plan(
-    id="P",
-    stamp=1,
-    source="images",
-    files="",
-    manifest="",
-    descriptions="",
-    selection="",
-    model_key="K",
-    content="",
-    max_pixels=1,
-    images=400,
-    pending=400,
-    shards=SHARDS,
-)
+PLAN = plan_of(*SHARDS, images=400)
 
 
 @pytest.fixture

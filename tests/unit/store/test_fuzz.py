@@ -22,7 +22,7 @@ from samfleet.plan.manifest import (
     write_known_files,
     write_manifest,
 )
-from samfleet.plan.record import Plan, PlannedShard, read_plan
+from samfleet.plan.record import PlannedShard, read_plan
 from samfleet.plan.shards import ShardImage, read_shard, write_shard
 from samfleet.planes import Description, Plane, Scene
 from samfleet.results import LEDGER_COLUMNS
@@ -31,7 +31,7 @@ from samfleet.stamps import read_record, write_record
 from samfleet.store.index import read_index, read_stored_images
 from samfleet.store.ledger import collect_ledger
 from samfleet.store.segments import SegmentError, read_segment, rebuild_index, stored_images
-from tests.builders import stored_rows, write_segment
+from tests.builders import plan_of, stored_rows, write_segment
 from tests.examples import examples
 
 FUZZ = examples(300, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -80,9 +80,10 @@ def tables(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
             ShardImage("34cd", 40, "\udcff.tif", 1, Plane(0, 1, "2"), 5, (("GFP", "\udcff.tif"),)),
         ],
     )
-    plan = Plan(
+    plan = plan_of(
+        PlannedShard("0001", 2, 3.5),
+        images=2,
         id="p",
-        stamp=1,
         source="demo",
         files="files",
         manifest="manifest",
@@ -91,9 +92,6 @@ def tables(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
         model_key="key",
         content="content",
         max_pixels=10,
-        images=2,
-        pending=2,
-        shards=(PlannedShard("0001", 2, 3.5),),
     )
     (folder / "plan.json").write_text(plan.to_json())
     write_record(folder / "summary.json", "digest", 3, [manifest])

@@ -9,7 +9,7 @@ import pytest
 
 from samfleet import cli
 from samfleet.plan.commands import note_command, noted_commands
-from samfleet.plan.record import Plan, PlannedShard
+from samfleet.plan.record import PlannedShard
 from samfleet.results import (
     commands_file,
     done_file,
@@ -21,23 +21,9 @@ from samfleet.results import (
 from samfleet.summary.account import account
 from samfleet.summary.provenance import methods, write_provenance
 from samfleet.summary.tables import Counts
-from tests.builders import make_settings
+from tests.builders import make_settings, plan_of
 
-PLAN = Plan(
-    id="P",
-    stamp=1,
-    source="images",
-    files="",
-    manifest="",
-    descriptions="",
-    selection="",
-    model_key="K",
-    content="",
-    max_pixels=1,
-    images=3,
-    pending=3,
-    shards=(PlannedShard("0001", 3, 60.0),),
-)
+PLAN = plan_of(PlannedShard("0001", 3, 60.0), images=3)
 COUNTS = Counts(Counter(ok=2, unreadable=1), 1200, Counter(min_area=200), 1000)
 
 
