@@ -1,6 +1,7 @@
 """Images with the tables of their detection, for what reads the tables."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tifffile
 
 from samfleet.cells import guarded
 from samfleet.digests import image_id
@@ -50,6 +52,15 @@ def write_objects(path: Path, rows: Sequence[dict], row_group_size: int | None =
     pq.write_table(pa.table(arrays, schema), path, row_group_size=row_group_size)
 
 
+def _encoded(suffix: str, pixels: np.ndarray) -> bytes:
+    """A file of an image: a TIFF with tiles, or a PNG whatever the name says."""
+    if suffix != ".tif":
+        return cv2.imencode(".png", pixels)[1].tobytes()
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, tile=(32, 48))
+    return buffer.getvalue()
+
+
 class Detected:
     """Images with the tables of their detection: one object in each that is `ok`, unless others are given."""
 
@@ -75,7 +86,7 @@ class Detected:
         path = self.folder / "images" / (place or name)
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.full((60, 80), grey, np.uint8) if pixels is None else pixels
-        content = cv2.imencode(".png", pixels)[1].tobytes()
+        content = _encoded(path.suffix, pixels)
         path.write_bytes(content)
         row = {"image": escape_name(name), "scene": "", "time": "", "slice": ""}
         row |= {"image_id": image_id(content), "status": status}

@@ -39,7 +39,7 @@ class FilePicture:
 
         def start(count: int) -> None:
             for box in itertools.islice(waiting, count):
-                ahead.append(self._call(paint, self._image.pixels, self._image.painter, box))
+                ahead.append(self._call(paint, self._image.windows, self._image.painter, box))
 
         start(1 + _AHEAD)
         while ahead:
@@ -48,7 +48,7 @@ class FilePicture:
             yield rgb
 
 
-def paint(pixels: Windows, painter: Painter, box: Box) -> np.ndarray:
+def paint(windows: Windows, painter: Painter, box: Box) -> np.ndarray:
     """What SAM sees of the part x0, y0, x1, y1 of an image; runs in a worker process."""
     x0, y0, x1, y1 = box
-    return painter.paint(pixels.read(y0, y1, x0, x1))
+    return painter.paint(windows.read(y0, y1, x0, x1))

@@ -407,7 +407,7 @@ def measure_images(
     for detection in detections:
         if detection is not None and not isinstance(detection.read, Failure):
             read = detection.read
-            image = (read.pixels, read.is_color, detection.found, only_largest_part)
+            image = (read.windows, read.is_color, detection.found, only_largest_part)
             tasks.add(detection, measure_found, *image)
         else:
             yield detection

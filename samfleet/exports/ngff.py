@@ -5,7 +5,10 @@ See https://ngff.openmicroscopy.org/0.4/.
 """
 
 import json
+import math
 import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,49 +31,126 @@ _LABELS = "objects"
 
 def _write(path: Path, source: Source) -> None:
     assert source.read is not None
-    name, pixel_size = source.image.name, source.image.pixel_size
-    channels = np.moveaxis(source.read.pixels, 2, 0)
-    _write_group(path, {"multiscales": _write_levels(path, channels, "cyx", name, pixel_size)})
+    windows = source.read.windows
+    height, width, channels = windows.shape
+    strips = (
+        np.moveaxis(windows.read(first, min(first + _CHUNK, height), 0, width), 2, 0)
+        for first in range(0, height, _CHUNK)
+    )
+    image = _Array("cyx", (channels, height, width), windows.dtype, source.image.pixel_size)
+    multiscales = image.write(path, strips, source.image.name)
+    _write_group(path, {"multiscales": multiscales})
     labels = path / "labels"
     _write_group(labels, {"labels": [_LABELS]})
-    multiscales = _write_levels(labels / _LABELS, _label_image(source), "yx", _LABELS, pixel_size)
+    kind = np.dtype(label_type(source.objects))
+    seen = _Array("yx", (height, width), kind, source.image.pixel_size)
+    drawn = label_strips(source.objects, (height, width), _CHUNK)
+    multiscales = seen.write(labels / _LABELS, drawn, _LABELS)
     about = [{"label-value": row["label"], **measurements_of(row)} for row in source.objects]
     image_label = {"version": _VERSION, "properties": about, "source": {"image": "../../"}}
     attributes = {"multiscales": multiscales, "image-label": image_label}
     _write_group(labels / _LABELS, attributes)
 
 
-def _label_image(source: Source) -> np.ndarray:
-    """(height, width), as large as the image, which is in memory as well."""
-    size = source.image.height, source.image.width
-    labels = np.empty(size, label_type(source.objects))
-    for number, strip in enumerate(label_strips(source.objects, size, _CHUNK)):
-        labels[number * _CHUNK : number * _CHUNK + len(strip)] = strip
-    return labels
+@dataclass(frozen=True)
+class _Array:
+    """An array in several resolutions, of which a few strips are in memory.
+
+    Attributes:
+        axes: their names.
+        shape: their lengths; the last two are those of the image.
+        dtype: of a pixel.
+        pixel_size: µm, if it is known.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    pixel_size: float | None
+
+    def write(self, folder: Path, strips: Iterable[np.ndarray], name: str) -> list[dict[str, Any]]:
+        """Write strips of as many rows as a chunk has; returns `multiscales`.
+
+        While an array is larger than a chunk, there is another of every second pixel.
+        """
+        halvings = math.ceil(math.log2(max(self.shape[-2:]) / _CHUNK))
+        # a strip has no more rows to leave out after so many
+        count = 1 + min(max(0, halvings), _CHUNK.bit_length() - 1)
+        levels = [_Level(folder / str(n), self._shape(2**n), self.dtype) for n in range(count)]
+        for strip in strips:
+            for level in levels:
+                level.add(strip)
+                strip = strip[..., ::2, ::2]
+        for level in levels:
+            level.finish()
+        datasets = [
+            {
+                "path": str(n),
+                "coordinateTransformations": [{"type": "scale", "scale": self._scale(2**n)}],
+            }
+            for n in range(count)
+        ]
+        axes = [_axis(axis, self.pixel_size) for axis in self.axes]
+        return [{"version": _VERSION, "name": name, "axes": axes, "datasets": datasets}]
+
+    def _shape(self, step: int) -> tuple[int, ...]:
+        height, width = (-(-length // step) for length in self.shape[-2:])
+        return (*self.shape[:-2], height, width)
+
+    def _scale(self, step: int) -> list[float]:
+        return [1.0 if axis == "c" else step * (self.pixel_size or 1.0) for axis in self.axes]
 
 
-def _write_levels(
-    folder: Path, pixels: np.ndarray, axes: str, name: str, pixel_size: float | None
-) -> list[dict[str, Any]]:
-    """Write an array and, while it is larger than a chunk, every second pixel of it; returns `multiscales`."""
-    datasets: list[dict[str, Any]] = []
-    while True:
-        step, level = 2 ** len(datasets), str(len(datasets))
-        _write_array(folder / level, pixels)
-        scale = [1.0 if axis == "c" else step * (pixel_size or 1.0) for axis in axes]
-        transformation = {"type": "scale", "scale": scale}
-        datasets.append({"path": level, "coordinateTransformations": [transformation]})
-        if max(pixels.shape[-2:]) <= _CHUNK:
-            break
-        pixels = pixels[..., ::2, ::2]
-    return [
-        {
-            "version": _VERSION,
-            "name": name,
-            "axes": [_axis(axis, pixel_size) for axis in axes],
-            "datasets": datasets,
+class _Level:
+    """An array that is written row of chunks by row of chunks, those at its end being filled up with zeros.
+
+    Args:
+        folder: of the array.
+        shape, dtype: of the array.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype):
+        self._folder, self._dtype = folder, dtype.newbyteorder("<")
+        self._chunk = (1,) * (len(shape) - 2) + (_CHUNK, _CHUNK)
+        self._strips: list[np.ndarray] = []
+        self._rows = self._written = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        description = {
+            "zarr_format": 2,
+            "shape": shape,
+            "chunks": self._chunk,
+            "dtype": self._dtype.str,
+            "compressor": {"id": "zlib", "level": 1},
+            "fill_value": 0,
+            "order": "C",
+            "filters": None,
+            "dimension_separator": "/",
         }
-    ]
+        _write_json(folder / ".zarray", description)
+
+    def add(self, strip: np.ndarray) -> None:
+        """Add rows; those of several strips make a chunk, or those of one."""
+        self._strips.append(strip)
+        self._rows += strip.shape[-2]
+        if self._rows >= _CHUNK:
+            self.finish()
+
+    def finish(self) -> None:
+        """Write the rows that there are."""
+        if not self._rows:
+            return
+        rows = np.concatenate(self._strips, axis=-2)
+        self._strips, self._rows = [], 0
+        columns = -(-rows.shape[-1] // _CHUNK)
+        for place in np.ndindex(*rows.shape[:-2], columns):
+            *before, column = place
+            part = rows[(*before, slice(None), slice(column * _CHUNK, (column + 1) * _CHUNK))]
+            filled = np.zeros((_CHUNK, _CHUNK), self._dtype)
+            filled[tuple(map(slice, part.shape))] = part
+            file = self._folder.joinpath(*map(str, (*before, self._written, column)))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(zlib.compress(filled.tobytes(), 1))
+        self._written += 1
 
 
 def _axis(name: str, pixel_size: float | None) -> dict[str, str]:
@@ -83,37 +163,6 @@ def _write_group(folder: Path, attributes: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / ".zgroup", {"zarr_format": 2})
     _write_json(folder / ".zattrs", attributes)
-
-
-def _write_array(folder: Path, pixels: np.ndarray) -> None:
-    """Write an array in chunks, those at its end being filled up with zeros."""
-    chunk = (1,) * (pixels.ndim - 2) + (_CHUNK, _CHUNK)
-    kind = pixels.dtype.newbyteorder("<")
-    folder.mkdir(parents=True, exist_ok=True)
-    description = {
-        "zarr_format": 2,
-        "shape": pixels.shape,
-        "chunks": chunk,
-        "dtype": kind.str,
-        "compressor": {"id": "zlib", "level": 1},
-        "fill_value": 0,
-        "order": "C",
-        "filters": None,
-        "dimension_separator": "/",
-    }
-    _write_json(folder / ".zarray", description)
-    counts = (-(-length // size) for length, size in zip(pixels.shape, chunk, strict=True))
-    for place in np.ndindex(*counts):
-        window = tuple(
-            slice(number * size, (number + 1) * size)
-            for number, size in zip(place, chunk, strict=True)
-        )
-        part = pixels[window]
-        filled = np.zeros(chunk, kind)
-        filled[tuple(map(slice, part.shape))] = part
-        file = folder.joinpath(*map(str, place))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(zlib.compress(filled.tobytes(), 1))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from samfleet.exports.source import Kind, Source
 from samfleet.opened.masks import MASK_COLUMNS, Region, region_of
+from samfleet.reduction import fitted
 
 LONGEST_SIDE = 4096
 """A longer side of an image is scaled down to so many pixels."""
@@ -73,11 +74,8 @@ def round_length(longest: float) -> float:
 
 def _write(path: Path, source: Source) -> None:
     assert source.read is not None
-    rgb = source.read.rgb
-    scale = min(1, LONGEST_SIDE / max(rgb.shape[:2]))
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in rgb.shape[:2])
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    scale = min(1, LONGEST_SIDE / max(source.read.size))
+    rgb = fitted(source.read, LONGEST_SIDE)
     drawn = draw_outlines(rgb, [region_of(row) for row in source.objects], scale)
     if source.image.pixel_size:
         draw_scale_bar(drawn, source.image.pixel_size / scale)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samfleet.images.reading import ReadImage
+from samfleet.images.reading import OpenedImage, ReadImage
 from samfleet.opened.tables import TableImage
 
 Row = dict[str, Any]
@@ -24,7 +24,7 @@ class Source:
 
     image: TableImage
     objects: list[Row]
-    read: ReadImage | None = None
+    read: ReadImage | OpenedImage | None = None
 
 
 @dataclass(frozen=True, slots=True)

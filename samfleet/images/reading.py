@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from samfleet.images.formats.image import Image, ImageError, Limits
 from samfleet.images.sources.large import FileWindows, large_image
 from samfleet.images.sources.opened import is_read_whole, opened_source
 from samfleet.images.sources.source import Reading, read_plane
-from samfleet.images.windows import Windows, read_bands
+from samfleet.images.windows import Box, WholeImage, Windows, read_bands
 from samfleet.planes import ONLY, Plane, image_id_of_plane
 from samfleet.statuses import Status
 
@@ -71,19 +71,29 @@ class ReadImage:
         """Of a pixel."""
         return self.pixels.dtype
 
+    @property
+    def windows(self) -> Windows:
+        """Gives any part of the pixels."""
+        return WholeImage(self.pixels, self.is_color)
+
+    def parts(self, boxes: Iterable[Box]) -> Iterator[np.ndarray]:
+        """The parts of what SAM sees in the order of their boxes, (height, width, 3) uint8 each."""
+        for x0, y0, x1, y1 in boxes:
+            yield self.rgb[y0:y1, x0:x1]
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedImage:
     """A large image that stays in its file, all of which was read once.
 
     Attributes:
-        pixels: gives windows of the pixels, in any process.
+        windows: gives any part of the pixels, in any process.
         painter: turns them into what SAM sees.
         image_id, is_color, plane, warning, seconds, channels, pixel_size_um, acquired: as in `ReadImage`.
     """
 
     image_id: str
-    pixels: Windows
+    windows: Windows
     painter: Painter
     is_color: bool
     plane: str
@@ -96,12 +106,17 @@ class OpenedImage:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return self.pixels.shape[:2]
+        return self.windows.shape[:2]
 
     @property
     def dtype(self) -> np.dtype:
         """Of a pixel."""
-        return self.pixels.dtype
+        return self.windows.dtype
+
+    def parts(self, boxes: Iterable[Box]) -> Iterator[np.ndarray]:
+        """The parts of what SAM sees in the order of their boxes, (height, width, 3) uint8 each."""
+        for x0, y0, x1, y1 in boxes:
+            yield self.painter.paint(self.windows.read(y0, y1, x0, x1))
 
 
 @dataclass(frozen=True, slots=True)

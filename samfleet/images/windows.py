@@ -13,6 +13,10 @@ _BAND_ROWS = 512
 """Bands have a multiple of this many rows, like tiles in files, so that each tile is decoded once."""
 
 
+Box = tuple[int, int, int, int]
+"""A part of an image: x0, y0, x1, y1, the latter two outside."""
+
+
 class Windows(Protocol):
     """An image of which any window can be read by itself.
 

@@ -4,11 +4,21 @@ from pathlib import Path
 
 from samfleet.config.settings import Settings
 from samfleet.files import escape_name, unescape_name
-from samfleet.images.reading import THE_FILE, Failure, ReadImage, Wish, path_of, read_image
+from samfleet.images.reading import (
+    THE_FILE,
+    Failure,
+    OpenedImage,
+    ReadImage,
+    Wish,
+    open_image,
+    path_of,
+    read_image,
+)
 from samfleet.opened.tables import TableImage
 from samfleet.plan.collection import collection_root
 from samfleet.plan.manifest import ManifestRow, read_manifest
 from samfleet.results import manifest_file
+from samfleet.sam.tiles import are_configured
 from samfleet.statuses import Status
 
 
@@ -32,7 +42,7 @@ class Files:
         """Size and time of each file of an image; None for one that is not there."""
         return [_state(path) for path in self._paths(image)]
 
-    def read(self, image: TableImage) -> ReadImage | str:
+    def read(self, image: TableImage) -> ReadImage | OpenedImage | str:
         """An image as it was detected; or why it is not that any more."""
         size = (image.height, image.width)
         planned = self._planned.get(image.place)
@@ -48,8 +58,10 @@ def read_as_detected(
     image_id: str,
     size: tuple[int, int],
     planned: ManifestRow | None,
-) -> ReadImage | str:
+) -> ReadImage | OpenedImage | str:
     """An image of the summary as it was detected; or why it is not that any more.
+
+    What stayed in its file then does so now.
 
     Args:
         settings: the configuration.
@@ -67,7 +79,8 @@ def read_as_detected(
         channels = tuple((name, path_of(root, joined)) for name, joined in planned.channels)
         wish = Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
     path = path_of(root, unescape_name(file))
-    read = read_image(path, settings.image, settings.display, wish)
+    read_or_open = open_image if are_configured(settings.sam) else read_image
+    read = read_or_open(path, settings.image, settings.display, wish)
     if (read.image_id and read.image_id != image_id) or (
         isinstance(read, Failure) and read.status == Status.CHANGED
     ):

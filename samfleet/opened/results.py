@@ -14,7 +14,7 @@ from samfleet.cells import read_csv
 from samfleet.config.settings import Settings, settings_of
 from samfleet.errors import UserError
 from samfleet.files import read_object
-from samfleet.images.reading import ReadImage
+from samfleet.images.reading import OpenedImage, ReadImage
 from samfleet.opened.files import Files
 from samfleet.opened.masks import label_strips, region_of
 from samfleet.opened.tables import PLACE, Place, TableImage, table_images
@@ -47,7 +47,7 @@ class Results:
     ):
         self.folder = Path(folder)
         self._images = None if images is None else os.fspath(images)
-        self._last: tuple[Place, ReadImage] | None = None
+        self._last: tuple[Place, ReadImage | OpenedImage] | None = None
         if not (summary_file(self.folder).is_file() and objects_file(self.folder).is_file()):
             raise UserError(f"{self.folder}: there are no tables; `samfleet run` makes them")
 
@@ -82,7 +82,7 @@ class Results:
             UserError: its file is not there, cannot be read, or has changed since.
         """
         x, y, width, height = (int(row[f"bbox_{name}"]) for name in ("x", "y", "width", "height"))
-        return self.image_pixels(row)[y : y + height, x : x + width]
+        return self._read(row).windows.read(y, y + height, x, x + width)
 
     def image_pixels(self, row: Row) -> np.ndarray:
         """The pixels of an image, as they are stored, (height, width, channels); the last image is kept.
@@ -93,13 +93,18 @@ class Results:
         Raises:
             UserError: its file is not there, cannot be read, or has changed since.
         """
+        read = self._read(row)
+        height, width = read.size
+        return read.windows.read(0, height, 0, width)
+
+    def _read(self, row: Row) -> ReadImage | OpenedImage:
         place = _place(row)
         if self._last is None or self._last[0] != place:
             read = self._files.read(self._of_place(place))
             if isinstance(read, str):
                 raise UserError(f"{place[0]}: {read}")
             self._last = place, read
-        return self._last[1].pixels
+        return self._last[1]
 
     def labels(self, row: Row) -> np.ndarray:
         """The label image of an image, (height, width): 0 for background, else the `label` of the object that is seen.

@@ -178,7 +178,8 @@ def _pictures(
         if isinstance(image, str):
             notes[index] = image
         else:
-            pictures[index] = make_picture(image, len(detected))
+            side = max(int(rows[index]["width"]), int(rows[index]["height"]))
+            pictures[index] = make_picture(image, side, len(detected))
     if notes:
         first = next(iter(notes))
         logger.warning(

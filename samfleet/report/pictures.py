@@ -8,11 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco
 
 from samfleet.config.settings import Settings
 from samfleet.opened.files import read_as_detected
+from samfleet.opened.masks import Region, region_of
 from samfleet.plan.manifest import ManifestRow
+from samfleet.reduction import fitted
 from samfleet.report.selection import Row
 from samfleet.summary.candidates import stored_groups
 
@@ -46,23 +47,27 @@ class Picture:
 
 
 def shown_image(settings: Settings, row: Row, planned: ManifestRow | None) -> np.ndarray | str:
-    """What SAM was shown of an image, (height, width, 3) uint8 with red first; or why there is nothing to show.
+    """What SAM was shown of an image, or why there is nothing to show.
 
     Args:
         settings: the configuration.
         row: of the summary.
         planned: the image in the manifest.
+
+    Returns:
+        (height, width, 3) uint8 with red first, as large as the largest picture at most.
     """
     size = int(row["height"]), int(row["width"])
     read = read_as_detected(settings, row["image"], row["image_id"], size, planned)
-    return read if isinstance(read, str) else read.rgb
+    return read if isinstance(read, str) else fitted(read, _SIDES[0])
 
 
-def make_picture(rgb: np.ndarray, pictures: int) -> Picture:
+def make_picture(rgb: np.ndarray, image_side: int, pictures: int) -> Picture:
     """A picture of an image, small enough for a page with so many pictures.
 
     Args:
-        rgb: (height, width, 3) uint8, red first.
+        rgb: the image or a copy on a smaller scale, (height, width, 3) uint8, red first.
+        image_side: pixels of the image's longer side.
         pictures: how many the page has.
     """
     room = min(_MOST_BYTES, _BYTES // max(1, pictures))
@@ -81,7 +86,7 @@ def make_picture(rgb: np.ndarray, pictures: int) -> Picture:
     else:
         data = _encoded(small, _QUALITIES[1])
     height, width = small.shape[:2]
-    scale = max(height, width) / longest
+    scale = max(height, width) / image_side
     return Picture(base64.b64encode(data).decode(), width, height, scale)
 
 
@@ -100,23 +105,17 @@ def _encoded(rgb: np.ndarray, quality: int) -> bytes:
     return cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
 
 
-def outline(
-    counts: str, size: tuple[int, int], box: tuple[int, int, int, int], scale: float
-) -> str:
+def outline(region: Region, scale: float) -> str:
     """The outline of a mask as the data of an SVG path, in `SUBPIXELS` of the picture.
 
     Args:
-        counts: of a COCO run-length encoding.
-        size: (height, width) of the image.
-        box: x, y, width and height of the mask's box.
+        region: the mask.
         scale: pixels of the picture for each one of the image.
     """
-    x, y, width, height = box
-    mask = coco.decode({"size": list(size), "counts": counts})[y : y + height, x : x + width]
     contours, _ = cv2.findContours(
-        np.ascontiguousarray(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        region.pixels.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
-    return "".join(_path(contour[:, 0] + (x, y), scale) for contour in contours)
+    return "".join(_path(contour[:, 0] + (region.x, region.y), scale) for contour in contours)
 
 
 def _path(points: np.ndarray, scale: float) -> str:
@@ -151,10 +150,8 @@ def outlines(
     for _, group in stored_groups(store, chosen, _OF_MASKS):
         for row in group.to_pylist():
             if row["candidate"] is not None:
-                size = row["height"], row["width"]
-                box = row["bbox_x"], row["bbox_y"], row["bbox_width"], row["bbox_height"]
-                path = outline(row["rle"], size, box, scales[row["image_id"]])
-                found[row["image_id"]].append(path)
+                scale = scales[row["image_id"]]
+                found[row["image_id"]].append(outline(region_of(row), scale))
     return found
 
 

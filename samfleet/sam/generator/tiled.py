@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from torchvision.ops.boxes import box_iou
 
+from samfleet.reduction import reduced
 from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
 from samfleet.sam.generator.foreground import Background, Foreground, blur
-from samfleet.sam.generator.pictures import Picture, whole
+from samfleet.sam.generator.pictures import Picture
 from samfleet.sam.generator.transfer import to_device
 from samfleet.sam.masks.boxes import groups_of, held
 from samfleet.sam.masks.records import TileReport
@@ -236,21 +236,6 @@ def _find_in_whole(
 def reduction(size: tuple[int, int], input_size: int) -> int:
     """By what whole factor a copy of the whole image is smaller, for a model with this input."""
     return -(-max(size) // (_WHOLE_IMAGE_SIDES * input_size))
-
-
-def reduced(picture: Picture, factor: int) -> np.ndarray:
-    """A copy of an image, smaller by a whole factor; a rest at its right and lower edge is left out."""
-    if factor == 1:
-        return whole(picture)
-    height, width = (length // factor for length in picture.size)
-    rows = max(1, _SAMPLE_PIXELS // (factor * factor * width)) * factor
-    end = height * factor
-    boxes = [(0, row, width * factor, min(row + rows, end)) for row in range(0, end, rows)]
-    parts = [
-        cv2.resize(part, (width, len(part) // factor), interpolation=cv2.INTER_AREA)
-        for part in picture.parts(boxes)
-    ]
-    return np.concatenate(parts)
 
 
 def _shown_diameter(boxes: torch.Tensor, scale: float) -> float:

@@ -258,7 +258,7 @@ def test_a_large_image_is_shown_in_parts_as_it_is_at_once(tmp_path, all_are_larg
     assert found.warning == whole.warning
     assert ("NaN" in found.warning) == (name == "f4")
     for y0, y1, x0, x1 in [(0, 70, 0, 60), (13, 40, 5, 50)]:
-        pixels = found.pixels.read(y0, y1, x0, x1)
+        pixels = found.windows.read(y0, y1, x0, x1)
         assert np.array_equal(pixels, whole.pixels[y0:y1, x0:x1], equal_nan=whole.dtype.kind == "f")
         assert np.array_equal(found.painter.paint(pixels), whole.rgb[y0:y1, x0:x1])
 

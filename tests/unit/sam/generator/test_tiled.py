@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from samfleet.resources import ROOT
 from samfleet.sam.generator.candidates import Chosen, Seen, View
 from samfleet.sam.generator.pictures import WholePicture
-from samfleet.sam.generator.tiled import find_in_tiles, reduced
+from samfleet.sam.generator.tiled import find_in_tiles
 from samfleet.sam.masks.records import FoundMasks, TileReport, surviving_masks
 from samfleet.sam.tiles import Tiles
 from tests.builders import disc
@@ -206,15 +206,6 @@ def test_masks_of_a_reduced_copy_lie_where_the_objects_are():
         true = disc(*size, y, x, radius)
         assert (mask & true).sum() / (mask | true).sum() > 0.98
     assert set(chosen.reductions.tolist()) == {3}
-
-
-@pytest.mark.parametrize("factor", [1, 2, 7])
-def test_a_reduced_copy_is_the_mean_of_blocks(factor):
-    image = np.random.default_rng(0).integers(0, 256, (45, 61, 3), np.uint8)
-    height, width = 45 // factor, 61 // factor
-    blocks = image[: height * factor, : width * factor].astype(float)
-    blocks = blocks.reshape(height, factor, width, factor, 3).mean((1, 3))
-    assert np.abs(reduced(WholePicture(image), factor) - blocks).max() <= 0.5
 
 
 def test_a_strip_that_the_model_cannot_be_shown_is_found_in_tiles_alone():
