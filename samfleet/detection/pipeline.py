@@ -8,6 +8,7 @@ reach the disk meanwhile.
 """
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
@@ -51,6 +52,8 @@ _READING = "reading it"
 _SPARE = 2  # images that wait in a queue, besides those that workers are busy with
 _TICK_SECONDS = 1.0
 _NAMED_AFTER = 0.1  # of the time that an image may take
+_LARGE_PIXELS = 1 << 28  # from which on an image may take longer, in proportion
+_BYTES_A_PIXEL = 8  # of a large file
 
 
 class Generator(Protocol):
@@ -78,8 +81,8 @@ class WorkerPool(Protocol):
 
     count: int
 
-    def submit(self, function: Any, *arguments: Any) -> Task:
-        """Start a call."""
+    def submit(self, function: Any, *arguments: Any, times: float = 1) -> Task:
+        """Start a call, which may take so many times as long as others."""
 
     def result(self, task: Task) -> Any:
         """Wait for a call."""
@@ -127,7 +130,7 @@ class _Queue:
 
     def __init__(self, doing: str, workers: WorkerPool, timeout: float):
         self._doing, self._workers, self._timeout = doing, workers, timeout
-        self._tasks: deque[tuple[Detection, Task]] = deque()
+        self._tasks: deque[tuple[Detection, Waiting]] = deque()
         self._named: set[str] = set()
 
     def __len__(self) -> int:
@@ -135,60 +138,75 @@ class _Queue:
 
     def ready(self) -> int:
         """How many images wait to be taken."""
-        return sum(task.future.done() for _, task in self._tasks)
+        return sum(waiting.task.future.done() for _, waiting in self._tasks)
 
-    def add(self, detection: Detection, function: Any, *arguments: Any) -> None:
-        """Let a worker call a function for an image."""
-        self._tasks.append((detection, self._workers.submit(function, *arguments)))
+    def add(self, detection: Detection, times: float, function: Any, *arguments: Any) -> None:
+        """Let a worker call a function for an image, which may take so many times as long as others."""
+        task = self._workers.submit(function, *arguments, times=times)
+        waiting = Waiting(self._workers, task, self._doing, times * self._timeout)
+        self._tasks.append((detection, waiting))
 
-    def take(self, patience: float = _TICK_SECONDS) -> tuple[Detection, Task] | None:
+    def take(self, patience: float = _TICK_SECONDS) -> "tuple[Detection, Waiting] | None":
         """Take the first image that is ready, or none if no image is within so many seconds."""
-        wait([task.future for _, task in self._tasks], patience, FIRST_COMPLETED)
-        for position, (detection, task) in enumerate(self._tasks):
-            if task.future.done():
+        wait([waiting.task.future for _, waiting in self._tasks], patience, FIRST_COMPLETED)
+        for position, (detection, waiting) in enumerate(self._tasks):
+            if waiting.task.future.done():
                 del self._tasks[position]
-                return detection, task
-            self._name_if_late(detection, task)
+                return detection, waiting
+            self._name_if_late(detection, waiting)
         return None
 
-    def _name_if_late(self, detection: Detection, task: Task) -> None:
-        name = detection.planned.name
-        if task.seconds >= _NAMED_AFTER * self._timeout and name not in self._named:
+    def _name_if_late(self, detection: Detection, waiting: "Waiting") -> None:
+        name, seconds = detection.planned.name, waiting.task.seconds
+        if seconds >= _NAMED_AFTER * waiting.limit and name not in self._named:
             self._named.add(name)
             logger.warning(
                 "%s: %s takes more than %.3g s; after %g s (image.timeout_seconds) it is given up",
                 name,
                 self._doing,
-                task.seconds,
-                self._timeout,
+                seconds,
+                waiting.limit,
             )
-
-    def result(self, task: Task) -> Any:
-        """The result of a call that is ready.
-
-        Raises:
-            _Lost: it crashed its process or took too long; the message says so.
-        """
-        return _result(self._workers, task, self._doing, self._timeout)
 
 
 class _Lost(Exception):
     """A worker gave no result for an image."""
 
 
-def _result(workers: WorkerPool, task: Task, doing: str, timeout: float) -> Any:
-    """The result of a call.
+@dataclass(frozen=True)
+class Waiting:
+    """A call in a worker, in words.
 
-    Raises:
-        _Lost: it crashed its process or took too long; the message says so.
+    Attributes:
+        workers: the pool.
+        task: the call.
+        doing: what it does, such as "reading it".
+        limit: seconds that it may take.
     """
-    try:
-        return workers.result(task)
-    except WorkerCrash as crash:
-        raise _Lost(f"{doing}: {crash}") from crash
-    except WorkerTimeout as late:
-        reason = f"{doing} took longer than image.timeout_seconds ({timeout:g} s)"
-        raise _Lost(reason) from late
+
+    workers: WorkerPool
+    task: Task
+    doing: str
+    limit: float
+
+    def result(self) -> Any:
+        """What the call gives.
+
+        Raises:
+            _Lost: it crashed its process or took too long; the message says so.
+        """
+        try:
+            return self.workers.result(self.task)
+        except WorkerCrash as crash:
+            raise _Lost(f"{self.doing}: {crash}") from crash
+        except WorkerTimeout as late:
+            reason = f"{self.doing} took longer than {self.limit:g} s (image.timeout_seconds)"
+            raise _Lost(reason) from late
+
+
+def _times(pixels: float) -> float:
+    """How many times as long as others an image may take, since it has so many pixels."""
+    return max(1.0, pixels / _LARGE_PIXELS)
 
 
 def read_images(
@@ -217,7 +235,8 @@ def read_images(
             path = path_of(root, planned.path)
             detection = Detection(planned, unread)
             wish = _wish(root, planned)
-            tasks.add(detection, read, path, settings.image, settings.display, wish)
+            times = _times(planned.size / _BYTES_A_PIXEL)
+            tasks.add(detection, times, read, path, settings.image, settings.display, wish)
 
     start(most)
     return _finish_reading(tasks, start, most)
@@ -238,13 +257,13 @@ def _finish_reading(
             if len(tasks) < most:  # what hangs must not keep the device from other images
                 start(1, True)
             yield None
-        detection, task = ready
+        detection, waiting_task = ready
         # no further ahead than the device needs, since another job could have what waits here
         waiting = tasks.ready()
         if late or waiting < _SPARE:
             start(most - len(tasks) if late else 1, late or not waiting)
         try:
-            detection.read = tasks.result(task)
+            detection.read = waiting_task.result()
         except _Lost as lost:
             identity = detection.planned.image_id
             detection.read = Failure(Status.UNREADABLE, str(lost), True, identity)
@@ -340,7 +359,7 @@ def _shown(
 
     def call(function: Callable, *arguments: object) -> Callable[[], Any]:
         task = workers.submit(function, *arguments)
-        return lambda: _result(workers, task, _READING, settings.image.timeout_seconds)
+        return Waiting(workers, task, _READING, settings.image.timeout_seconds).result
 
     return FilePicture(read, call)
 
@@ -408,14 +427,15 @@ def measure_images(
         if detection is not None and not isinstance(detection.read, Failure):
             read = detection.read
             image = (read.windows, read.is_color, detection.found, only_largest_part)
-            tasks.add(detection, measure_found, *image)
+            times = _times(math.prod(read.size))
+            tasks.add(detection, times, measure_found, *image)
         else:
             yield detection
         while tasks:
             full = len(tasks) > workers.count + _SPARE
             began = time.perf_counter()
             if (ready := tasks.take(_TICK_SECONDS if full else 0)) is not None:
-                finished = _finish_measuring(*ready, tasks)
+                finished = _finish_measuring(*ready)
                 waited = finished.ledger["seconds_waiting"] + time.perf_counter() - began
                 finished.ledger["seconds_waiting"] = round(waited, 4)
                 yield finished
@@ -425,12 +445,12 @@ def measure_images(
                 break
     while tasks:
         ready = tasks.take()
-        yield None if ready is None else _finish_measuring(*ready, tasks)
+        yield None if ready is None else _finish_measuring(*ready)
 
 
-def _finish_measuring(detection: Detection, task: Task, tasks: _Queue) -> Detection:
+def _finish_measuring(detection: Detection, waiting: Waiting) -> Detection:
     try:
-        detection.measured, seconds = tasks.result(task)
+        detection.measured, seconds = waiting.result()
         detection.ledger["seconds_measuring"] = round(seconds, 4)
     except _Lost as lost:
         identity = detection.read.image_id

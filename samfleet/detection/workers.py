@@ -50,10 +50,12 @@ class Task:
     Attributes:
         future: its result.
         started: when a worker began with it, by `time.monotonic`; None while it waits for one.
+        limit: seconds that it may take.
     """
 
     future: Future = field(default_factory=Future)
     started: float | None = None
+    limit: float = threading.TIMEOUT_MAX
 
     @property
     def seconds(self) -> float:
@@ -80,9 +82,9 @@ class Workers:
         self._all: set[_Process] = set()
         self._closed = False
 
-    def submit(self, function: Callable, *arguments: object) -> Task:
-        """Start calling an importable function."""
-        task = Task()
+    def submit(self, function: Callable, *arguments: object, times: float = 1) -> Task:
+        """Start calling an importable function, which may take so many times as long as others."""
+        task = Task(limit=min(times * self._timeout, threading.TIMEOUT_MAX))
         task.future = self._threads.submit(self._carry_out, task, function, arguments)
         return task
 
@@ -100,11 +102,11 @@ class Workers:
             process = take()
             task.started = time.monotonic()
             try:
-                succeeded, outcome = process.call((function, arguments), self._timeout)
+                succeeded, outcome = process.call((function, arguments), task.limit)
             except (EOFError, OSError):
                 self._remove(process)
-                if task.seconds >= self._timeout:
-                    raise WorkerTimeout(f"it took longer than {self._timeout:g} s") from None
+                if task.seconds >= task.limit:
+                    raise WorkerTimeout(f"it took longer than {task.limit:g} s") from None
             except (
                 Exception
             ):  # there is no memory for the result, say, of which a part was received

@@ -58,7 +58,7 @@ class InlineWorkers:
     def __init__(self, count: int, timeout: float):
         self.count = count
 
-    def submit(self, function, *arguments) -> Task:
+    def submit(self, function, *arguments, times=1) -> Task:
         future = Future()
         try:
             future.set_result(function(*arguments))
@@ -356,7 +356,7 @@ def test_an_image_that_hangs_is_named_and_given_up_and_what_is_finished_reaches_
     meanwhile = {}
 
     class LateWorkers(InlineWorkers):
-        def submit(self, function, *arguments) -> Task:
+        def submit(self, function, *arguments, times=1) -> Task:
             if str(arguments[0]) != str(job.images / "a.png"):
                 return super().submit(function, *arguments)
             task = Task(started=time.monotonic() - 70)
@@ -376,8 +376,26 @@ def test_an_image_that_hangs_is_named_and_given_up_and_what_is_finished_reaches_
     (failed,) = [row for row in job.rows() if row["status"] != "ok"]
     assert (failed["image_id"], failed["status"]) == (job.id("a.png"), "unreadable")
     assert failed["transient"]
-    assert failed["reason"] == "reading it took longer than image.timeout_seconds (600 s)"
+    assert failed["reason"] == "reading it took longer than 600 s (image.timeout_seconds)"
     assert job.done.exists()
+
+
+def test_a_large_image_may_take_longer_to_be_read_and_measured(job, monkeypatch):
+    """In proportion, from 100 pixels or bytes on in place of hundreds of millions."""
+    allowed = []
+
+    class Patience(InlineWorkers):
+        def submit(self, function, *arguments, times=1) -> Task:
+            allowed.append((function.__name__, times))
+            return super().submit(function, *arguments)
+
+    monkeypatch.setattr(pipeline, "_LARGE_PIXELS", 100)
+    monkeypatch.setattr(pipeline, "_BYTES_A_PIXEL", 1)
+    job.workers = Patience
+    job.detect()
+    bytes_of_files = [path.stat().st_size for path in sorted(job.images.iterdir())]
+    expected = [("read_image", max(1, size / 100)) for size in bytes_of_files]
+    assert sorted(allowed) == sorted([*expected, *[("measure_found", 40 * 50 / 100)] * 3])
 
 
 def test_masks_that_are_measured_for_too_long_are_a_transient_failure(job, monkeypatch):
@@ -386,7 +404,7 @@ def test_masks_that_are_measured_for_too_long_are_a_transient_failure(job, monke
 
     monkeypatch.setattr(pipeline, "measure_found", late)
     job.detect(image={"timeout_seconds": 2.5})
-    reason = "measuring its masks took longer than image.timeout_seconds (2.5 s)"
+    reason = "measuring its masks took longer than 2.5 s (image.timeout_seconds)"
     assert {(r["status"], r["reason"], r["transient"]) for r in job.rows()} == {
         ("error", reason, True)
     }

@@ -147,6 +147,7 @@ def test_a_call_that_takes_too_long_costs_itself_and_its_process_alone(started):
     with pytest.raises(WorkerTimeout, match="longer than 2 s"):
         pool.result(tasks[0])
     assert has_ended(process)
+    assert pool.result(pool.submit(time.sleep, 2.5, times=300)) is None
     pool._timeout = 600
     assert pool.result(pool.submit(double, 2)) == 4
 
