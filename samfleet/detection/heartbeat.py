@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from samfleet.detection.recording import Recorder
+from samfleet.detection.unfinished import UnfinishedImages
 from samfleet.plan.progress import BEAT_SECONDS, Beat, read_beat, write_beat
 
 
@@ -18,12 +19,21 @@ class Heartbeat:
     Args:
         path: the file; what an earlier attempt at the shard has written to the disk is counted on from there.
         recorder: what records the images.
+        unfinished: the image that the job is at.
         device: the name of the device.
         every: seconds between two beats.
     """
 
-    def __init__(self, path: Path, recorder: Recorder, device: str, every: float = BEAT_SECONDS):
+    def __init__(
+        self,
+        path: Path,
+        recorder: Recorder,
+        unfinished: UnfinishedImages,
+        device: str,
+        every: float = BEAT_SECONDS,
+    ):
         self._path, self._recorder, self._device, self._every = path, recorder, device, every
+        self._unfinished = unfinished
         self._host = socket.gethostname()
         earlier = read_beat(path)
         self._earlier = earlier.written if earlier else 0
@@ -43,7 +53,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._ended.wait(self._every):
-            self._say("detecting" if self._first else "loading")
+            self._say("detecting" if self._first or any(self._unfinished.tiles) else "loading")
 
     def _say(self, state: str) -> None:
         recorder, now = self._recorder, time.monotonic()
@@ -61,5 +71,6 @@ class Heartbeat:
             failed=recorder.failed,
             written=self._earlier + recorder.written,
             rate=round(rate, 4),
+            tiles=self._unfinished.tiles,
         )
         write_beat(self._path, beat)

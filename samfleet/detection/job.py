@@ -118,12 +118,20 @@ def detect_shard(
             failed = failed_devices_folder(results, plan.id, host)
             precision = settings.sam.precision
             beat = beat_file(results, plan.id, shard)
+            unfinished = UnfinishedImages(recorder.store, settings.shard.flush_seconds)
             with (
                 job_device(settings.device, settings.devices, failed, precision) as device,
-                Heartbeat(beat, recorder, device.name or "cpu"),
+                Heartbeat(beat, recorder, unfinished, device.name or "cpu"),
             ):
                 use = _detect(
-                    settings, work, device, threads, recorder, open_workers, load_generator
+                    settings,
+                    work,
+                    device,
+                    threads,
+                    recorder,
+                    unfinished,
+                    open_workers,
+                    load_generator,
                 )
             record |= {
                 "device": device.name,
@@ -182,6 +190,7 @@ def _detect(
     device: Device,
     threads: int,
     recorder: Recorder,
+    unfinished: UnfinishedImages,
     open_workers: Callable[[int, float], WorkerPool],
     load_generator: Callable[[SamSettings, Device, int], Generator],
 ) -> DeviceUse:
@@ -190,7 +199,6 @@ def _detect(
     if unusable := unusable_threads(threads):
         logger.warning("%s", unusable)
     root = collection_root(settings.images)
-    unfinished = UnfinishedImages(recorder.store, settings.shard.flush_seconds)
     try:
         count = min(_MAXIMUM_WORKERS, max(1, threads - 1))
         with open_workers(count, settings.image.timeout_seconds) as workers:

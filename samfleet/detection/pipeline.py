@@ -279,8 +279,8 @@ def _finish_reading(
 class Unfinished(Protocol):
     """What this module needs to keep tiles of unfinished images; `samfleet.detection.unfinished` has it."""
 
-    def begin(self, image_id: str) -> MutableMapping[Any, Any]:
-        """The finished tiles of the next image."""
+    def begin(self, image_id: str, tiles: int) -> MutableMapping[Any, Any]:
+        """The finished tiles of the next image, whose first look has so many."""
 
     def end(self) -> None:
         """Its masks are found."""
@@ -311,7 +311,9 @@ def find_masks(
             try:
                 image = _shown(settings, detection.read, workers)
                 with use.working(generator):
-                    finished = unfinished.begin(detection.read.image_id)
+                    layout = generator.tiles and generator.tiles.lay(detection.read.size)
+                    count = len(layout.boxes) if layout else 0
+                    finished = unfinished.begin(detection.read.image_id, count)
                     detection.found = _find(generator, detection, image, finished)
                     unfinished.end()
                 _note_tiles(detection, detection.found)

@@ -20,11 +20,19 @@ class UnfinishedImages:
     def __init__(self, store: Path, flush_seconds: float):
         self._store, self._flush_seconds = store, flush_seconds
         self._current: KeptTiles | None = None
+        self._tiles = 0
 
-    def begin(self, image_id: str) -> KeptTiles:
-        """The finished tiles of the next image."""
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """How many tiles of the image are finished, and how many its first look has; 0 without tiles."""
+        current = self._current
+        return (0, 0) if current is None else (len(current), self._tiles)
+
+    def begin(self, image_id: str, tiles: int) -> KeptTiles:
+        """The finished tiles of the next image, whose first look has so many."""
         from samfleet.detection.kept_tiles import KeptTiles  # torch, which a job imports late
 
+        self._tiles = tiles
         self._current = KeptTiles(self._store, image_id, self._flush_seconds)
         return self._current
 

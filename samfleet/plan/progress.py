@@ -22,6 +22,9 @@ BEAT_SECONDS = 10.0
 SILENT_SECONDS = 120.0
 """After so long a job that has said nothing is shown as silent. NFS shows times that are up to a minute old."""
 
+_MANY_TILES = 20  # of an image that takes long
+_NAMED_TILES = 8  # images of which it is said
+
 
 @dataclass(frozen=True, slots=True)
 class Beat:
@@ -34,6 +37,7 @@ class Beat:
         failed: how many of these have no masks for a reason.
         written: how many of these are on the disk.
         rate: images a second, since the first one was recorded; 0 before.
+        tiles: how many tiles of the image at hand are finished, and of how many; 0 without tiles.
     """
 
     host: str
@@ -43,6 +47,16 @@ class Beat:
     failed: int = 0
     written: int = 0
     rate: float = 0.0
+    tiles: tuple[int, int] = (0, 0)
+
+    @property
+    def place(self) -> str:
+        """The tile of a large image that the job is at, in words; nothing where there are a few or none."""
+        done, count = self.tiles
+        if max(done, count) < _MANY_TILES:
+            return ""
+        # smaller tiles may follow, the number of which is not known before
+        return f"{done} of {count} tiles" if done <= count else f"{done} tiles"
 
 
 def write_beat(path: Path, beat: Beat) -> None:
@@ -56,9 +70,10 @@ def read_beat(path: Path) -> Beat | None:
     content = read_object(path)
     try:
         beat = Beat(**content)
-        whole = min(beat.recorded, beat.failed, beat.written) + 0
+        done, count = beat.tiles
+        whole = min(beat.recorded, beat.failed, beat.written, done, count) + 0
         return beat if whole >= 0 and beat.rate >= 0 and isinstance(beat.state, str) else None
-    except TypeError:
+    except (TypeError, ValueError):
         return None
 
 
@@ -191,6 +206,10 @@ def _details(progress: Progress) -> Iterator[str]:
         yield "/".join(named)
     elif by_device:
         yield f"on {len(by_device)} device{'s' if len(by_device) > 1 else ''}"
+    places = [job.beat.place for job in progress.in_state("detecting") if job.beat]
+    if places := [place for place in places if place][:_NAMED_TILES]:
+        at = "an image" if len(places) == 1 else "images"
+        yield f"at {at} with {', '.join(places)}"
     if loading := len(progress.in_state("loading")):
         yield f"{loading} loading the model"
     if waiting := len(progress.in_state("waiting")):

@@ -61,6 +61,17 @@ def test_jobs_are_added_up_and_the_time_left_follows_from_their_rates(results):
     )
 
 
+def test_a_large_image_shows_how_far_it_is(results):
+    beat(results, 1, tiles=(40, 361), recorded=1, rate=0.5)
+    assert "gpu1" not in in_words(progress_of(results, PLAN))  # the only device
+    assert "on 1 device, at an image with 40 of 361 tiles, 3 waiting" in in_words(
+        progress_of(results, PLAN)
+    )
+    beat(results, 2, tiles=(500, 361))  # it is looked at again, in smaller tiles
+    beat(results, 3, tiles=(3, 4))  # is done in a moment
+    assert "at images with 40 of 361 tiles, 500 tiles" in in_words(progress_of(results, PLAN))
+
+
 def test_a_job_that_stopped_breathing_is_silent_and_adds_no_speed(results):
     beat(results, 1, recorded=60, rate=2.0)
     beat(results, 2, ago=SILENT_SECONDS + 60, recorded=40, rate=1.0)
