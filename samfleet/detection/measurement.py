@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from samfleet.brightness import NOTHING, Brightness
 from samfleet.detection.quality import PlaneQuality
 from samfleet.detection.row import CandidateRow
-from samfleet.detection.shapes import ellipse, feret_diameter_max
+from samfleet.detection.shapes import convex_hull, ellipse, feret_diameter_max, hull_area
 from samfleet.images.windows import WholeImage, Windows, bands
 from samfleet.ranks import RankCounter, middle_ranks
 from samfleet.sam.masks.bitmask import BitMask, overlaps
@@ -314,16 +313,17 @@ def _shape_columns(region: np.ndarray, corner: tuple[int, int], area: int) -> di
     if not area:
         height = width = 0
     length = perimeter(region)
-    hull = _hull_area(region)
+    hull = convex_hull(region)
+    convex = hull_area(hull)
     return {
         **_box("bbox", x, y, width, height),
         "centroid_x": _mean_place(region, 0, area) + x,
         "centroid_y": _mean_place(region, 1, area) + y,
         "perimeter_crofton": length,
         "circularity": 4 * math.pi * area / length**2 if length else math.nan,
-        "solidity": area / hull if hull else math.nan,
+        "solidity": area / convex if convex else math.nan,
         **ellipse(region, area),
-        "feret_diameter_max": feret_diameter_max(region),
+        "feret_diameter_max": feret_diameter_max(hull),
         "extent": area / (height * width) if area else math.nan,
     }
 
@@ -353,19 +353,6 @@ def perimeter(region: np.ndarray) -> float:
         patterns = pairs[:, 1:] + 4 * pairs[:, :-1]
         counts += np.bincount(patterns.ravel(), minlength=16)
     return float(_CROFTON @ counts)
-
-
-def _hull_area(region: np.ndarray) -> float:
-    """Area of the convex hull of the pixels, each being a square."""
-    rows = np.flatnonzero(region.any(axis=1)).astype(np.int32)
-    if not len(rows):
-        return 0.0
-    left = region[rows].argmax(axis=1)
-    right = region.shape[1] - region[rows, ::-1].argmax(axis=1)
-    corners = [
-        np.column_stack([column, row]) for column in (left, right) for row in (rows, rows + 1)
-    ]
-    return cv2.contourArea(cv2.convexHull(np.concatenate(corners).astype(np.int32)))
 
 
 def _intensities(windows: Windows, masks: Sequence[BitMask]) -> list[dict]:

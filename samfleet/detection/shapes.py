@@ -5,6 +5,8 @@ import math
 import cv2
 import numpy as np
 
+_PAIRS_AT_ONCE = 1 << 20
+
 
 def ellipse(region: np.ndarray, area: int) -> dict[str, float]:
     """Axes, eccentricity and orientation of the ellipse that has the region's second moments.
@@ -39,33 +41,54 @@ def ellipse(region: np.ndarray, area: int) -> dict[str, float]:
     return dict(zip(names, (*axes, eccentricity, orientation), strict=True))
 
 
-def feret_diameter_max(region: np.ndarray) -> float:
-    """The longest distance between two points of the outline, which runs half a pixel outside the pixels' centres.
+def convex_hull(region: np.ndarray) -> np.ndarray:
+    """The pixels at the corners of a region's convex hull: (n, 2) int32, columns and rows.
 
     Args:
         region: (height, width) bool.
     """
-    rows = np.flatnonzero(region.any(axis=1))
+    rows = np.flatnonzero(region.any(axis=1)).astype(np.int32)
     if not len(rows):
+        return np.zeros((0, 2), np.int32)
+    lines = region[rows]
+    left, right = lines.argmax(axis=1), lines.shape[1] - 1 - lines[:, ::-1].argmax(axis=1)
+    ends = np.empty((2 * len(rows), 2), np.int32)
+    ends[:, 0] = np.concatenate([left, right])
+    ends[:, 1] = np.concatenate([rows, rows])
+    return cv2.convexHull(ends)[:, 0]
+
+
+def hull_area(hull: np.ndarray) -> float:
+    """Area of the convex hull of pixels, each being a square; 0 if there are none.
+
+    Args:
+        hull: as `convex_hull` gives it.
+    """
+    return cv2.contourArea(cv2.convexHull(_around(hull, _CORNERS))) if len(hull) else 0.0
+
+
+def feret_diameter_max(hull: np.ndarray) -> float:
+    """The longest distance between two points of the outline, which runs half a pixel outside the pixels' centres.
+
+    Args:
+        hull: as `convex_hull` gives it.
+    """
+    if not len(hull):
         return math.nan
-    columns = np.flatnonzero(region.any(axis=0))
-    left, right = _ends(region[rows])
-    top, bottom = _ends(region[:, columns].T)
     # twice the coordinates, so that they are integers
-    points = [
-        np.column_stack([2 * x + half, 2 * y + other])
-        for x, y, half, other in (
-            (left, rows, -1, 0),
-            (right, rows, 1, 0),
-            (columns, top, 0, -1),
-            (columns, bottom, 0, 1),
-        )
-    ]
-    hull = cv2.convexHull(np.concatenate(points).astype(np.int32))[:, 0].astype(np.float64)
-    longest = max(float(np.square(hull - point).sum(axis=1).max()) for point in hull)
+    points = _around(2 * hull, _SIDES).astype(np.float64)
+    longest = 0.0
+    step = max(1, _PAIRS_AT_ONCE // len(points))
+    for first in range(0, len(points), step):
+        apart = points[first : first + step, None] - points
+        longest = max(longest, float(np.square(apart).sum(axis=2).max()))
     return math.sqrt(longest) / 2
 
 
-def _ends(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last place that is set in each line, which all have one."""
-    return lines.argmax(axis=1), lines.shape[1] - 1 - lines[:, ::-1].argmax(axis=1)
+_CORNERS = np.array([(0, 0), (1, 0), (0, 1), (1, 1)], np.int32)
+_SIDES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)], np.int32)
+
+
+def _around(hull: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The points at these offsets from those of a hull, which hold the corners of the hull of all such points."""
+    return (hull[:, None] + offsets).reshape(-1, 2)

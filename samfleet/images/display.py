@@ -193,6 +193,8 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _colored(grey: np.ndarray, colormap: str) -> np.ndarray:
     """Colour an 8-bit (height, width) image: (height, width, 3)."""
+    if colormap == "gray":
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     if colormap in _HUES:
         return np.ascontiguousarray(grey[:, :, np.newaxis] * np.array(_HUES[colormap], np.uint8))
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, np.newaxis], _OPENCV_MAPS[colormap])
