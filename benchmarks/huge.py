@@ -153,16 +153,18 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=20_000, help="of the image, in pixels")
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--overlap", type=int, default=96)
-    parser.add_argument("--points-per-side", type=int, default=24)
+    parser.add_argument("--prompts", choices=("decoder", "grid"), default="decoder")
+    parser.add_argument("--points-per-side", type=int, default=24, help="of a grid")
     parser.add_argument("--cuts", type=int, default=4, help="images as large as a tile")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--stand-in", action="store_true", help="see benchmarks.huge_stand_in")
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary one")
     arguments = parser.parse_args()
     sam = {
+        "prompts": arguments.prompts,
         "points_per_side": arguments.points_per_side,
-        "pred_iou_thresh": 0.6,
-        "stability_score_thresh": 0.6,
+        "pred_iou_thresh": 0.6 if arguments.prompts == "grid" else 0.3,
+        "stability_score_thresh": 0.6 if arguments.prompts == "grid" else 0.3,
     }
     tiles = {"tile_size": arguments.tile, "tile_overlap": arguments.overlap}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:

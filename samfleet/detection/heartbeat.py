@@ -34,6 +34,7 @@ class Heartbeat:
     ):
         self._path, self._recorder, self._device, self._every = path, recorder, device, every
         self._unfinished = unfinished
+        self._has_begun = False
         self._host = socket.gethostname()
         earlier = read_beat(path)
         self._earlier = earlier.written if earlier else 0
@@ -53,7 +54,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._ended.wait(self._every):
-            self._say("detecting" if self._first or any(self._unfinished.tiles) else "loading")
+            self._has_begun |= any(self._unfinished.tiles)
+            self._say("detecting" if self._first or self._has_begun else "loading")
 
     def _say(self, state: str) -> None:
         recorder, now = self._recorder, time.monotonic()

@@ -5,7 +5,6 @@ Standard library only, since the planner counts tiles.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from samfleet.config.settings import SamSettings, in_micrometres
@@ -14,8 +13,8 @@ INPUT_SIZE = {"tiny": 512, "vit_b": 1024, "vit_l": 1024, "vit_h": 1024}
 """The longest side, in pixels, to which each model's images are scaled."""
 
 BEST_DIAMETER = {"tiny": 28.0, "vit_b": 56.0, "vit_l": 56.0, "vit_h": 56.0}
-"""Pixels of the model's input that an object should be wide. Whoever changes this raises
-ALGORITHM_VERSION.
+"""Pixels of the model's input that an object should be wide; where objects are shown smaller, a closer look finds
+more of them. Whoever changes this raises ALGORITHM_VERSION.
 
 Measured for tiny (benchmarks/README.md): F1 is highest where the median nucleus is 20 to 48 pixels wide, and
 lower at 12 and above 54. Not measured for the official models: the same part of the input is assumed, which
@@ -51,7 +50,7 @@ class Tiles:
             than half of it.
         whole_image: whether the whole image is looked at as well, for objects that every tile cuts.
         enough: an object's diameter in pixels of the model's input. Where the median of what was found
-            is shown smaller than this, the image is looked at again, with tiles half as large; None
+            in a tile is shown smaller than this, tiles half as large are looked at there as well; None
             for a single look.
     """
 
@@ -61,7 +60,7 @@ class Tiles:
     enough: float | None = None
 
     def half(self) -> Tiles:
-        """Tiles half as large, for a last look."""
+        """Tiles half as large, for a closer look."""
         return Tiles(max(1, self.size // 2), self.overlap, self.whole_image)
 
     def lay(self, size: tuple[int, int]) -> Layout:
@@ -140,11 +139,6 @@ def tile_size_for(model: str, diameter: float) -> int:
     return max(SMALLEST_TILE, round(INPUT_SIZE[model] * diameter / BEST_DIAMETER[model]))
 
 
-def enough_diameter(model: str) -> float:
-    """Below this many pixels of the input, twice as many are nearer to the best diameter."""
-    return BEST_DIAMETER[model] / math.sqrt(2)
-
-
 class PixelSizeError(ValueError):
     """Tiles are asked for in µm, and the size of an image's pixels is not known, or cannot be right."""
 
@@ -169,7 +163,7 @@ def configured_tiles(settings: SamSettings, pixel_size_um: float | None = None) 
     if (length := in_micrometres(diameter)) is not None:
         diameter = _in_pixels(length, pixel_size_um)
     if diameter == "auto":
-        return Tiles(INPUT_SIZE[model], overlap, whole_image, enough=enough_diameter(model))
+        return Tiles(INPUT_SIZE[model], overlap, whole_image, enough=BEST_DIAMETER[model])
     if diameter is not None:
         return Tiles(tile_size_for(model, float(diameter)), overlap, whole_image)
     if settings.tile_size is not None:

@@ -146,6 +146,15 @@ class Chosen:
         masks = [BitMask.of(*mask.unpack()) for mask in self.masks]
         return replace(self, masks=masks)
 
+    def masks_in_image(self) -> Iterator[BitMask]:
+        """The masks in the frame of the image; empty ones in place of those of smaller copies."""
+        for mask, crop, reduction in zip(self.masks, self.crops, self.reductions, strict=True):
+            if reduction > 1:
+                yield BitMask.of(np.zeros((1, 1), bool), (0, 0))
+                continue
+            region, (row, column) = mask.unpack()
+            yield BitMask.of(region, (row + int(crop[1]), column + int(crop[0])))
+
     def select(self, index: np.ndarray) -> Chosen:
         """The masks at (n,) int64 numbers, in their order."""
         return Chosen(

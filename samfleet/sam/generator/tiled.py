@@ -18,6 +18,7 @@ from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
 from samfleet.sam.generator.foreground import Background, Foreground, blur
 from samfleet.sam.generator.pictures import Picture
 from samfleet.sam.generator.transfer import to_device
+from samfleet.sam.masks.bitmask import overlaps
 from samfleet.sam.masks.boxes import groups_of, held
 from samfleet.sam.masks.records import TileReport
 from samfleet.sam.masks.suppression import keep_best
@@ -28,6 +29,10 @@ _WHOLE_IMAGE_SIDES = 8
 four pixels of the input for each logit, so nothing that they could show is lost."""
 
 _SAME_PART = 0.5  # IoU of two boxes in a tile
+
+_SAME_OBJECT = 0.5  # of the pixels of the smaller of two masks
+
+_USUAL_OBJECTS = 2
 
 _SAMPLE_PIXELS = 1 << 22  # from which the background of a large image is told
 
@@ -87,7 +92,7 @@ FinishedTiles = MutableMapping[TileKey, FoundInTile]
 def find_in_tiles(
     picture: Picture, tiles: Tiles, search: Search, finished: FinishedTiles | None = None
 ) -> tuple[Chosen, TileReport, Layout]:
-    """Looks for the masks of an image.
+    """Looks for the masks of an image, and with `tiles.enough` closer where objects are shown too small.
 
     Args:
         picture: the image.
@@ -96,49 +101,96 @@ def find_in_tiles(
         finished: tiles of this image that need no look any more; those that are looked at are added.
 
     Returns:
-        The masks, what was done, and the tiles of the last look.
+        The masks, what was done, and the tiles of the first look.
     """
     finished = {} if finished is None else finished
     layout = tiles.lay(picture.size)
-    found, report, diameter = _find(picture, layout, tiles, search, finished)
-    half = tiles.half()
-    smaller = half.lay(picture.size)
-    if tiles.enough is None or diameter >= tiles.enough or smaller.boxes == layout.boxes:
-        return found, report, layout
-    found, again, _ = _find(picture, smaller, half, search, finished)
-    done, left_out = report.done + again.done, report.left_out + again.left_out
-    return found, replace(again, done=done, left_out=left_out), smaller
-
-
-def _find(
-    picture: Picture, layout: Layout, tiles: Tiles, search: Search, finished: FinishedTiles
-) -> tuple[Chosen, TileReport, float]:
-    """One look: the masks, the report, and the median diameter as shown (infinite without masks)."""
-    scale = search.input_size / layout.longest_side
     if len(layout.boxes) == 1:
         found = search.find_all()
-        report = TileReport(tiles.size, done=1, left_out=0, cut=0)
-        return found, report, _shown_diameter(found.candidates.boxes, scale)
-    background = _background(picture, layout, search.input_size)
-    missing = [box for box in layout.boxes if (tiles.size, box) not in finished]
+        results = [FoundInTile(found.packed(), Candidates.none(torch.device("cpu")))]
+    else:
+        background = _background(picture, layout, search.input_size)
+        results = _look_at_tiles(
+            picture, layout.boxes, tiles.size, layout, background, search, finished
+        )
+        large = _nothing()
+        if tiles.whole_image:
+            large = _find_in_whole(picture, layout, background, search)
+        found = _best(
+            [*(result.chosen for result in results), large],
+            [1] * len(results) + [0],
+            search.nms_thresh,
+        )
+    half = tiles.half()
+    closer = half.lay(picture.size)
+    looked_at = results
+    size = tiles.size
+    if tiles.enough is not None and closer.boxes != layout.boxes:
+        small = _shown_too_small(results, layout, search.input_size, tiles.enough)
+        if boxes := [box for box in closer.boxes if _is_centred_in(box, small)]:
+            background = _background(picture, closer, search.input_size)
+            again = _look_at_tiles(picture, boxes, half.size, closer, background, search, finished)
+            found = _closer(
+                found,
+                _best([result.chosen for result in again], [0] * len(again), search.nms_thresh),
+            )
+            looked_at, size = [*results, *again], half.size
+    left_out = sum(result.left_out for result in looked_at)
+    lost = _lost([result.large for result in looked_at if len(result.large.boxes)], found)
+    return found, TileReport(size, len(looked_at) - left_out, left_out, lost), layout
+
+
+def _look_at_tiles(
+    picture: Picture,
+    boxes: list[Box],
+    size: int,
+    layout: Layout,
+    background: Background,
+    search: Search,
+    finished: FinishedTiles,
+) -> list[FoundInTile]:
+    """What is found in some tiles of a layout; those that are not finished yet are looked at.
+
+    Args:
+        size: that tiles should have.
+    """
+    missing = [box for box in boxes if (size, box) not in finished]
     for box, rgb in zip(missing, picture.parts(missing), strict=True):
-        finished[tiles.size, box] = _look_at(box, rgb, layout, background, search)
-    results = [finished[tiles.size, box] for box in layout.boxes]
-    in_tiles = Chosen.concatenate([_nothing(), *(result.chosen for result in results)])
-    diameter = _shown_diameter(in_tiles.candidates.boxes, scale)
-    large = _nothing()
-    if tiles.whole_image:
-        large = _find_in_whole(picture, layout, background, search)
-    found = Chosen.concatenate([in_tiles, large])
-    # masks from tiles come first, then the better ones
-    score = found.candidates.predicted_iou.clone()
-    score[: len(in_tiles.masks)] += 2
-    boxes = found.candidates.boxes.numpy()
-    found = found.select(keep_best(boxes, score.numpy(), search.nms_thresh))
-    lost = _lost([result.large for result in results if len(result.large.boxes)], found)
-    left_out = sum(result.left_out for result in results)
-    report = TileReport(tiles.size, len(results) - left_out, left_out, lost)
-    return found, report, diameter
+        finished[size, box] = _look_at(box, rgb, layout, background, search)
+    return [finished[size, box] for box in boxes]
+
+
+def _best(parts: list[Chosen], ranks: list[int], nms_thresh: float) -> Chosen:
+    """The masks of some views without duplicates: those of higher ranks come first, then the better ones."""
+    found = Chosen.concatenate([_nothing(), *parts])
+    rank = np.repeat(ranks, [len(part.masks) for part in parts])
+    score = found.candidates.predicted_iou.numpy() + 2 * rank.astype(np.float32)
+    return found.select(keep_best(found.candidates.boxes.numpy(), score, nms_thresh))
+
+
+def _is_centred_in(box: Box, others: list[Box]) -> bool:
+    """Whether the centre of a box lies in one of others."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in others)
+
+
+def _closer(first: Chosen, closer: Chosen) -> Chosen:
+    """The masks of a closer look, and those of the first look that it did not find.
+
+    A mask counts as found if it shares more than half of its pixels, or of the other's, with one of the closer look.
+    """
+    masks = [*closer.masks_in_image(), *first.masks_in_image()]
+    shared, areas = overlaps(masks), [mask.area for mask in masks]
+    count = len(closer.masks)
+
+    def is_found(number: int) -> bool:
+        return any(
+            other < count and pixels > _SAME_OBJECT * min(areas[number], areas[other])
+            for other, pixels in shared[number].items()
+        )
+
+    others = [number for number in range(len(first.masks)) if not is_found(count + number)]
+    return Chosen.concatenate([closer, first.select(np.array(others, np.int64))])
 
 
 def _look_at(
@@ -238,12 +290,30 @@ def reduction(size: tuple[int, int], input_size: int) -> int:
     return -(-max(size) // (_WHOLE_IMAGE_SIDES * input_size))
 
 
-def _shown_diameter(boxes: torch.Tensor, scale: float) -> float:
-    """The median of masks' diameters, the geometric mean of their boxes' sides, as the model sees them."""
-    if not len(boxes):
-        return float("inf")
+def _shown_too_small(
+    results: list[FoundInTile], layout: Layout, input_size: int, enough: float
+) -> list[Box]:
+    """The tiles in which objects are shown to the model with a median diameter of less than `enough` pixels.
+
+    A diameter is the geometric mean of the box's sides. As a few fragments tell little, every tile is given a few
+    objects of the image's own median besides.
+    """
+    scale = input_size / layout.longest_side
+    diameters = [_diameters(result.chosen.candidates.boxes) * scale for result in results]
+    found = np.concatenate(diameters)
+    if not len(found):
+        return []
+    usual = np.full(_USUAL_OBJECTS, np.median(found))
+    return [
+        box
+        for box, own in zip(layout.boxes, diameters, strict=True)
+        if np.median(np.concatenate([own, usual])) < enough
+    ]
+
+
+def _diameters(boxes: torch.Tensor) -> np.ndarray:
     sides = (boxes[:, 2:] - boxes[:, :2] + 1).double()
-    return float(np.median(sides.prod(1).sqrt().numpy())) * scale
+    return sides.prod(1).sqrt().numpy()
 
 
 def _lost(cut: list[Candidates], found: Chosen) -> int:

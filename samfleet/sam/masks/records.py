@@ -51,7 +51,7 @@ class FoundMasks:
             `keep_best_masks`; None for as much as they do.
         reductions: (n,) int64, by what factor the crops were smaller than in the image; None for 1.
         tiles: what was done with tiles; None without tiles.
-        layout: the tiles of the last look. Masks that were found in the whole image are dropped if, once
+        layout: the tiles of the first look. Masks that were found in the whole image are dropped if, once
             small regions are removed, a tile holds their largest part.
     """
 

@@ -58,6 +58,8 @@ def test_a_job_that_is_at_a_large_image_says_at_which_tile(tmp_path, recorder, u
         tiles |= dict.fromkeys([(32, (x, 0, x + 32, 32)) for x in range(40)])
         assert unfinished.tiles == (43, 30)
         unfinished.end()
+        path.unlink()
+        wait_for(path, "detecting")  # its masks are measured
         record(recorder, "A")
     assert read_beat(path).place == ""
 

@@ -16,7 +16,6 @@ from samfleet.sam.tiles import (
     PixelSizeError,
     Tiles,
     configured_tiles,
-    enough_diameter,
 )
 from tests.builders import make_settings
 
@@ -100,10 +99,10 @@ def test_a_decoder_gives_the_prompts_with_its_seeds(tmp_path):
         ({"object_diameter": BEST_DIAMETER["tiny"] / 4}, Tiles(128)),
         ({"model": "vit_h", "object_diameter": BEST_DIAMETER["vit_h"] * 2}, Tiles(2048)),
         ({"object_diameter": 0.1}, Tiles(32)),
-        ({"object_diameter": "auto"}, Tiles(512, enough=enough_diameter("tiny"))),
+        ({"object_diameter": "auto"}, Tiles(512, enough=BEST_DIAMETER["tiny"])),
         (
             {"model": "vit_b", "object_diameter": "auto"},
-            Tiles(1024, enough=enough_diameter("vit_b")),
+            Tiles(1024, enough=BEST_DIAMETER["vit_b"]),
         ),
     ],
 )

@@ -180,6 +180,52 @@ def test_small_objects_are_looked_at_again_enlarged(radius, looks):
         assert report.done == len([box for box in eye.views if box != [0, 0, 300, 300]])
 
 
+def test_only_where_objects_are_small_is_looked_at_closer():
+    """Half of the image has small discs, the other half large ones, of which there are fewer."""
+    small = [(y, x, 3) for y, x, _ in spots(1, (300, 130), 4, 60)]
+    large = [(y, x + 170, 9) for y, x, _ in spots(2, (300, 120), 9, 40)]
+    image = drawn((300, 300), *small, *large)
+    eye = Eye(sees_background=False)
+    tiles = Tiles(INPUT, enough=12.0)
+    chosen, report, _ = find_in_tiles(WholePicture(image), tiles, search_with(eye, image))
+    closer = [box for box in eye.views if box[2] - box[0] < INPUT]
+    assert closer and report.size == INPUT // 2
+    on_the_right = [box for box in closer if box[0] >= 170]  # under a tile with hardly an object
+    assert len(on_the_right) < len(closer) / 3 and min(box[0] for box in closer) == 0
+    every = {tuple(box) for box in tiles.half().lay((300, 300)).boxes}
+    assert len(closer) < 0.7 * len(every) and report.done <= len(eye.views)
+    found = masks_of(image, chosen, report)
+    _, labels = cv2.connectedComponents((image[..., 0] > 100).astype(np.uint8))
+    assert np.array_equal(sum(frame.astype(int) for frame in found), labels > 0)  # each once
+    assert len(found) == labels.max()
+
+
+def test_what_a_closer_look_does_not_find_is_kept_from_the_first():
+    class Forgetful(Eye):
+        """Sees a bit less of every disc when it is near, and no disc on the left."""
+
+        def _regions(self, view):
+            masks, points = super()._regions(view)
+            if view.box[2] - view.box[0] >= INPUT:
+                return masks, points
+            kept = [n for n, (x, _) in enumerate(points) if view.box[0] + x > 150]
+            shrunk = {n: cv2.erode(masks[n].astype(np.uint8), np.ones((2, 2))) > 0 for n in kept}
+            kept = [n for n in kept if shrunk[n].any()]
+            return [shrunk[n] for n in kept], [points[n] for n in kept]
+
+    discs = spots(5, (300, 300), 4, 40)
+    image = drawn((300, 300), *discs)
+    eye = Forgetful(sees_background=False)
+    tiles = Tiles(INPUT, enough=12.0)
+    chosen, report, _ = find_in_tiles(WholePicture(image), tiles, search_with(eye, image))
+    areas = {True: [], False: []}
+    for frame in masks_of(image, chosen, report):
+        areas[bool(np.nonzero(frame)[1].mean() > 160)].append(frame.sum())
+    assert len(areas[True]) + len(areas[False]) == len(discs)
+    whole = disc(20, 20, 10, 10, 4).sum()
+    assert np.median(areas[False]) > 0.9 * whole > np.median(areas[True])
+
+
 def test_a_small_image_is_enlarged_again_too():
     """Shown at its whole, what is 8 pixels wide is 9 pixels of the input."""
     image = drawn((56, 56), (20, 20, 4), (40, 30, 4))
