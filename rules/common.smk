@@ -13,7 +13,7 @@ from samfleet.config.schema import complete_config, refuse_repeated_keys
 from samfleet.config.settings import settings_of
 from samfleet.devices.job_device import usable_devices
 from samfleet.devices.visible import visible_devices
-from samfleet.errors import explanation
+from samfleet.errors import UserError, explanation
 from samfleet.evaluation.stamp import evaluation_stamp, labels_folder, marks_file, marks_stamp
 from samfleet.exports.stamp import export_stamp, stage_of
 from samfleet.files import must_be_writable
@@ -25,7 +25,7 @@ from samfleet.plan.record import present_plan
 from samfleet.plan.stamp import plan_stamp
 from samfleet.plan.watching import ProgressLines
 from samfleet.report.stamp import report_stamp
-from samfleet.results import kept_plan_file, plan_file, stamp_file, store_folder
+from samfleet.results import done_file, kept_plan_file, plan_file, stamp_file, store_folder
 from samfleet.sam.model_key import configured_model_key
 from samfleet.sam.weights import OFFICIAL_WEIGHTS
 from samfleet.stamps import latest_stamp
@@ -172,10 +172,28 @@ def number_of_evaluation_stamp():
     return evaluation_stamp(SETTINGS.evaluation, RESULTS, SETTINGS.rehash)
 
 
+def refuse_arrays(plan):
+    """Refuse job arrays of detections that Snakemake's plugin for Slurm would wait for instead of submitting them.
+
+    It submits an array only if all jobs that are ready may run at once (its issue 473, in version 2.8).
+    """
+    asked = getattr(workflow.executor_settings, "array_jobs", None) or ""
+    if not {"detect", "all"} & set(asked.replace(";", ",").replace(" ", "").split(",")):
+        return
+    left = sum(not done_file(RESULTS, plan.id, shard.name).exists() for shard in plan.shards)
+    if left > (at_once := min(gpu_count(), workflow.nodes or left)):
+        raise UserError(
+            f"--slurm-array-jobs: there are {left} detection jobs, of which {at_once} may be submitted at a time, "
+            "and the plugin would wait for ever: leave it out, or allow all of them with --resources gpu and --jobs"
+        )
+
+
 def summary_input(wildcards):
     """The summary's stamp and the record of every shard of the plan."""
     checkpoints.plan.get()
     plan = present_plan(plan_file(RESULTS))
+    with plain_errors():
+        refuse_arrays(plan)
     return {
         "stamp": stamp("summary", partial(number_of_summary_stamp, plan)),
         "done": [f"results/plan/{plan.id}/{shard.name}.done" for shard in plan.shards],
@@ -258,6 +276,14 @@ def detect_threads():
     if workflow.nodes is None and workflow.is_main_process:
         return max(1, workflow.cores // gpu_count())
     return SETTINGS.shard.threads
+
+
+def detect_retries():
+    """How often a detection is tried again: by this process, which asks for more memory and time each time.
+
+    Snakemake also runs in the job itself, where it would try again with what has not sufficed.
+    """
+    return Retries(2 if workflow.is_main_process else 0, RESULTS)
 
 
 @cache

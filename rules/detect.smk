@@ -22,7 +22,7 @@ rule detect:
         "results/logs/detect/{plan}-{shard}.log",
     benchmark:
         "results/benchmarks/detect/{plan}-{shard}.tsv"
-    retries: Retries(2, RESULTS)
+    retries: detect_retries()
     conda:
         "../envs/detect.yaml"
     threads: detect_threads()

@@ -1,4 +1,4 @@
-"""The end of a job's time outside Slurm: SIGTERM to all of its processes, then SIGKILL."""
+"""Outside Slurm: the end of a job's time, SIGTERM to all of its processes and then SIGKILL; jobs that fail."""
 
 import re
 import subprocess
@@ -62,3 +62,27 @@ def test_a_job_whose_time_is_over_goes_on_within_its_shard(tmp_path, pbs, grace,
         assert "stopped by SIGTERM" in first.read_text()
     (left,) = re.findall(rf"{IMAGES} images, (\d+) to detect", log.read_text())
     assert 0 < int(left) < IMAGES
+
+
+def test_a_job_that_always_fails_is_submitted_three_times_and_tries_once_each_time(tmp_path, pbs):
+    """Within the same job another attempt would have no more time and memory."""
+    workspace = Workspace(tmp_path / "work")
+    workspace.add_image("a.png", 1)
+    workspace.run("--until", "plan")
+    (chunks,) = workspace.results.glob("plan/*/chunks/chunks.tsv")
+    chunks.write_text("damaged\n")
+    (shard,) = workspace.results.glob("plan/*/*.tsv")
+    done = shard.with_suffix(".done").relative_to(workspace.folder)
+    arguments = ["--resources", "gpu=1", "--seconds-between-status-checks", "1"]
+    run = subprocess.run(
+        cluster_command(workspace, "pbs", *arguments, "--latency-wait", "5", "--", str(done)),
+        env=workspace.environment() | pbs.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode != 0
+    assert "chunks.tsv" in run.stdout
+    assert len(pbs.submitted()) == 3
+    assert len(list(workspace.results.glob("logs/detect/*.failed-*.log"))) == 3
