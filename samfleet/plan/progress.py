@@ -7,6 +7,7 @@ the store. Standard library only, since the Snakefile imports this.
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -154,18 +155,31 @@ def progress_of(results: Path, plan: Plan) -> Progress:
     """How far the jobs of a plan are."""
     jobs = []
     now = time.time()
+    # of thousands of jobs few have said something: two lists of names tell which
+    spoken = _names(beats_folder(results, plan.id))
+    ended = _names(beats_folder(results, plan.id).parent)
     for planned in plan.shards:
         path = beat_file(results, plan.id, planned.name)
-        beat, silent = read_beat(path), 0.0
-        with contextlib.suppress(OSError):
-            silent = max(0.0, now - path.stat().st_mtime)
+        beat, silent = None, 0.0
+        if path.name in spoken:
+            beat = read_beat(path)
+            with contextlib.suppress(OSError):
+                silent = max(0.0, now - path.stat().st_mtime)
         state = beat.state if beat else "waiting"
-        if done_file(results, plan.id, planned.name).exists():
+        if done_file(results, plan.id, planned.name).name in ended:
             state = "done"
         elif state in ("loading", "detecting") and silent > SILENT_SECONDS:
             state = "silent"
         jobs.append(Job(planned.name, planned.images, state, beat, silent))
     return Progress(sum(planned.images for planned in plan.shards), tuple(jobs))
+
+
+def _names(folder: Path) -> set[str]:
+    """The names in a folder; none if it cannot be read."""
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
 
 
 def last_beat(results: Path, plan: Plan) -> float:
