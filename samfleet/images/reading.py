@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from samfleet.config.settings import DisplaySettings, ImageSettings
-from samfleet.content import digest_of_content, stat_of
+from samfleet.content import digest_of_content, recent_stat
 from samfleet.digests import image_id
 from samfleet.errors import UserError
 from samfleet.images.display import Painter, find_painter, to_rgb
@@ -232,9 +232,7 @@ def open_image(
     try:
         _check_regular(path)
         most = min(WHOLE_PIXELS, image.max_pixels)
-        windows = large_image(
-            path, wish.channels, wish.plane, image.lookup_table, image.level, most
-        )
+        windows = large_image(path, wish.channels, wish.plane, _reading(image), most)
         if windows is None:
             return read_image(path, image, display, wish)
         identity = _planned_identity(path, wish)
@@ -309,7 +307,7 @@ def _planned_identity(path: Path, wish: Wish) -> str:
         FileChanged: it is not.
     """
     paths = [file for _, file in wish.channels] or [path]
-    if wish.image_id and stat_of(paths)[:2] != (wish.size, wish.mtime_ns):
+    if wish.image_id and recent_stat(paths)[:2] != (wish.size, wish.mtime_ns):
         raise FileChanged("the file changed after planning; run again")
     if wish.image_id:
         return wish.image_id
@@ -324,10 +322,13 @@ class FileChanged(Exception):
 def _read_plane(path: Path, image: ImageSettings, wish: Wish) -> tuple[Image, str]:
     """An image of a file that is not read whole, and its id."""
     identity = _planned_identity(path, wish)
-    found = stat_of([file for _, file in wish.channels] or [path])[:2]
-    reading = Reading(Limits(image.max_pixels), image.lookup_table, image.level)
-    source = opened_source(path, wish.channels, found, reading)
+    found = recent_stat([file for _, file in wish.channels] or [path])[:2]
+    source = opened_source(path, wish.channels, found, _reading(image))
     return read_plane(source, wish.plane), identity
+
+
+def _reading(image: ImageSettings) -> Reading:
+    return Reading(Limits(image.max_pixels), image.lookup_table, image.level)
 
 
 def failure_of(

@@ -5,6 +5,7 @@ refused.
 """
 
 import contextlib
+import math
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from samfleet.images.formats.image import Image, unsupported
 from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
-from samfleet.images.sources.source import Reading, image_of
+from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import pixel_side
 from samfleet.planes import Description, Scene
 
@@ -69,19 +70,34 @@ class CziSource:
 
     def read(self, scene: int, time: int, slice: int) -> Image:
         """One plane."""
-        _, image, axes, place = self._places[scene]
+        _, _, axes, _ = self._places[scene]
         about = self.description.scenes[scene]
         self._reading.limits.check(
             about.height, about.width, axes.channels, np.dtype(about.dtype).itemsize
         )
+        return image_of(about, _pixels(self._plane(scene, time, slice)))
+
+    def windows(self, scene: int, time: int, slice: int, checked: bool) -> PartWindows | None:
+        """Windows of a plane, of which only the subblocks are read that they touch."""
+        plane = self._plane(scene, time, slice)
+        sizes = (math.prod(entry.shape) * entry.dtype.itemsize for entry in plane.directory_entries)
+        if self._reading.level or max(sizes) > MOST_CHUNK_BYTES:
+            return None
+        left, top, _, _ = plane.bbox
+
+        def part(y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+            return _pixels(plane(roi=(left + x0, top + y0, x1 - x0, y1 - y0)))
+
+        return PartWindows(self.description.scenes[scene], part)
+
+    def _plane(self, scene: int, time: int, slice: int) -> Any:
+        """A plane with all its channels, of which nothing is read yet."""
+        _, image, axes, place = self._places[scene]
         if self._reading.level:
             image = image.levels[self._reading.level]
         first = dict(zip(image.dims, image.start, strict=True))  # the file may count from elsewhere
         at = {axis: n + first.get(axis, 0) for axis, n in axes.index(place, time, slice).items()}
-        chosen = image(**at) if at else image
-        return image_of(
-            about, height_width_channels(np.asarray(chosen.asarray()), list(chosen.dims))
-        )
+        return image(**at) if at else image
 
     def close(self) -> None:
         """Close the file."""
@@ -103,6 +119,14 @@ def _trusted_czifile() -> Any:
             "install these, or export it as OME-TIFF"
         )
     return czifile
+
+
+def _pixels(plane: Any) -> np.ndarray:
+    """The pixels of a plane or a part of it: (rows, columns, channels)."""
+    axes, pixels = list(plane.dims), np.asarray(plane.asarray())
+    for axis in {"Y", "X"}.difference(axes):  # one row or one column
+        axes, pixels = [axis, *axes], pixels[np.newaxis]
+    return height_width_channels(pixels, axes)
 
 
 def _axes_of(image: Any) -> Axes:

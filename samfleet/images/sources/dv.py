@@ -1,7 +1,6 @@
 """DeltaVision's DV, whose header is read by `mrc`."""
 
-import math
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from samfleet.images.formats.image import Image, unreadable
 from samfleet.images.sources.axes import Axes, check_level, place_name, real
-from samfleet.images.sources.source import Reading, image_of
+from samfleet.images.sources.source import PartWindows, Reading, image_of
 from samfleet.images.units import pixel_side
 from samfleet.planes import Description, Scene
 
@@ -69,23 +68,40 @@ class DvSource:
         """One plane."""
         axes = self._axes
         axes.check(self._reading.limits, self._dtype.itemsize)
-        at = axes.index(self._places[scene], time, slice)
-        planes = [self._plane(at | {"C": channel}) for channel in range(axes.sizes.get("C", 1))]
         about = self.description.scenes[scene]
-        return image_of(about, np.stack(planes, axis=2))
+        return image_of(about, self._part(scene, time, slice, 0, about.height, 0, about.width))
 
-    def _plane(self, at: dict[str, int]) -> np.ndarray:
+    def windows(self, scene: int, time: int, slice: int, checked: bool) -> PartWindows:
+        """Windows of a plane, of which only the rows are read that they touch."""
+        part = partial(self._part, scene, time, slice)
+        windows = PartWindows(self.description.scenes[scene], part)
+        height, _ = windows.size
+        part(height - 1, height, 0, 1)  # the end is in the file
+        return windows
+
+    def _part(
+        self, scene: int, time: int, slice: int, y0: int, y1: int, x0: int, x1: int
+    ) -> np.ndarray:
+        """Rows and columns of a plane: (rows, columns, channels)."""
+        at = self._axes.index(self._places[scene], time, slice)
+        channels = range(self._axes.sizes.get("C", 1))
+        rows = [self._rows(at | {"C": channel}, y0, y1) for channel in channels]
+        return np.stack([part[:, x0:x1] for part in rows], axis=2)
+
+    def _rows(self, at: dict[str, int], y0: int, y1: int) -> np.ndarray:
+        """Whole rows of a section."""
         number = 0
         for axis, size in self._axes.sizes.items():
             if axis not in "YX":
                 number = number * size + at.get(axis, 0)
-        shape = self._axes.sizes["Y"], self._axes.sizes["X"]
-        size = math.prod(shape) * self._dtype.itemsize
-        self._file.seek(_HEADER + self._header.ext_hdr_len + number * size)
+        height, width = self._axes.sizes["Y"], self._axes.sizes["X"]
+        first = (number * height + y0) * width * self._dtype.itemsize
+        size = (y1 - y0) * width * self._dtype.itemsize
+        self._file.seek(_HEADER + self._header.ext_hdr_len + first)
         data = self._file.read(size)
         if len(data) < size:
             raise unreadable("the file is truncated: this plane is beyond its end")
-        return np.frombuffer(data, self._dtype).reshape(shape)
+        return np.frombuffer(data, self._dtype).reshape(-1, width)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,6 +1,7 @@
 """Imaris' IMS, which is HDF5, read by `h5py`."""
 
-from functools import cached_property
+import math
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from samfleet.images.formats.image import Image, unreadable, unsupported
 from samfleet.images.sources.axes import check_level, real
-from samfleet.images.sources.source import Reading, image_of
+from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import micrometres, pixel_side
 from samfleet.planes import Description, Scene
 
@@ -79,15 +80,33 @@ class ImsSource:
         about = self.description.scenes[0]
         itemsize = np.dtype(about.dtype).itemsize
         self._reading.limits.check(about.height, about.width, len(about.channels), itemsize)
-        planes = []
+        return image_of(about, self._part(time, slice, 0, about.height, 0, about.width))
+
+    def windows(self, scene: int, time: int, slice: int, checked: bool) -> PartWindows | None:
+        """Windows of a plane, of which only the chunks are read that they touch."""
+        chunks = [data.chunks or (1, 1) for data in self._channels_at(time, slice)]
+        about = self.description.scenes[0]
+        if max(map(math.prod, chunks)) * np.dtype(about.dtype).itemsize > MOST_CHUNK_BYTES:
+            return None
+        return PartWindows(about, partial(self._part, time, slice))
+
+    def _part(self, time: int, slice: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Rows and columns of a plane: (rows, columns, channels)."""
+        parts = [data[slice, y0:y1, x0:x1] for data in self._channels_at(time, slice)]
+        return np.stack(parts, axis=2)
+
+    def _channels_at(self, time: int, slice: int) -> list[Any]:
+        """The data of each channel; raises ImageError if one does not have this plane."""
+        about = self.description.scenes[0]
+        found = []
         for channel in range(len(about.channels)):
-            found = self._level.get(f"TimePoint {time}/Channel {channel}/Data")
-            if found is None or found.ndim != 3 or found.shape[0] <= slice:
+            data = self._level.get(f"TimePoint {time}/Channel {channel}/Data")
+            if data is None or data.ndim != 3 or data.shape[0] <= slice:
                 raise unreadable(f"channel {channel} of this plane is not in the file")
-            planes.append(found[slice, : about.height, : about.width])
-        if len({plane.shape for plane in planes}) > 1:
-            raise unreadable("the channels of this plane are of different sizes")
-        return image_of(about, np.stack(planes, axis=2))
+            if data.shape[1] < about.height or data.shape[2] < about.width:
+                raise unreadable("the channels of this plane are of different sizes")
+            found.append(data)
+        return found
 
     def close(self) -> None:
         """Close the file."""

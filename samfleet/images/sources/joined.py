@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from samfleet.images.formats.image import Image, ImageError, Limits, unreadable, unsupported
-from samfleet.images.sources.source import Reading, Source, open_source
+from samfleet.images.sources.source import (
+    PlaneWindows,
+    Reading,
+    Source,
+    WindowedSource,
+    open_source,
+)
 from samfleet.planes import Description, Scene
 
 
@@ -63,14 +69,32 @@ class JoinedSource:
         for path, source in zip(self._paths, self._sources, strict=True):
             with _naming(path):
                 images.append(source.read(scene, time, slice))
+        image = self._together(images)
+        height, width, count = image.pixels.shape
+        self._reading.limits.check(height, width, count, image.pixels.itemsize)
+        return image
+
+    def windows(self, scene: int, time: int, slice: int, checked: bool) -> "_JoinedWindows | None":
+        """Windows of one plane of all files; None if one of them has none."""
+        found = []
+        for path, source in zip(self._paths, self._sources, strict=True):
+            with _naming(path):
+                windows = None
+                if isinstance(source, WindowedSource):
+                    windows = source.windows(scene, time, slice, checked)
+            if windows is None:
+                return None
+            found.append(windows)
+        about = self._together([windows.about for windows in found])
+        return _JoinedWindows(self._paths, found, about)
+
+    def _together(self, images: list[Image]) -> Image:
+        """The images of the files as one; raises ImageError if their pixels are of different types."""
         pixels = [_with_channels(image.pixels) for image in images]
         if len({each.dtype for each in pixels}) > 1:
             raise unsupported(
                 f"the files of its channels are of different types: {', '.join(str(each.dtype) for each in pixels)}"
             )
-        height, width = pixels[0].shape[:2]
-        count = sum(each.shape[2] for each in pixels)
-        self._reading.limits.check(height, width, count, pixels[0].itemsize)
         names = [
             _name(name, number, each.shape[2])
             for name, each in zip(self._names, pixels, strict=True)
@@ -89,6 +113,22 @@ class JoinedSource:
     def close(self) -> None:
         """Close the files."""
         self._stack.close()
+
+
+class _JoinedWindows:
+    """Windows of one plane of all files."""
+
+    def __init__(self, paths: list[Path], found: list[PlaneWindows], about: Image):
+        self._paths, self._found, self.about = paths, found, about
+        self.size = found[0].size
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """The pixels of rows y0 to y1 and columns x0 to x1."""
+        parts = []
+        for path, windows in zip(self._paths, self._found, strict=True):
+            with _naming(path):
+                parts.append(_with_channels(windows.read(y0, y1, x0, x1)))
+        return np.concatenate(parts, axis=2)
 
 
 class _naming:

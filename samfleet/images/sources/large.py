@@ -1,16 +1,24 @@
 """An image that stays in its file: any window of it can be read, in any process."""
 
 import errno
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from samfleet.content import stat_of
+from samfleet.content import recent_stat
 from samfleet.images.formats.decoding import decoding, normalised
 from samfleet.images.formats.image import Image, ImageError, Limits, unsupported
 from samfleet.images.sources.joined import JoinedSource
-from samfleet.images.sources.source import Reading, Source, open_source, plane_windows
+from samfleet.images.sources.opened import opened_source
+from samfleet.images.sources.source import (
+    Reading,
+    Source,
+    WindowedSource,
+    open_source,
+    plane_windows,
+)
 from samfleet.planes import Plane
 
 MOST_PIXELS = (1 << 32) - 1
@@ -52,7 +60,7 @@ class FileWindows:
     ):
         self._path, self._channels, self._plane, self._reading = path, channels, plane, reading
         self._paths = [file for _, file in channels] or [path]
-        self.stamp = stamp or stat_of(self._paths)[:2]
+        self.stamp = stamp or recent_stat(self._paths)[:2]
         self._check_stamp()
         self._source: Source = (
             JoinedSource(channels, reading) if channels else open_source(path, reading)
@@ -74,7 +82,7 @@ class FileWindows:
             )
 
     def _check_stamp(self) -> None:
-        if stat_of(self._paths)[:2] != self.stamp:
+        if recent_stat(self._paths)[:2] != self.stamp:
             raise OSError(errno.ESTALE, "the file has changed while it was being read")
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
@@ -102,27 +110,38 @@ def large_image(
     path: Path,
     channels: tuple[tuple[str, Path], ...],
     plane: Plane,
-    lookup_table: str,
-    level: int,
+    reading: Reading,
     more_than: int,
 ) -> FileWindows | None:
     """Windows of an image of more than so many pixels; None if it is smaller, or to be read whole.
 
     Args:
         path, channels, plane: as `FileWindows` explains them.
-        lookup_table, level: settings of `image`.
+        reading: how it is read whole.
         more_than: pixels.
 
     Raises:
         ImageError: it is larger than any image may be.
         OSError: it cannot be read.
     """
-    reading = Reading(Limits(1 << 62), lookup_table, level)
     try:
-        windows = FileWindows(path, channels, plane, reading)
+        if _pixels(path, channels, plane, reading) <= more_than:
+            return None
+        return FileWindows(path, channels, plane, replace(reading, limits=Limits(1 << 62)))
     except ImageError as error:
         if error.status == "too_large":
             raise
         return None  # whoever reads it whole says what is wrong
-    height, width, _ = windows.shape
-    return windows if height * width > more_than else None
+
+
+def _pixels(
+    path: Path, channels: tuple[tuple[str, Path], ...], plane: Plane, reading: Reading
+) -> int:
+    """How many pixels an image has, of a format that has windows; else 0. The file stays open for who reads it next."""
+    stamp = recent_stat([file for _, file in channels] or [path])[:2]
+    source = opened_source(path, channels, stamp, reading)
+    if not isinstance(source, WindowedSource):
+        return 0
+    with decoding():
+        scenes, number = source.description.scenes, plane.scene or 0
+        return scenes[number].height * scenes[number].width if number < len(scenes) else 0

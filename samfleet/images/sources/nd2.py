@@ -1,13 +1,15 @@
 """Nikon's ND2, read by `nd2`."""
 
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from samfleet.images.formats.image import Image, unreadable
 from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
-from samfleet.images.sources.source import Reading, image_of
+from samfleet.images.sources.source import PartWindows, Reading, image_of
 from samfleet.images.units import pixel_side
 from samfleet.planes import Description, Scene
 
@@ -81,27 +83,43 @@ class Nd2Source:
     def read(self, scene: int, time: int, slice: int) -> Image:
         """One plane."""
         self._axes.check(self._reading.limits, self._file.dtype.itemsize)
+        number = self._frame_number(scene, time, slice)
+        about = self.description.scenes[scene]
+        return image_of(about, self._part(number, 0, about.height, 0, about.width))
+
+    def windows(self, scene: int, time: int, slice: int, checked: bool) -> PartWindows | None:
+        """Windows of a plane, unless it is compressed."""
+        number = self._frame_number(scene, time, slice)
+        if self._file.is_legacy or self._is_compressed:
+            return None
+        return PartWindows(self.description.scenes[scene], partial(self._part, number))
+
+    @property
+    def _is_compressed(self) -> bool:
+        return bool(self._file.attributes.compressionType)
+
+    def _part(self, number: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Rows and columns of a frame: (rows, columns, channels)."""
+        axes = [axis for axis in self._axes.sizes if axis in "CYXS"]
+        # a map of the file, which is closed later, unless it is compressed
+        frame = height_width_channels(self._file.read_frame(number), axes)
+        return frame[y0:y1, x0:x1].copy()
+
+    def _frame_number(self, scene: int, time: int, slice: int) -> int:
+        """The frame that a plane is; raises ImageError if it is not in the file, or not all of it."""
         number = self._frames.get(_key(self._axes.index(self._places[scene], time, slice)))
         if number is None:
             raise unreadable("this plane is not in the file, though the metadata name it")
         self._check_frame(number)
-        # a copy, since the frame may be a map of the file that is closed later
-        pixels = self._file.read_frame(number).copy()
-        axes = [axis for axis in self._axes.sizes if axis in "CYXS"]
-        about = self.description.scenes[scene]
-        return image_of(about, height_width_channels(pixels, axes))
+        return number
 
     def _check_frame(self, number: int) -> None:
         """Raise ImageError if a frame is not in the file, or not all of it: `nd2` gives zeros then."""
         offsets = getattr(self._file._rdr, "_frame_offsets", None)
         if offsets is None:  # of an old ND2, which is JPEG 2000
             return
-        compressed = self._file.attributes.compressionType == "lossless"
-        needed = (
-            1
-            if compressed
-            else self._file.attributes.heightPx * (self._file.attributes.widthBytes or 0)
-        )
+        attributes = self._file.attributes
+        needed = 1 if self._is_compressed else attributes.heightPx * (attributes.widthBytes or 0)
         if number not in offsets or offsets[number] + needed > self._size:
             raise unreadable("this plane is not in the file: it is truncated")
 

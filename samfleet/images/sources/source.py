@@ -1,9 +1,12 @@
 """What a file holds, and one plane of it: the same for every format. Nothing is read but what is asked for."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
@@ -67,13 +70,40 @@ class PlaneWindows(Protocol):
 class WindowedSource(Protocol):
     """An open file of which windows can be read, so that a large plane need not fit into memory."""
 
+    description: Description
+
     def windows(self, scene: int, time: int, slice: int, checked: bool) -> PlaneWindows | None:
         """Windows of one plane; None if it can only be read whole.
 
         Args:
             scene, time, slice: as for `Source.read`.
             checked: whether all windows were read once, so that checks that take long can be left out.
+
+        Raises:
+            ImageError: the plane is not in the file.
         """
+
+
+MOST_CHUNK_BYTES = 1 << 27
+"""Of a chunk of more bytes than this no window is read: who decodes it may as well read the whole plane."""
+
+
+class PartWindows:
+    """Windows of a plane of which a function reads any part.
+
+    Args:
+        scene: as described.
+        part: the pixels of rows y0 to y1 and columns x0 to x1: (rows, columns, channels).
+    """
+
+    def __init__(self, scene: Scene, part: Callable[[int, int, int, int], np.ndarray]):
+        self.size = scene.height, scene.width
+        self.about = image_of(scene, part(0, 1, 0, 1))
+        self._part = part
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """The pixels of rows y0 to y1 and columns x0 to x1."""
+        return self._part(y0, y1, x0, x1)
 
 
 _HEAD = 512
@@ -194,7 +224,7 @@ def image_of(scene: Scene, pixels: np.ndarray) -> Image:
 
 
 def plane_windows(source: Source, plane: Plane, checked: bool) -> PlaneWindows | None:
-    """Windows of one image of an open file; None if it is a projection or can only be read whole.
+    """Windows of one image of an open file; None if it can only be read whole.
 
     Raises:
         ImageError: it cannot be read. OSError and MemoryError say nothing about the file.
@@ -207,12 +237,14 @@ def plane_windows(source: Source, plane: Plane, checked: bool) -> PlaneWindows |
         if number >= len(scenes) or scenes[number].problem:
             return None
         scene = scenes[number]
+        windows: PlaneWindows | None
         if plane.slice in PROJECTIONS and scene.slices > 1:
-            return None
-        slice = 0 if plane.slice in PROJECTIONS else int(plane.slice or 0)
-        if not (0 <= time < scene.times and 0 <= slice < scene.slices):
-            return None
-        windows = source.windows(number, time, slice, checked)
+            windows = _projected_windows(source, number, time, scene.slices, plane.slice, checked)
+        else:
+            slice = 0 if plane.slice in PROJECTIONS else int(plane.slice or 0)
+            if not (0 <= time < scene.times and 0 <= slice < scene.slices):
+                return None
+            windows = source.windows(number, time, slice, checked)
         if windows is not None and plane != ONLY:
             windows.about = replace(windows.about, plane=_words(plane, windows.about))
         return windows
@@ -223,46 +255,111 @@ def _words(plane: Plane, image: Image) -> str:
 
 
 def _projected(source: Source, scene: int, time: int, slices: int, kind: str) -> Image:
-    """All slices of Z as one image. A slice that is missing is left out, with a warning, unless all are."""
-    found: Image | None = None
-    total: np.ndarray | None = None
-    best, best_slice, missing, count = -1.0, 0, [], 0
+    """All slices of Z as one image."""
     warnings: dict[str, None] = {}
-    reason: ImageError | None = None
+    read = partial(source.read, scene, time)
+    images = _of_one_size(_readable(slices, read, warnings), warnings)
+    words = ""
+    if kind == "sharpest":
+        number, image = max(images, key=lambda found: sharpness(found[1].pixels))
+        words = f"sharpest: slice {number} of {slices}"
+    else:
+        first = next(images)
+        parts = (image.pixels for _, image in chain([first], images))
+        image = replace(first[1], pixels=_folded(kind, parts))
+    return replace(image, plane=words, warning="; ".join(filter(None, warnings)))
+
+
+_Found = TypeVar("_Found")
+
+
+def _readable(
+    slices: int, read: Callable[[int], _Found], warnings: dict[str, None]
+) -> Iterator[tuple[int, _Found]]:
+    """What is read of each slice of Z. One that is missing is left out, with a warning, unless all are."""
+    lost = []
     for number in range(slices):
         try:
-            image = source.read(scene, time, number)
+            found = read(number)
         except ImageError as error:
             if error.status != "unreadable":
                 raise
-            missing.append(number)
-            reason = error
+            lost.append(error)
             continue
-        count += 1
+        yield number, found
+    if len(lost) == slices:
+        raise lost[-1]
+    if lost:
+        counted = f"{len(lost)} of {slices} slices cannot be read and are not in the projection"
+        warnings.setdefault(f"{counted}: {lost[-1].reason}")
+
+
+def _of_one_size(
+    images: Iterator[tuple[int, Image]], warnings: dict[str, None]
+) -> Iterator[tuple[int, Image]]:
+    """The same, with their warnings gathered; raises ImageError if sizes differ."""
+    shape = None
+    for number, image in images:
+        shape = shape or image.pixels.shape
+        if image.pixels.shape != shape:
+            raise unreadable(_DIFFERENT)
         warnings.setdefault(image.warning)
-        if found is not None and image.pixels.shape != found.pixels.shape:
-            raise unreadable("the slices of Z are of different sizes")
-        if kind == "sharpest":
-            score = sharpness(image.pixels)
-            if found is None or score > best:
-                found, best, best_slice = image, score, number
+        yield number, image
+
+
+_DIFFERENT = "the slices of Z are of different sizes"
+
+
+def _folded(kind: str, parts: Iterable[np.ndarray]) -> np.ndarray:
+    """The maximum or the mean of each pixel; of two parts, never more, is anything in memory."""
+    count = 0
+    for pixels in parts:
+        count += 1
+        if count == 1:
+            dtype = pixels.dtype
+            folded = pixels.astype(np.float64) if kind == "mean" else pixels
         elif kind == "mean":
-            total = image.pixels.astype(np.float64) if total is None else total + image.pixels
-            found = found or image
+            folded += pixels
         else:
-            larger = image.pixels if found is None else np.fmax(found.pixels, image.pixels)
-            found = replace(found or image, pixels=larger)
-    if found is None:
-        raise reason or unreadable("the file has no slice of this image")
-    if total is not None:
-        mean = total / count
-        whole = found.pixels.dtype.kind in "iub"
-        found = replace(found, pixels=(np.rint(mean) if whole else mean).astype(found.pixels.dtype))
-    if missing and reason is not None:
-        lost = f"{len(missing)} of {slices} slices cannot be read and are not in the projection: {reason.reason}"
-        warnings.setdefault(lost)
-    words = f"sharpest: slice {best_slice} of {slices}" if kind == "sharpest" else ""
-    return replace(found, plane=words, warning="; ".join(filter(None, warnings)))
+            folded = np.fmax(folded, pixels)
+    if kind == "mean":
+        folded /= count
+        folded = (np.rint(folded) if dtype.kind in "iub" else folded).astype(dtype)
+    return folded
+
+
+class _ProjectedWindows:
+    """Windows of a projection, in which only a window of each slice is read."""
+
+    def __init__(self, slices: list[PlaneWindows], kind: str, warnings: dict[str, None]):
+        self._slices, self._kind = slices, kind
+        self.size = slices[0].size
+        abouts = _of_one_size(((n, each.about) for n, each in enumerate(slices)), warnings)
+        pixels = _folded(kind, (about.pixels for _, about in abouts))
+        warning = "; ".join(filter(None, warnings))
+        self.about = replace(slices[0].about, pixels=pixels, warning=warning)
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """The pixels of rows y0 to y1 and columns x0 to x1."""
+        return _folded(self._kind, (each.read(y0, y1, x0, x1) for each in self._slices))
+
+
+def _projected_windows(
+    source: WindowedSource, scene: int, time: int, slices: int, kind: str, checked: bool
+) -> PlaneWindows | None:
+    """Windows of a projection; None if a slice has none, or all pixels must be seen to choose a slice."""
+    if kind == "sharpest":
+        return None
+    warnings: dict[str, None] = {}
+    found = []
+    read = partial(source.windows, scene, time, checked=checked)
+    for _, windows in _readable(slices, read, warnings):
+        if windows is None:
+            return None
+        found.append(windows)
+    if len({windows.size for windows in found}) > 1:
+        raise unreadable(_DIFFERENT)
+    return _ProjectedWindows(found, kind, warnings)
 
 
 def sharpness(pixels: np.ndarray) -> float:

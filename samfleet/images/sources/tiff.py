@@ -18,7 +18,7 @@ from samfleet.images.formats.tiff.reading import (
     with_finite_page_list,
 )
 from samfleet.images.formats.tiff.stacks import Stack
-from samfleet.images.formats.tiff.windows import TiffWindows
+from samfleet.images.formats.tiff.windows import KeptSegments, TiffWindows
 from samfleet.images.sources.source import Reading
 from samfleet.planes import Companion, Description, Scene
 
@@ -48,6 +48,7 @@ class TiffSource:
             data = with_finite_page_list(view)
             source = partial(io.BytesIO, data) if isinstance(data, bytes) else lambda: path
         self._open: list[tifffile.TiffFile] = []
+        self._kept = KeptSegments()
         self._planes = TiffPlanes(
             partial(self._opened, source), path.name, path.parent, reading.level
         )
@@ -127,25 +128,24 @@ class TiffSource:
         index = stack.index_of(number)
         return None if index is None else place.first + index
 
-    def _number(self, scene: int, time: int, slice: int) -> int | None:
-        """The number of a plane among those of the file; None if it is not there."""
+    def _there(self, scene: int, time: int, slice: int) -> int:
+        """The number of a plane among those of the file; raises ImageError if it is not there."""
         if self._planes.stacks:
-            return self._index(self._scenes[scene], time, slice)
+            number = self._index(self._scenes[scene], time, slice)
+            if number is None:
+                raise unreadable("this plane is not in the file, though the metadata name it")
+            return number
         return sum(page.imagedepth for page in self._planes.pages[:scene]) + slice
 
     def read(self, scene: int, time: int, slice: int) -> Image:
         """One plane."""
-        page = self._number(scene, time, slice)
-        if page is None:
-            raise unreadable("this plane is not in the file, though the metadata name it")
+        page = self._there(scene, time, slice)
         return read_plane(self._planes, page, self._reading.lookup_table, self._reading.limits)
 
     def windows(self, scene: int, time: int, slice: int, checked: bool) -> TiffWindows | None:
         """Windows of a plane."""
-        page = self._number(scene, time, slice)
-        if page is None:
-            return None
-        windows = TiffWindows(self._planes, page, self._reading.lookup_table, checked)
+        page = self._there(scene, time, slice)
+        windows = TiffWindows(self._planes, page, self._reading.lookup_table, checked, self._kept)
         return windows if windows.can_read else None
 
     def close(self) -> None:

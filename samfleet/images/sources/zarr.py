@@ -4,6 +4,7 @@ The metadata are JSON and are read as such, since a plate has thousands of array
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from samfleet.images.formats.image import Image, ImageError, Limits, unreadable, unsupported
+from samfleet.images.formats.image import Image, ImageError, unreadable, unsupported
 from samfleet.images.sources.axes import Axes, height_width_channels, place_name, real
-from samfleet.images.sources.source import Reading, image_of
+from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import micrometres, pixel_side
 from samfleet.planes import Description, Scene
 
 _OLD_AXES = "tczyx"
 """Of versions before 0.3, which name none."""
 _MOST_SERIES = 100_000
+_Span = slice  # methods here have an argument of that name
+_ALL = _Span(None)
 
 
 @dataclass(frozen=True)
@@ -65,31 +68,32 @@ class ZarrSource:
 
     def read(self, scene: int, time: int, slice: int) -> Image:
         """One plane; a chunk that is not there holds the fill value, by the standard."""
-        sizes = self._arrays[scene].axes.sizes
-        whole = (0, 0, sizes["Y"], sizes["X"])
-        return self._read(scene, time, slice, whole, self._reading.limits)
-
-    def read_window(
-        self, scene: int, time: int, slice: int, window: tuple[int, int, int, int]
-    ) -> Image:
-        """A part of a plane, of which nothing else is read: its first row and column, height and width."""
-        return self._read(scene, time, slice, window, self._reading.limits)
-
-    def _read(
-        self, scene: int, time: int, slice: int, window: tuple[int, int, int, int], limits: Limits
-    ) -> Image:
         found = self._arrays[scene]
-        y, x, height, width = window
-        limits.check(height, width, found.axes.channels, np.dtype(found.scene.dtype).itemsize)
-        at = found.axes.index(found.place, time, slice)
-        spans = {"Y": _span(y, height), "X": _span(x, width)}
-        index = tuple(
-            at[axis] if axis in at else spans.get(axis, _ALL) for axis in found.axes.sizes
-        )
+        found.axes.check(self._reading.limits, np.dtype(found.scene.dtype).itemsize)
+        return image_of(found.scene, self._part(found, time, slice, _ALL, _ALL))
+
+    def windows(self, scene: int, time: int, slice: int, checked: bool) -> PartWindows | None:
+        """Windows of a plane, of which only the chunks are read that they touch."""
+        found = self._arrays[scene]
+        array = self._array(found.path)
+        if math.prod(array.chunks) * array.dtype.itemsize > MOST_CHUNK_BYTES:
+            return None
+
+        def part(y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+            return self._part(found, time, slice, _Span(y0, y1), _Span(x0, x1))
+
+        return PartWindows(found.scene, part)
+
+    def _part(
+        self, found: _Array, time: int, slice: int, rows: _Span, columns: _Span
+    ) -> np.ndarray:
+        """Rows and columns of a plane: (rows, columns, channels)."""
+        at: dict[str, int | _Span] = {**found.axes.index(found.place, time, slice)}
+        at |= {"Y": rows, "X": columns}
+        index = tuple(at.get(axis, _ALL) for axis in found.axes.sizes)
         pixels = np.asarray(self._array(found.path)[index])
-        axes = [axis for axis in found.axes.sizes if axis not in at]
-        about = found.scene
-        return image_of(about, height_width_channels(pixels, axes))
+        axes = [axis for axis in found.axes.sizes if not isinstance(at.get(axis), int)]
+        return height_width_channels(pixels, axes)
 
     def _array(self, path: str) -> Any:
         if path not in self._open:
@@ -100,13 +104,6 @@ class ZarrSource:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-_ALL = slice(None)
-
-
-def _span(start: int, length: int) -> slice:
-    return slice(start, start + length)
 
 
 def _nothing(path: Path) -> ImageError:

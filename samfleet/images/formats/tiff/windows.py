@@ -18,7 +18,31 @@ _AXES = ("YX", "YXS", "SYX", "YXC", "CYX")  # of a page that windows are read of
 _SEGMENT_BYTES = 1 << 27
 """A strip or tile of more bytes than this is no window: who decodes it may as well read the whole image."""
 _KEPT_BYTES = 1 << 26
-"""So many bytes of decoded strips and tiles are kept for the next window, and at least a row of them."""
+"""So many bytes of decoded strips and tiles are kept for the next window, and at least a row of each page."""
+
+
+class KeptSegments:
+    """Strips and tiles of a file that were decoded last, of whatever plane, for the next window."""
+
+    def __init__(self) -> None:
+        self._segments: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def get(self, key: tuple[int, int, int]) -> np.ndarray | None:
+        """What was kept."""
+        if key in self._segments:
+            self._segments.move_to_end(key)
+        return self._segments.get(key)
+
+    def keep(self, key: tuple[int, int, int], pixels: np.ndarray, most: int) -> None:
+        """Keep this, and of the others the latest, so many bytes in all."""
+        self._segments[key] = pixels
+        self._bytes += pixels.nbytes
+        while self._bytes > most and len(self._segments) > 1:
+            self._bytes -= self._segments.popitem(last=False)[1].nbytes
 
 
 class TiffWindows:
@@ -29,6 +53,7 @@ class TiffWindows:
         page: which of them.
         lookup_table: the setting `image.lookup_table`.
         checked: whether an earlier reader has found every strip and tile complete.
+        kept: where decoded strips and tiles of the file are kept.
 
     Attributes:
         about: one pixel of the image, and what else is known of it.
@@ -38,10 +63,13 @@ class TiffWindows:
         ImageError: the file is damaged, or of a kind that is not supported.
     """
 
-    def __init__(self, planes: TiffPlanes, page: int, lookup_table: str, checked: bool):
+    def __init__(
+        self, planes: TiffPlanes, page: int, lookup_table: str, checked: bool, kept: KeptSegments
+    ):
         self._planes, self._page, self._lookup_table = planes, page, lookup_table
         self._plane = planes.plane(page, _ANY_SIZE)
-        self._pages = [_Page(data, checked) for data in self._plane.pages]
+        pages = self._plane.pages
+        self._pages = [_Page(data, checked, kept, len(pages)) for data in pages]
         self._orientation = orientation_tag(self._plane.keyframe)
         stored = self._plane.keyframe.imagelength, self._plane.keyframe.imagewidth
         self.size = stored[::-1] if self._orientation >= 5 else stored
@@ -76,7 +104,7 @@ class _Page:
         can_read: whether its data are in strips or tiles of a size that is read in windows.
     """
 
-    def __init__(self, data: PageData, checked: bool):
+    def __init__(self, data: PageData, checked: bool, kept: KeptSegments, pages: int):
         page, keyframe = data.page, data.page.keyframe if data.page is not None else None
         if page is None or keyframe is None:
             raise unreadable("the TIFF is incomplete: a page is missing")
@@ -87,7 +115,7 @@ class _Page:
         self._offset = data.offset
         if self._offset is None and keyframe.is_final:
             self._offset = page.dataoffsets[0] if page.dataoffsets else 0
-        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._kept = kept
         if self._offset is not None:
             check_within_file(page, self._offset, keyframe.nbytes)
             self.can_read = self._depth == 1
@@ -99,7 +127,7 @@ class _Page:
         self._segment = rows, columns
         self._grid = math.ceil(self._height / rows), math.ceil(self._width / columns)
         size = rows * columns * self._samples * self._dtype.itemsize
-        self._most = max(1, _KEPT_BYTES // size, (self._grid[1] + 1) * self._planes)
+        self._most = max(_KEPT_BYTES, (self._grid[1] + 1) * self._planes * pages * size)
         self.can_read = self._depth == 1 and size <= _SEGMENT_BYTES and keyframe.jpegheader is None
         expected = math.prod(keyframe.chunked)
         found = min(len(page.dataoffsets), len(page.databytecounts))
@@ -154,9 +182,10 @@ class _Page:
 
     def _decoded(self, index: int) -> np.ndarray:
         """The pixels of a strip or tile: (rows, columns, samples)."""
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
+        key = id(self._page.parent), self._page.offset, index  # files of a set stay open
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept
         offset, count = self._page.dataoffsets[index], self._page.databytecounts[index]
         check_within_file(self._page, offset, count)
         self._file.seek(offset)
@@ -169,7 +198,5 @@ class _Page:
         pixels, _, _ = self._keyframe.decode(data, index, **options)
         if pixels is None:
             raise unreadable("the TIFF is incomplete: a strip or tile has no data")
-        self._kept[index] = pixels[0]
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        self._kept.keep(key, pixels[0], self._most)
         return pixels[0]

@@ -97,7 +97,10 @@ def test_windows_are_those_of_the_upright_image(tmp_path, name, orientation):
 
 @pytest.mark.parametrize("name", ["OME", "ImageJ"])
 def test_windows_are_of_the_plane_that_is_wanted(tmp_path, name):
-    check(write(tmp_path, name), Plane(slice="1"))
+    path = write(tmp_path, name)
+    check(path, Plane(slice="1"))
+    check(path, Plane(slice="max"))
+    check(path, Plane(slice="mean"))
 
 
 def test_few_decoded_tiles_are_kept(tmp_path, monkeypatch):
@@ -106,15 +109,16 @@ def test_few_decoded_tiles_are_kept(tmp_path, monkeypatch):
     check(path)
     found = opened(path)
     found.read(0, 123, 0, 97)
-    assert len(found._windows._pages[0]._kept) == 4  # a row of three, and one
+    assert len(found._source._kept) == 4  # a row of three, and one
 
 
 def test_what_has_no_windows_is_left_to_the_reader_of_whole_files(tmp_path, monkeypatch):
     def is_large(plane: Plane = ONLY) -> bool:
-        return large.large_image(path, (), plane, "auto", 0, 0) is not None
+        return large.large_image(path, (), plane, ANY, 0) is not None
 
     path = write(tmp_path, "OME")
-    assert is_large(Plane(slice="0")) and not is_large(Plane(slice="max"))
+    assert is_large(Plane(slice="0")) and is_large(Plane(slice="max"))
+    assert not is_large(Plane(slice="sharpest"))
     volume = RNG.integers(0, 65536, (4, 64, 96), np.uint16)
     tifffile.imwrite(path, volume, volumetric=True, tile=(2, 32, 32), photometric="minisblack")
     assert not is_large(Plane(slice="0"))

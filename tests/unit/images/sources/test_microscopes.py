@@ -1,12 +1,19 @@
 """Files of microscopes: what they hold, and that each plane has the values that were written, and no other is read."""
 
+import pickle
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
 from samfleet.images.formats.image import ImageError, Limits
+from samfleet.images.formats.tiff import windows as tiff_windows
+from samfleet.images.sources import zarr as zarr_source
+from samfleet.images.sources.joined import JoinedSource
+from samfleet.images.sources.large import FileWindows, large_image
 from samfleet.images.sources.source import Reading, describe, open_source, read, read_plane
 from samfleet.planes import ONLY, Plane, Selection, select
 from tests.microscopes import (
@@ -162,17 +169,110 @@ def test_a_missing_chunk_is_its_fill_value_and_a_damaged_one_an_error(tmp_path):
     assert error.value.status == "unreadable"
 
 
-def test_a_window_of_a_zarr_reads_no_other_chunk(tmp_path):
-    data = RNG.integers(0, 255, (64, 64), np.uint8)
-    write_ome_zarr(tmp_path / "a.zarr", data, "yx")
-    for chunk in (tmp_path / "a.zarr" / "0").glob("[0-3].[0-3]"):
-        if chunk.name != "1.2":
-            chunk.write_bytes(b"damaged")
-    source = open_source(tmp_path / "a.zarr", Reading(Limits(10)))
-    with pytest.raises(ImageError):
-        source.read_window(0, 0, 0, (18, 34, 11, 1))
-    window = open_source(tmp_path / "a.zarr", READING).read_window(0, 0, 0, (18, 34, 7, 9))
-    np.testing.assert_array_equal(window.pixels[:, :, 0], data[18:25, 34:43])
+WINDOWED = [name for name in WRITERS if name not in ("a.lif", "a.oif")]
+PLACES = [(0, H, 0, W), (H - 1, H, W - 1, W), (15, 18, 3, 25), (0, 1, 0, 1)]
+
+
+def windows_of(path, plane, reading=READING, channels=()):
+    return FileWindows(path, channels, plane, reading)
+
+
+def check_windows(found, whole):
+    """Windows at the edges, in the middle, of one pixel and of all give what reading the whole gives."""
+    assert (found.shape, found.dtype) == (whole.pixels.shape, whole.pixels.dtype)
+    assert replace(found.about, pixels=whole.pixels) == whole
+    for y0, y1, x0, x1 in PLACES:
+        np.testing.assert_array_equal(found.read(y0, y1, x0, x1), whole.pixels[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize("slice", ["0", "2", "max", "mean"])
+@pytest.mark.parametrize("name", WINDOWED)
+def test_a_window_is_a_part_of_the_plane_or_the_projection(tmp_path, name, slice):
+    path = tmp_path / name
+    WRITERS[name](path)
+    plane = Plane(0, 1, slice)
+    check_windows(windows_of(path, plane), read(path, plane, READING))
+    again = pickle.loads(pickle.dumps(windows_of(path, plane)))
+    np.testing.assert_array_equal(
+        again.read(3, 9, 2, 7), read(path, plane, READING).pixels[3:9, 2:7]
+    )
+
+
+@pytest.mark.parametrize("name", ["a.lif", "a.oif", *WINDOWED])
+def test_what_cannot_be_read_in_windows_is_read_whole(tmp_path, name):
+    path = tmp_path / name
+    WRITERS[name](path)
+    assert large_image(path, (), Plane(0, 1, "sharpest"), READING, 0) is None
+    has_windows = large_image(path, (), Plane(0, 1, "1"), READING, 0) is not None
+    assert has_windows == (name in WINDOWED)
+    assert large_image(path, (), Plane(0, 1, "1"), READING, H * W) is None  # it is not large
+
+
+def test_joined_files_are_read_in_windows(tmp_path):
+    write_ome_zarr(tmp_path / "a.zarr", DATA[0, :, 0], "zyx")
+    write_dv(tmp_path / "b.dv", BY_CHANNEL[:1], [525, 632])
+    tifffile.imwrite(tmp_path / "c.tif", DATA[0, :, 1], imagej=True, metadata={"axes": "ZYX"})
+    channels = tuple((path.name[0], path) for path in sorted(tmp_path.iterdir()))
+    for slice in ("1", "max"):
+        found = windows_of(channels[0][1], Plane(0, None, slice), channels=channels)
+        source = JoinedSource(channels, READING)
+        check_windows(found, read_plane(source, Plane(0, None, slice)))
+        assert found.about.channels == ("a", "b_0", "b_1", "c")
+        source.close()
+    with pytest.raises(ImageError, match=r"b\.dv: the file is truncated"):
+        (tmp_path / "b.dv").write_bytes((tmp_path / "b.dv").read_bytes()[:-100])
+        windows_of(channels[0][1], Plane(0, None, "2"), channels=channels)
+
+
+def test_a_window_of_a_zarr_reads_no_other_chunk(tmp_path, monkeypatch):
+    """Neither do a projection and joined files: what is read is counted in files that are opened."""
+    data = RNG.integers(0, 255, (3, 2, 64, 64), np.uint8)  # chunks of 16 x 16
+    write_ome_zarr(tmp_path / "a.zarr", data, "zcyx")
+    opened = []
+    original = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *args, **kinds: opened.append(path) or original(path, *args, **kinds))  # fmt: skip
+    for slice, expected in (("1", data[1]), ("max", data.max(axis=0))):
+        found = windows_of(tmp_path / "a.zarr", Plane(slice=slice), Reading(Limits(10)))
+        opened.clear()
+        window = found.read(18, 34, 33, 47)
+        np.testing.assert_array_equal(window, expected[:, 18:34, 33:47].transpose(1, 2, 0))
+        chunks = [path.relative_to(tmp_path / "a.zarr" / "0").as_posix() for path in opened]
+        slices = range(3) if slice == "max" else [1]
+        assert sorted(chunks) == [f"{z}.{c}.{row}.2" for z in slices for c in (0, 1) for row in (1, 2)]  # fmt: skip
+    for chunk in (tmp_path / "a.zarr" / "0").glob("1.*.0.3"):
+        chunk.write_bytes(b"damaged")
+    found = windows_of(tmp_path / "a.zarr", Plane(slice="max"))
+    found.read(18, 34, 33, 47)
+    with pytest.raises(ImageError) as error:
+        found.read(0, 1, 60, 61)
+    assert error.value.status == "unreadable"
+
+
+def test_a_zarr_of_one_chunk_has_no_windows(tmp_path, monkeypatch):
+    write_ome_zarr(tmp_path / "a.zarr", DATA[0, 0], "cyx", chunks=64)
+    monkeypatch.setattr(zarr_source, "MOST_CHUNK_BYTES", H * W * 2 - 1)
+    with pytest.raises(ImageError, match="only be read whole"):
+        windows_of(tmp_path / "a.zarr", ONLY)
+
+
+def test_a_slice_that_is_gone_is_left_out_of_windows_of_a_projection(tmp_path):
+    path = tmp_path / "a.dv"
+    write_dv(path, BY_CHANNEL[:1, :1], [525])
+    path.write_bytes(path.read_bytes()[: 1024 + 2 * H * W * 2 + 5])
+    whole = read(path, Plane(None, None, "max"), READING)
+    np.testing.assert_array_equal(whole.pixels[:, :, 0], DATA[0, :2, 0].max(axis=0))
+    assert "1 of 3 slices" in whole.warning
+    check_windows(windows_of(path, Plane(None, None, "max")), whole)
+
+
+def test_windows_of_many_slices_keep_no_more_tiles_than_those_of_one(tmp_path, monkeypatch):
+    path, data = tmp_path / "a.tif", RNG.integers(0, 255, (8, 64, 64), np.uint8)
+    options = {"ome": True, "metadata": {"axes": "ZYX"}, "tile": (16, 16), "compression": "zlib"}
+    tifffile.imwrite(path, data, **options)
+    monkeypatch.setattr(tiff_windows, "_KEPT_BYTES", 20 * 256)
+    found = windows_of(path, Plane(slice="max"))
+    np.testing.assert_array_equal(found.read(0, 64, 0, 64)[:, :, 0], data.max(axis=0))
+    assert len(found._source._kept) <= 20
 
 
 @pytest.mark.parametrize(
