@@ -42,10 +42,14 @@ _RARELY = 20
 _last: dict[tuple, tuple[float, tuple[int, int, int]]] = {}
 
 
-def recent_stat(paths: Sequence[str | Path]) -> tuple[int, int, int]:
+def recent_stat(paths: Sequence[str | Path], anew: bool = False) -> tuple[int, int, int]:
     """Like `stat_of`, but of folders perhaps what was found a moment ago: asking takes a twentieth of the time at most.
 
     The folder of a plate has very many files, and is asked for with every image and window.
+
+    Args:
+        paths: of files that are one to us.
+        anew: whether to look in any case.
 
     Raises:
         OSError: one cannot be looked at.
@@ -53,7 +57,7 @@ def recent_stat(paths: Sequence[str | Path]) -> tuple[int, int, int]:
     key = tuple(paths)
     until, found = _last.get(key, (0.0, (0, 0, 0)))
     start = time.monotonic()
-    if start < until:
+    if start < until and not anew:
         return found
     found = stat_of(paths)
     _last.clear()

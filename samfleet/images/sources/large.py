@@ -60,7 +60,7 @@ class FileWindows:
     ):
         self._path, self._channels, self._plane, self._reading = path, channels, plane, reading
         self._paths = [file for _, file in channels] or [path]
-        self.stamp = stamp or recent_stat(self._paths)[:2]
+        self.stamp = stamp or recent_stat(self._paths, anew=True)[:2]
         self._check_stamp()
         self._source: Source = (
             JoinedSource(channels, reading) if channels else open_source(path, reading)

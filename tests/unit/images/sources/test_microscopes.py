@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from samfleet import content
 from samfleet.images.formats.image import ImageError, Limits
 from samfleet.images.formats.tiff import windows as tiff_windows
 from samfleet.images.sources import zarr as zarr_source
@@ -326,3 +327,17 @@ def test_formats_that_are_not_read_are_refused_by_name(tmp_path):
         with pytest.raises(ImageError) as error:
             describe(tmp_path / name)
         assert words in error.value.reason or error.value.status == "unreadable"
+
+
+def test_a_folder_is_looked_through_seldom_and_a_file_always(tmp_path, monkeypatch):
+    clock = iter(range(0, 1000, 10))  # looking at anything takes 10 s
+    monkeypatch.setattr(content.time, "monotonic", lambda: next(clock))
+    for name in ("folder", "file"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_bytes(b"a")
+        path = tmp_path / name if name == "folder" else tmp_path / name / "a"
+        before = content.recent_stat([path])
+        (tmp_path / name / "a").write_bytes(b"ab")
+        assert (content.recent_stat([path]) == before) == (name == "folder")
+        assert content.recent_stat([path], anew=True) == content.stat_of([path]) != before
+    assert content.recent_stat([tmp_path / "folder"]) == content.stat_of([tmp_path / "folder"])
