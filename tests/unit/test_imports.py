@@ -16,8 +16,8 @@ WITH_TORCH = {"devices", "sam", "detection"}
 FLOORS = (
     {
         *("errors", "statuses", "digests", "resources", "results", "files", "stamps", "cells"),
-        *("versions", "marker", "logs", "wording", "brightness", "ranks", "content", "planes"),
-        "faults",
+        *("versions", "marker", "logs", "wording", "brightness", "ranks", "reduction", "content"),
+        *("faults", "planes"),
     },
     {"config"},
     {"devices", "images", "sam", "store"},
