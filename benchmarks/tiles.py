@@ -24,7 +24,7 @@ from samfleet.evaluation.matching import Counts, match_objects, score
 from samfleet.images.reading import Failure, read_image
 from samfleet.sam.generator import MaskGenerator
 from samfleet.sam.generator.loading import load_generator
-from samfleet.sam.tiles import Tiles
+from samfleet.sam.tiles import BEST_DIAMETER, Tiles
 from samfleet.summary.filtering import (
     FILTERS,
     Candidates,
@@ -147,13 +147,15 @@ def matched_when_slid(
 
 
 def ways_of(names: list[str], input_size: int) -> dict[str, Tiles | None]:
-    """What to compare: `none`, `auto`, a size in pixels, or a size and `w` for no whole image."""
+    """What to compare: `none`, `auto` or, with another diameter that is enough, `auto20`, a size in pixels, or a size and
+    `w` for no whole image.
+    """
     ways: dict[str, Tiles | None] = {}
     for name in names:
         if name == "none":
             ways[name] = None
         elif name.startswith("auto"):
-            ways[name] = Tiles(input_size, enough=float(name[4:] or 20))
+            ways[name] = Tiles(input_size, enough=float(name[4:] or BEST_DIAMETER["tiny"]))
         else:
             ways[name] = Tiles(int(name.rstrip("w")), whole_image=not name.endswith("w"))
     return ways
