@@ -24,7 +24,7 @@ from samfleet.evaluation.matching import Counts, match_objects, score
 from samfleet.images.reading import Failure, read_image
 from samfleet.sam.generator import MaskGenerator
 from samfleet.sam.generator.loading import load_generator
-from samfleet.sam.tiles import BEST_DIAMETER, Tiles
+from samfleet.sam.tiles import ENOUGH_DIAMETER, Tiles
 from samfleet.summary.filtering import (
     FILTERS,
     Candidates,
@@ -155,7 +155,7 @@ def ways_of(names: list[str], input_size: int) -> dict[str, Tiles | None]:
         if name == "none":
             ways[name] = None
         elif name.startswith("auto"):
-            ways[name] = Tiles(input_size, enough=float(name[4:] or BEST_DIAMETER["tiny"]))
+            ways[name] = Tiles(input_size, enough=float(name[4:] or ENOUGH_DIAMETER["tiny"]))
         else:
             ways[name] = Tiles(int(name.rstrip("w")), whole_image=not name.endswith("w"))
     return ways

@@ -10,7 +10,7 @@ import yaml
 from samfleet.config.schema import complete_config
 from samfleet.config.settings import settings_of
 from samfleet.devices.visible import visible_devices
-from samfleet.sam.tiles import BEST_DIAMETER, INPUT_SIZE
+from samfleet.sam.tiles import ENOUGH_DIAMETER, INPUT_SIZE
 from samfleet.survey.sample import Survey
 from samfleet.wording import counted
 
@@ -119,7 +119,7 @@ def _tiles(survey: Survey, model: str) -> Iterator[str]:
         yield "  # objects apart, and take longer. You may give the objects' usual width in pixels instead"
         yield "  object_diameter: auto"
     else:
-        least = max(1, round(BEST_DIAMETER[model] * longest / input_size))
+        least = max(1, round(ENOUGH_DIAMETER[model] * longest / input_size))
         yield f"  # object_diameter: auto # tiles, if objects are less than {least} pixels wide; takes longer"
 
 

@@ -73,7 +73,7 @@ def test_init_proposes_tiles_for_images_that_are_larger_than_the_models_input():
     write_tiff("a.tif", shape=(700, 1000))
     written, keys = init()
     assert "object_diameter" not in keys["sam"]
-    assert "# object_diameter: auto # tiles, if objects are less than 55 pixels wide" in written
+    assert "# object_diameter: auto # tiles, if objects are less than 47 pixels wide" in written
     write_tiff("b.tif", shape=(1030, 60))
     Path("samfleet.yaml").unlink()
     written, keys = init()

@@ -12,6 +12,7 @@ from samfleet.sam.model import load_model
 from samfleet.sam.prompts.tiny import TinyMapDecoder
 from samfleet.sam.tiles import (
     BEST_DIAMETER,
+    ENOUGH_DIAMETER,
     INPUT_SIZE,
     PixelSizeError,
     Tiles,
@@ -99,10 +100,10 @@ def test_a_decoder_gives_the_prompts_with_its_seeds(tmp_path):
         ({"object_diameter": BEST_DIAMETER["tiny"] / 4}, Tiles(128)),
         ({"model": "vit_h", "object_diameter": BEST_DIAMETER["vit_h"] * 2}, Tiles(2048)),
         ({"object_diameter": 0.1}, Tiles(32)),
-        ({"object_diameter": "auto"}, Tiles(512, enough=BEST_DIAMETER["tiny"])),
+        ({"object_diameter": "auto"}, Tiles(512, enough=ENOUGH_DIAMETER["tiny"])),
         (
             {"model": "vit_b", "object_diameter": "auto"},
-            Tiles(1024, enough=BEST_DIAMETER["vit_b"]),
+            Tiles(1024, enough=ENOUGH_DIAMETER["vit_b"]),
         ),
     ],
 )
