@@ -43,10 +43,17 @@ def object_row(mask: np.ndarray, label: int = 1, **columns: object) -> dict:
 
 
 def write_objects(path: Path, rows: Sequence[dict], row_group_size: int | None = None) -> None:
-    """Write objects.parquet."""
-    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in OBJECT_COLUMNS.items()])
+    """Write objects.parquet; columns of channels are numbers, those of the user text, null where a row has none."""
+    fields = [(name, pa.type_for_alias(kind)) for name, kind in OBJECT_COLUMNS.items()]
+    values = {name: value for row in rows for name, value in row.items() if value is not None}
+    fields += [
+        (name, pa.string() if isinstance(value, str) else pa.float64())
+        for name, value in values.items()
+        if name not in OBJECT_COLUMNS
+    ]
+    schema = pa.schema(fields)
     arrays = [
-        pa.array([row[name] for row in rows]).cast(kind)
+        pa.array([row.get(name) for row in rows]).cast(kind)
         for name, kind in zip(schema.names, schema.types, strict=True)
     ]
     pq.write_table(pa.table(arrays, schema), path, row_group_size=row_group_size)

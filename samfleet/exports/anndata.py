@@ -10,23 +10,22 @@ import h5py
 import numpy as np
 
 from samfleet.exports.source import Source, Whole
-from samfleet.opened.masks import MEASUREMENTS
 from samfleet.opened.tables import PLACE
 
 _CENTER = ("centroid_x", "centroid_y")
 _TEXT = h5py.string_dtype("utf-8")
 
 
-def _write(path: Path, sources: Iterable[Source]) -> None:
+def _write(path: Path, sources: Iterable[Source], measurements: Sequence[str]) -> None:
     names: list[str] = []
-    values = [np.zeros((0, len(MEASUREMENTS)))]
+    values = [np.zeros((0, len(measurements)))]
     about: dict[str, list[str]] = {name: [] for name in PLACE}
     labels: list[int] = []
     for source in sources:
         count = len(source.objects)
         image = source.image
-        rows = [[_number(row[name]) for name in MEASUREMENTS] for row in source.objects]
-        values.append(np.array(rows, float).reshape(-1, len(MEASUREMENTS)))
+        rows = [[_number(row[name]) for name in measurements] for row in source.objects]
+        values.append(np.array(rows, float).reshape(-1, len(measurements)))
         numbers = [row["label"] for row in source.objects]
         labels += numbers
         names += [f"{image.name}:{number}" for number in numbers]
@@ -44,10 +43,10 @@ def _write(path: Path, sources: Iterable[Source]) -> None:
         for name, column in about.items():
             _write_text(obs, keys[name], column)
         _write_array(obs, "label", np.array(labels, np.int64))
-        _write_frame(file, "var", MEASUREMENTS, [])
+        _write_frame(file, "var", measurements, [])
         for name in ("obsm", "varm", "obsp", "varp", "layers", "uns"):
             _describe(file.create_group(name), "dict", "0.1.0")
-        place = [MEASUREMENTS.index(name) for name in _CENTER]
+        place = [measurements.index(name) for name in _CENTER]
         _write_array(file["obsm"], "spatial", measured[:, place])
 
 
@@ -92,5 +91,5 @@ def _write_frame(
     return frame
 
 
-ANNDATA = Whole("anndata", ("label", *MEASUREMENTS), "objects.h5ad", _write)
+ANNDATA = Whole("anndata", ("label",), "objects.h5ad", _write)
 """One .h5ad file: a row for each object, measurements in X, places in obsm."""

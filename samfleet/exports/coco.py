@@ -1,18 +1,18 @@
 """One COCO file of all images: instance segmentation, as pycocotools and what is built on it read it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from samfleet.exports.source import Source, Whole
-from samfleet.opened.masks import MASK_COLUMNS, MEASUREMENTS, measurements_of
+from samfleet.opened.masks import MASK_COLUMNS, measurements_of
 from samfleet.opened.tables import PLACE
 
 _BOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")
 
 
-def _write(path: Path, sources: Iterable[Source]) -> None:
+def _write(path: Path, sources: Iterable[Source], measurements: Sequence[str]) -> None:
     """Write image by image: the annotations first, so that only the images are kept."""
     images: list[dict[str, Any]] = []
     with path.open("w", encoding="utf-8") as file:
@@ -38,7 +38,7 @@ def _write(path: Path, sources: Iterable[Source]) -> None:
                     "iscrowd": 0,
                     "score": row["predicted_iou"],
                     "label": row["label"],
-                    "attributes": measurements_of(row),
+                    "attributes": measurements_of(row, measurements),
                 }
                 json.dump(annotation, file, ensure_ascii=False)
         file.write('\n], "images": ')
@@ -47,5 +47,5 @@ def _write(path: Path, sources: Iterable[Source]) -> None:
         file.write(f', "categories": {json.dumps([category])}}}\n')
 
 
-COCO = Whole("coco", (*MASK_COLUMNS, *MEASUREMENTS), "objects.json", _write)
+COCO = Whole("coco", MASK_COLUMNS, "objects.json", _write)
 """One JSON file; masks are run-length encodings, pixel by pixel those of the tables."""

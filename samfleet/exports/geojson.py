@@ -10,7 +10,6 @@ import numpy as np
 from samfleet.exports.source import Kind, Row, Source
 from samfleet.opened.masks import (
     MASK_COLUMNS,
-    MEASUREMENTS,
     measurements_of,
     region_of,
 )
@@ -25,21 +24,22 @@ def _write(path: Path, source: Source) -> None:
         file.write('{"type": "FeatureCollection", "features": [')
         for number, row in enumerate(source.objects):
             file.write(",\n" if number else "\n")
-            json.dump(_feature(source.image.image_id, row), file)
+            json.dump(_feature(source, row), file)
         file.write("\n]}\n")
 
 
-def _feature(image_id: str, row: Row) -> dict[str, Any]:
+def _feature(source: Source, row: Row) -> dict[str, Any]:
+    measured = measurements_of(row, source.measurements)
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(_NAMESPACE, f"{image_id} {row['label']}")),
+        "id": str(uuid.uuid5(_NAMESPACE, f"{source.image.image_id} {row['label']}")),
         "geometry": geometry_of(row),
         "properties": {
             "objectType": "detection",
             "name": str(row["label"]),
             "classification": _CLASS,
             # a measurement is a number in QuPath
-            "measurements": {name: float(value) for name, value in measurements_of(row).items()},
+            "measurements": {name: float(value) for name, value in measured.items()},
         },
     }
 
@@ -57,5 +57,5 @@ def _closed(ring: Ring) -> list[list[int]]:
     return np.concatenate([ring, ring[:1]]).tolist()
 
 
-GEOJSON = Kind("geojson", (*MASK_COLUMNS, *MEASUREMENTS), {".geojson": _write})
+GEOJSON = Kind("geojson", MASK_COLUMNS, {".geojson": _write}, measured=True)
 """GeoJSON with an object of QuPath for each object."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +25,12 @@ from samfleet.exports.rois import ROIS
 from samfleet.exports.source import Kind, Source, Whole
 from samfleet.exports.stamp import export_origin, stage_of
 from samfleet.opened.files import Files
-from samfleet.opened.tables import TableImage, objects_of_images, table_images
+from samfleet.opened.tables import (
+    TableImage,
+    measurement_columns,
+    objects_of_images,
+    table_images,
+)
 from samfleet.results import (
     EXPORT_COLUMNS,
     EXPORTS_VERSION,
@@ -112,7 +117,8 @@ def export(
         }
         names = [name for named in by_suffix.values() for name in named.values()]
         files = Files(settings, results) if made.needs_pixels else None
-        work = _Work(settings, results, made, files, to, by_suffix, exported)
+        measurements = measurement_columns(results) if made.measured else ()
+        work = _Work(settings, results, made, measurements, files, to, by_suffix, exported)
         try:
             work.carry_out(detected, threads)
         finally:
@@ -161,6 +167,7 @@ class _Work:
     settings: Settings
     results: Path
     kind: Kind
+    measurements: tuple[str, ...]
     files: Files | None
     to: ExportFolder
     names: dict[str, dict[str, str]]
@@ -169,7 +176,8 @@ class _Work:
     def carry_out(self, images: list[TableImage], threads: int) -> None:
         """Export the images whose files are not what they should be."""
         due, origins = [], {}
-        for image, objects in objects_of_images(self.results, images, self.kind.columns):
+        columns = (*self.kind.columns, *self.measurements)
+        for image, objects in objects_of_images(self.results, images, columns):
             origin = origins[image.name] = self._origin(image, objects.to_pylist())
             main = next(iter(self.names.values()))[image.name]
             self.exported.files[image.name] = (objects.num_rows, main)
@@ -179,8 +187,8 @@ class _Work:
                 due.append(image)
         self.to.check(names[image.name] for image in due for names in self.names.values())
         sources = (
-            Source(image, objects.to_pylist())
-            for image, objects in objects_of_images(self.results, due, self.kind.columns)
+            Source(image, objects.to_pylist(), self.measurements)
+            for image, objects in objects_of_images(self.results, due, columns)
         )
         with ThreadPoolExecutor(threads) as pool:
             pending: dict[Future[str], str] = {}
@@ -204,7 +212,7 @@ class _Work:
             read = self.files.read(source.image)
             if isinstance(read, str):
                 return read
-            source = Source(source.image, source.objects, read)
+            source = replace(source, read=read)
         for suffix, write in self.kind.parts.items():
             name = self.names[suffix][source.image.name]
             with self.to.writing(name, origin, folder=self.kind.makes_folders) as path:
@@ -224,9 +232,10 @@ def _write_whole(
     kind: Whole, to: ExportFolder, results: Path, images: list[TableImage], exported: Exported
 ) -> None:
     """Write the one file of all images, unless it is there and would be the same."""
+    measurements = measurement_columns(results)
 
     def sources() -> Iterator[Source]:
-        for image, objects in objects_of_images(results, images, kind.columns):
+        for image, objects in objects_of_images(results, images, (*kind.columns, *measurements)):
             exported.files[image.name] = (objects.num_rows, kind.file)
             yield Source(image, objects.to_pylist())
 
@@ -237,7 +246,7 @@ def _write_whole(
         return
     to.check([kind.file])
     with to.writing(kind.file, origin) as path:
-        kind.write(path, sources())
+        kind.write(path, sources(), measurements)
     exported.written = len(images)
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from samfleet.exports.source import Kind, Source
 from samfleet.opened.masks import (
     MASK_COLUMNS,
-    MEASUREMENTS,
     RANKING_COLUMNS,
     label_strips,
     label_type,
@@ -46,7 +45,10 @@ def _write(path: Path, source: Source) -> None:
     seen = _Array("yx", (height, width), kind, source.image.pixel_size)
     drawn = label_strips(source.objects, (height, width), _CHUNK)
     multiscales = seen.write(labels / _LABELS, drawn, _LABELS)
-    about = [{"label-value": row["label"], **measurements_of(row)} for row in source.objects]
+    about = [
+        {"label-value": row["label"], **measurements_of(row, source.measurements)}
+        for row in source.objects
+    ]
     image_label = {"version": _VERSION, "properties": about, "source": {"image": "../../"}}
     attributes = {"multiscales": multiscales, "image-label": image_label}
     _write_group(labels / _LABELS, attributes)
@@ -171,8 +173,9 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 ZARR = Kind(
     "zarr",
-    (*MASK_COLUMNS, *RANKING_COLUMNS, *MEASUREMENTS),
+    (*MASK_COLUMNS, *RANKING_COLUMNS),
     {".ome.zarr": _write},
+    measured=True,
     needs_pixels=True,
     makes_folders=True,
 )

@@ -1,7 +1,7 @@
 """Masks of the tables as pixels: of the box of one object, or of all objects of an image, by strips."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,13 +108,14 @@ MEASUREMENTS = tuple(
     for name, kind in OBJECT_COLUMNS.items()
     if kind != "string" and name not in _PLACES and not name.startswith("bbox_")
 )
-"""The columns of objects.parquet that say something about an object beside its number and its place."""
+"""The columns of every objects.parquet that say something about an object beside its number and its place."""
 
 
-def measurements_of(row: Mapping[str, Any]) -> dict[str, float | int | bool]:
-    """The measurements of an object that have a value and are finite."""
-    return {
-        name: row[name]
-        for name in MEASUREMENTS
-        if row[name] is not None and math.isfinite(row[name])
-    }
+def measurements_of(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | int | bool]:
+    """The measurements of an object that have a value and are finite.
+
+    Args:
+        row: an object with these columns.
+        names: as `samfleet.opened.tables.measurement_columns` returns them.
+    """
+    return {name: row[name] for name in names if row[name] is not None and math.isfinite(row[name])}

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from samfleet.cells import read_csv
 from samfleet.errors import UserError
+from samfleet.opened.masks import MEASUREMENTS
 from samfleet.planes import Plane
-from samfleet.results import SUMMARY_COLUMNS, objects_file, summary_file
+from samfleet.results import OBJECT_COLUMNS, SUMMARY_COLUMNS, objects_file, summary_file
 from samfleet.statuses import Status
 
 _ROWS = 16_384  # of objects.parquet that are read at a time
@@ -105,6 +106,22 @@ def _pixel_size(row: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return size if 0 < size < math.inf else None
+
+
+def measurement_columns(results: Path) -> tuple[str, ...]:
+    """The columns of objects.parquet that are measurements: those of all tables, then those of the channels.
+
+    Raises:
+        UserError: objects.parquet is missing or damaged.
+    """
+    path = objects_file(results)
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} cannot be read ({error}); run the workflow again") from error
+    further = (field for field in schema if field.name not in OBJECT_COLUMNS)
+    # the user's own columns are text
+    return (*MEASUREMENTS, *(each.name for each in further if pa.types.is_floating(each.type)))
 
 
 def objects_of_images(

@@ -239,6 +239,40 @@ def test_anndata_holds_measurements_and_places(detected):
     assert table.obs["image"].tolist() == ["well/a.png"] * 4
 
 
+def test_channels_have_their_measurements_wherever_measurements_are_exported(detected):
+    """Names are those of microscopes; the second image lacks the second channel, and text is no measurement."""
+    first, second = "intensity_mean_Alexa 568/5.1", "raw_ctcf_2"
+    for number, row in enumerate(detected.objects["well/a.png"]):
+        row |= {first: 10.5 + number, second: 3.0, "dose": "7"}
+    lacking = object_row(BALL) | {first: 1.25, second: None}
+    detected.add("c.png", objects=[lacking], grey=1, pixel_size_um="", **{"dose/µM": ""})
+    for kind in ("geojson", "coco", "zarr", "anndata"):
+        detected.export(kind, out=kind)
+
+    def in_geojson(name: str) -> list[dict]:
+        text = (detected.folder / "geojson" / f"{name}.geojson").read_text()
+        return [each["properties"]["measurements"] for each in json.loads(text)["features"]]
+
+    def in_zarr(name: str) -> list[dict]:
+        group = zarr.open_group(detected.folder / "zarr" / f"{name}.ome.zarr", mode="r")
+        return group["labels/objects"].attrs["image-label"]["properties"]
+
+    coco = json.loads((detected.folder / "coco" / "objects.json").read_text())
+    attributes = [each["attributes"] for each in coco["annotations"]]
+    for found in (in_geojson("well/a.png"), in_zarr("well/a.png"), attributes[:4]):
+        assert [each[first] for each in found] == [10.5, 11.5, 12.5, 13.5]
+        assert [each[second] for each in found] == [3.0] * 4
+        assert "dose" not in found[0]
+    for found in (in_geojson("c.png"), in_zarr("c.png"), attributes[4:]):
+        assert (found[0][first], second in found[0]) == (1.25, False)
+    with h5py.File(detected.folder / "anndata" / "objects.h5ad") as file:
+        variables = file["var/_index"].asstr()[:].tolist()
+        assert file["X"].shape == (5, len(variables))
+        assert file["X"][:, variables.index(first)].tolist() == [10.5, 11.5, 12.5, 13.5, 1.25]
+        assert np.isnan(file["X"][4, variables.index(second)])
+        assert "dose" not in variables
+
+
 def test_an_object_has_the_same_values_wherever_it_is_exported(detected):
     """Area and box of objects.parquet, the label image (where nothing is above), GeoJSON, COCO and ROI."""
     for kind in ("labels", "geojson", "rois", "coco", "zarr"):
