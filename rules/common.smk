@@ -88,14 +88,15 @@ def final_results():
     verified = ["logs/verified.txt"] if SETTINGS.on_error == "fail" else []
     tables += [Path(name).name for name in objects_csv().values()]
     exports = [f"exports/{kind}.csv" for kind in SETTINGS.exports]
-    return [f"results/{name}" for name in tables + page + verified + exports] + scores()
-
-
-def scores():
-    """The tables of scores that are asked for."""
-    labels = ["evaluation.csv", "evaluation_total.csv"] if SETTINGS.evaluation.labels else []
     marks = ["evaluation_marks.csv"] if SETTINGS.evaluation.marks else []
-    return [f"results/{name}" for name in labels + marks]
+    names = tables + page + verified + exports + marks
+    return [f"results/{name}" for name in names] + label_scores()
+
+
+def label_scores():
+    """The tables of scores against label images, if they are asked for; the report shows them."""
+    asked = ["evaluation.csv", "evaluation_total.csv"] if SETTINGS.evaluation.labels else []
+    return [f"results/{name}" for name in asked]
 
 
 @cache

@@ -7,7 +7,7 @@ rule report:
         objects="results/objects.parquet",
         filtering="results/filtering.csv",
         ledger="results/ledger.csv",
-        scores=scores(),
+        scores=label_scores(),
     output:
         page=report("results/report.html", caption="../captions/report.rst", category="Report"),
         pictures=report(

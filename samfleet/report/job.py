@@ -36,10 +36,8 @@ from samfleet.report.pictures import (
     shown_image,
 )
 from samfleet.report.selection import Row, choose_pictures, choose_sample, name_of, was_detected
-from samfleet.report.stamp import report_origin
+from samfleet.report.stamp import report_origin, shown_scores
 from samfleet.results import (
-    evaluation_record_file,
-    evaluation_tables,
     evaluation_total_file,
     filtering_file,
     manifest_file,
@@ -252,7 +250,7 @@ def _facts(
             "fluorescence": data["other_settings"] | data["settings"],
             "image": _flat(whole["image"]),
         },
-        "scores": _scores(results),
+        "scores": _scores(settings, results),
         "versions": account.versions(),
         "has_plates": bool(data["plates"]),
         "exact": data["candidates"]["exact"],
@@ -272,9 +270,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return {name: value for name, value in flat.items() if value not in (None, "")}
 
 
-def _scores(results: Path) -> dict[str, float]:
+def _scores(settings: Settings, results: Path) -> dict[str, float]:
     """The scores over all images, if there are any."""
-    if read_record(evaluation_record_file(results), evaluation_tables(results)) is None:
+    if shown_scores(settings, results) is None:
         return {}
     (row,) = pd.read_csv(evaluation_total_file(results)).to_dict("records")
     return {str(name): value for name, value in row.items() if value == value}

@@ -13,13 +13,13 @@ from samfleet.results import (
     summary_record_file,
     summary_tables,
 )
-from samfleet.stamps import needed_stamp, read_record
+from samfleet.stamps import Record, needed_stamp, read_record
 
 
 def report_origin(settings: Settings, results: Path) -> str:
     """A digest of everything that the report is made from."""
     summary = read_record(summary_record_file(results), summary_tables(results))
-    scores = read_record(evaluation_record_file(results), evaluation_tables(results))
+    scores = shown_scores(settings, results)
     return digest_of(
         {
             "version": REPORT_VERSION,
@@ -28,6 +28,13 @@ def report_origin(settings: Settings, results: Path) -> str:
             "scores": scores.tables if scores else "",
         }
     )
+
+
+def shown_scores(settings: Settings, results: Path) -> Record | None:
+    """The record of the scores that the page shows: none if the configuration asks for none."""
+    if not settings.evaluation.labels:
+        return None
+    return read_record(evaluation_record_file(results), evaluation_tables(results))
 
 
 def report_stamp(settings: Settings, results: Path) -> int:

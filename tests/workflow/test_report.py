@@ -37,6 +37,8 @@ def test_the_report_follows_the_tables_and_marks_are_scored(first_run, detected)
     file = {"samfleet_marks": 1, "model_key": before["model_key"], "marks": [marks]}
     (detected.folder / "marks.json").write_text(json.dumps(file))
     detected.config["evaluation"] = {"marks": "marks.json"}
+    did = jobs(detected.run())
+    assert (did["evaluate_marks"], did["report"]) == (1, 0)  # the page does not show them
     detected.config["fluorescence"]["min_mean_intensity"] = 255
     did = jobs(detected.run())
     assert (did["summary"], did["evaluate_marks"], did["report"]) == (1, 1, 1)

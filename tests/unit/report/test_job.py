@@ -1,6 +1,7 @@
 """The report of a run: what it says agrees with the tables, and it is made of nothing else."""
 
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from samfleet import cli
 from samfleet.cells import read_csv
 from samfleet.errors import UserError
+from samfleet.evaluation.job import evaluate_tables
 from samfleet.report.job import write_report
 from samfleet.report.stamp import report_stamp
 from samfleet.results import (
@@ -20,6 +22,7 @@ from samfleet.results import (
     summary_file,
 )
 from samfleet.summary.filtering import FILTERS
+from tests.builders import disc
 from tests.reported import HEIGHT, WIDTH, Collection, data_of
 
 BRIGHT, DIM = (30, 40, 12, 200), (60, 90, 9, 40)
@@ -171,6 +174,25 @@ def test_another_summary_removes_the_report(collection):
     collection.summarize(fluorescence={"min_mean_intensity": 100})
     assert not report_file(collection.results).exists()
     assert not report_record_file(collection.results).exists()
+
+
+def test_scores_are_shown_as_long_as_the_configuration_asks_for_them(collection):
+    """The tables of an evaluation stay when `evaluation.labels` is switched off; they are not of this run then."""
+    labels = collection.folder / "labels"
+    labels.mkdir()
+    mask = disc(HEIGHT, WIDTH, *BRIGHT[:3]).astype(np.uint8)
+    cv2.imwrite(str(labels / "a.png"), mask)
+    settings = collection.summarize(evaluation={"labels": str(labels)})
+    evaluate_tables(settings, collection.results)
+    write_report(settings, collection.results)
+    number = report_stamp(settings, collection.results)
+    page = report_file(collection.results)
+    assert "F1 at IoU 0.5" in page.read_text()
+    without = replace(settings, evaluation=collection.settings().evaluation)
+    assert report_stamp(without, collection.results) == number + 1
+    write_report(without, collection.results)
+    assert "F1 at IoU 0.5" not in page.read_text()
+    assert report_stamp(without, collection.results) == number
 
 
 def test_tables_that_are_not_there_or_of_other_settings_are_refused(collection):
