@@ -9,7 +9,7 @@ from samfleet.cells import read_csv
 from samfleet.files import read_object
 from samfleet.plan.progress import duration, pace
 from samfleet.plan.record import read_plan
-from samfleet.results import done_file, last_plan_file, summary_file
+from samfleet.results import done_file, last_plan_file, report_file, summary_file
 from samfleet.statuses import Status
 from samfleet.wording import counted
 
@@ -30,6 +30,8 @@ def account(results: Path, began: float) -> Iterator[str]:
     parts = ", ".join(f"{number} {status}" for status, number in statuses.most_common())
     yield f"{counted(len(rows), 'image')} ({parts}), {counted(objects, 'object')}"
     yield from _detections(results, began)
+    if report_file(results).is_file():
+        yield f"{report_file(results)} shows it: open it in a browser"
     yield f"{summary_file(results)} has a row for each image, objects.parquet beside it one for each object"
     if failed := len(rows) - sum(statuses[status] for status in (Status.OK, Status.EMPTY)):
         yield f"{counted(failed, 'image')} without a result: the column `reason` says why"

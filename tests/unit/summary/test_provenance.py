@@ -13,6 +13,7 @@ from samfleet.plan.record import PlannedShard
 from samfleet.results import (
     commands_file,
     done_file,
+    report_file,
     run_file,
     store_folder,
     store_settings_file,
@@ -120,5 +121,7 @@ def test_a_run_ends_with_a_short_account(results):
     assert "summary.csv has a row for each image" in lines[2]
     assert "1 image without a result" in lines[3]
     assert len(list(account(results, began=2e10))) == 3  # nothing was detected since
+    report_file(results).write_text("<!doctype html>")
+    assert f"{report_file(results)} shows it: open it in a browser" in account(results, began=0)
     summary_file(results).unlink()
     assert list(account(results, began=0)) == []
