@@ -27,6 +27,7 @@ from samfleet.cells import read_csv
 from samfleet.config.schema import complete_config
 from samfleet.config.settings import Settings, settings_of
 from samfleet.digests import image_id
+from samfleet.files import write_atomic
 from samfleet.plan.manifest import ManifestRow, write_manifest
 from samfleet.report.job import write_report
 from samfleet.report.selection import choose_pictures
@@ -34,19 +35,29 @@ from samfleet.results import (
     manifest_file,
     report_file,
     store_folder,
+    store_settings_file,
     summary_file,
     summary_record_file,
     summary_tables,
 )
+from samfleet.sam.model_key import configured_model_settings, model_key
 from samfleet.stamps import write_record
 from samfleet.summary.tables import write_summary
 
-_KEY = "0123456789abcdef"
 _SIDE = 1000  # of the images of `fill_store`
 
 
 def _settings(images: Path) -> Settings:
-    return settings_of(complete_config({"images": str(images)}))
+    return settings_of(complete_config({"images": str(images), "sam": {"model": "tiny"}}))
+
+
+def _store(folder: Path) -> Path:
+    """The store of a folder's settings, whose model is never loaded."""
+    results = folder / "results"
+    explained = configured_model_settings(_settings(folder / "images"), results)
+    store = store_folder(results, model_key(explained))
+    write_atomic(store_settings_file(store), json.dumps({"model": "tiny", **explained}))
+    return store
 
 
 def _draw(path: Path, seed: int) -> str:
@@ -63,8 +74,7 @@ def _draw(path: Path, seed: int) -> str:
 def prepare(folder: Path, images: int, candidates: int) -> None:
     """Leave in a folder what a run leaves, with those images that the report shows."""
     (folder / "images").mkdir()
-    results = folder / "results"
-    store = store_folder(results, _KEY)
+    store = _store(folder)
     fill_store(store, images, candidates)
     ids = [f"{number:032x}" for number in range(images)]
     rows = _summarize(folder, ids)
@@ -77,7 +87,7 @@ def prepare(folder: Path, images: int, candidates: int) -> None:
 
 
 def _rename(segment: Path, ids: dict[str, str]) -> None:
-    """Give images of a segment other ids, and all masks their boxes."""
+    """Give images of a segment other ids."""
     with pq.ParquetFile(segment) as file:
         groups = [file.read_row_group(number) for number in range(file.num_row_groups)]
     with pq.ParquetWriter(segment, groups[0].schema) as writer:
@@ -85,12 +95,6 @@ def _rename(segment: Path, ids: dict[str, str]) -> None:
             columns = dict(zip(group.column_names, group.columns, strict=True))
             known = columns["image_id"].to_pylist()
             columns["image_id"] = pa.array([ids.get(identity, identity) for identity in known])
-            height = pa.array(columns["area"].to_numpy() // 100, pa.int32())
-            columns |= {"bbox_height": height}
-            columns |= {
-                name: pa.array(np.zeros(len(known), np.int32)) for name in ("bbox_x", "bbox_y")
-            }
-            columns["bbox_width"] = pa.array(np.full(len(known), 100, np.int32))
             writer.write_table(pa.table(columns, group.schema))
 
 
@@ -99,8 +103,9 @@ def _summarize(folder: Path, ids: list[str]) -> list[dict[str, str]]:
     results, settings = folder / "results", _settings(folder / "images")
     manifest = (ManifestRow(f"{n:07d}.png", identity, 1, 1) for n, identity in enumerate(ids))
     write_manifest(manifest_file(results), manifest)
-    write_summary(settings, results, store_folder(results, _KEY))
-    made_under = {"model_key": _KEY, "fluorescence": asdict(settings.fluorescence)}
+    store = _store(folder)
+    write_summary(settings, results, store)
+    made_under = {"model_key": store.name, "fluorescence": asdict(settings.fluorescence)}
     record = summary_record_file(results)
     write_record(record, "benchmark", 1, summary_tables(results), made_under)
     return read_csv(summary_file(results))

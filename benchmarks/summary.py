@@ -32,7 +32,7 @@ _IMAGES_PER_GROUP = 50
 
 def fill_store(folder: Path, images: int, candidates: int) -> None:
     """Write one segment in row groups of 50 images, as a job's flushes are merged."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     with pq.ParquetWriter(folder / "benchmark.parquet", SCHEMA) as writer:
         for first in range(0, images, _IMAGES_PER_GROUP):
@@ -73,11 +73,19 @@ def _group(numbers: range, candidates: int, random: np.random.Generator) -> pa.T
         "background": [[5.0] * 3] * rows,
         "image_maximum": [[255.0] * 3] * rows,
         "pixels_above": [[9]] * rows,
+        "focus": [[50.0] * 3] * rows,
+        "image_std": [[20.0] * 3] * rows,
+        "n_saturated": [[0] * 3] * rows,
+        "n_zero": [[0] * 3] * rows,
         "when": np.repeat([_when(number) for number in numbers], candidates),
         "shard": ["0001"] * rows,
         "host": ["node1"] * rows,
         "device": ["gpu0"] * rows,
         "candidate": candidate,
+        "bbox_x": np.zeros(rows, np.int32),
+        "bbox_y": np.zeros(rows, np.int32),
+        "bbox_width": np.full(rows, 100, np.int32),
+        "bbox_height": heights.astype(np.int32),
         "area": area,
         "rle": [_rectangle(height) for height in heights.tolist()],
         "predicted_iou": random.uniform(0.75, 1.0, rows),
