@@ -106,15 +106,16 @@ def _encoded(rgb: np.ndarray, quality: int) -> bytes:
 
 
 def outline(region: Region, scale: float) -> str:
-    """The outline of a mask as the data of an SVG path, in `SUBPIXELS` of the picture.
+    """The outline of a mask as the data of an SVG path, in `SUBPIXELS` of the picture; empty for an empty mask.
 
     Args:
-        region: the mask.
+        region: the mask in its box.
         scale: pixels of the picture for each one of the image.
     """
-    contours, _ = cv2.findContours(
-        region.pixels.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
+    if not region.pixels.size:
+        return ""
+    mask = np.ascontiguousarray(region.pixels, np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return "".join(_path(contour[:, 0] + (region.x, region.y), scale) for contour in contours)
 
 
