@@ -68,6 +68,7 @@ def make_page(facts: Mapping[str, Any], data: object, pictures: list[str]) -> st
     )
     environment.filters["number"] = number
     environment.filters["duration"] = duration
+    environment.filters["setting"] = setting
     scripts = [_asset(name) for name in _SCRIPTS]
     return environment.get_template("report.html.jinja").render(
         facts,
@@ -82,6 +83,13 @@ def make_page(facts: Mapping[str, Any], data: object, pictures: list[str]) -> st
 def number(value: float | None, digits: int = 0) -> str:
     """A number with thin spaces between thousands; a dash for none."""
     return "–" if value is None else f"{value:,.{digits}f}".replace(",", "\u2009")
+
+
+def setting(value: object) -> str:
+    """A value as a configuration writes it; a dash for none."""
+    if value is None or value == "":
+        return "–"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def duration(seconds: float | None) -> str:

@@ -11,6 +11,11 @@
     return String(Number(value.toPrecision(digits)));
   }
 
+  /** A number with so many decimals; whole numbers and what is missing as `short` has them. */
+  function fixed(value, decimals) {
+    return decimals === undefined || Number.isNaN(value) ? short(value) : value.toFixed(decimals);
+  }
+
   function histogram({ title, unit, logarithmic, edges, counts, median }) {
     const bins = counts.map((count, place) => ({ count, low: edges[place], high: edges[place + 1] }));
     const chart = Plot.plot({
@@ -46,7 +51,7 @@
       marginTop: 2,
       ariaLabel: `Histogram of ${label.toLowerCase()}`,
       x: { type: logarithmic ? "log" : "linear", domain: [low, high], axis: null },
-      y: { axis: null },
+      y: { axis: null, domain: [0, Math.max(1, ...rows.map(({ count }) => count))] },
       marks: [
         Plot.rectY(rows, { x1: "low", x2: "high", y: "count", fill: "var(--faint)", insetLeft: 0.5 }),
         Plot.rectY(rows, { x1: "low", x2: "high", y: "kept", fill: "var(--accent)", insetLeft: 0.5 }),
@@ -100,8 +105,9 @@
     );
     return Plot.plot({
       width: 760,
-      height: 60 + 26 * devices.length,
+      height: 70 + 26 * devices.length,
       marginLeft: 130,
+      marginBottom: 40,
       style: { fontSize: "12px" },
       ariaLabel: "Seconds of each stage on each device",
       x: { label: "seconds", grid: true, tickSize: 0 },
@@ -114,5 +120,5 @@
     });
   }
 
-  Object.assign(globalThis.samfleet, { short, histogram, filterChart, plate, stages, MEASURES });
+  Object.assign(globalThis.samfleet, { short, fixed, histogram, filterChart, plate, stages, MEASURES });
 })();

@@ -155,8 +155,8 @@
     }
   }
 
-  // marks survive a reload where the browser lets a page keep something
-  const shelf = (explorer) => `samfleet marks ${explorer.data.model_key}`;
+  // marks survive a reload where the browser lets a page keep something; what it keeps is one for all pages of a disk
+  const shelf = (explorer) => `samfleet marks ${explorer.data.model_key} ${location.pathname}`;
 
   function remember(explorer) {
     try {

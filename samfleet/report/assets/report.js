@@ -23,7 +23,9 @@
       for (const { target, isIntersecting } of entries) {
         if (!isIntersecting) continue;
         links.forEach((link) => link.removeAttribute("aria-current"));
-        links.get(target.id)?.setAttribute("aria-current", "true");
+        const link = links.get(target.id);
+        link?.setAttribute("aria-current", "true");
+        if (link) link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - 24; // where not all fit
       }
     }, { rootMargin: "-30% 0px -65%" });
     document.querySelectorAll("main section").forEach((section) => observer.observe(section));
@@ -41,15 +43,16 @@
     const text = rows.map((row) => row.filter((value) => typeof value === "string").join("\n").toLowerCase());
     data.forEach((row, place) => (row.text = text[place]));
     const columns = names.map((name, place) => {
-      const column = { field: `c${place}`, title: escaped(TITLES[name] ?? (place < 3 ? name[0].toUpperCase() + name.slice(1) : name)), minWidth: 90 };
+      const column = { field: `c${place}`, title: escaped(TITLES[name] ?? (place < 3 ? name[0].toUpperCase() + name.slice(1) : name)), minWidth: 90, headerWordWrap: true };
       if (numbers.includes(name)) {
-        return { ...column, hozAlign: "right", headerHozAlign: "right", sorter: "number", sorterParams: { alignEmptyValues: "bottom" }, width: 122,
+        return { ...column, hozAlign: "right", headerHozAlign: "right", sorter: "number", sorterParams: { alignEmptyValues: "bottom" }, width: 134,
           formatter: (cell) => document.createTextNode(short(cell.getValue(), 4)) };
       }
       if (name === "status") {
-        return { ...column, width: 136, formatter: (cell) => create("span", { class: `pill status-${cell.getValue()}` }, cell.getValue().replaceAll("_", " ")) };
+        return { ...column, width: 128, formatter: (cell) => create("span", { class: `pill status-${cell.getValue()}` }, cell.getValue().replaceAll("_", " ")) };
       }
-      return { ...column, widthGrow: name === "image" ? 3 : 2, minWidth: name === "image" ? 190 : 130, formatter: (cell) => document.createTextNode(cell.getValue() ?? ""), tooltip: false };
+      const wide = place < 3 ? { widthGrow: 3, minWidth: 190 } : { widthGrow: 2, minWidth: 130 };
+      return { ...column, ...wide, cssClass: "words", variableHeight: true, formatter: (cell) => document.createTextNode(cell.getValue() ?? "") };
     });
     if (!rows.some(([, , note]) => note)) columns.splice(2, 1);
     const table = new globalThis.Tabulator("#table", {

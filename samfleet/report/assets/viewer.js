@@ -1,14 +1,14 @@
 // One picture large, with its objects and their values; clicks on outlines are marks.
 (() => {
   "use strict";
-  const { create, find, keptIn, short, viewBox } = globalThis.samfleet;
+  const { create, find, fixed, keptIn, viewBox } = globalThis.samfleet;
   const VALUES = [
     ["area", "Area"],
-    ["intensity_mean", "Mean"],
-    ["circularity", "Circ."],
-    ["predicted_iou", "IoU"],
-    ["stability_score", "Stab."],
-  ];
+    ["intensity_mean", "Mean", 1],
+    ["circularity", "Circ.", 3],
+    ["predicted_iou", "IoU", 3],
+    ["stability_score", "Stab.", 3],
+  ]; // with how many decimals, so that they stand below each other
   const MOST_LISTED = 400;
 
   class Viewer {
@@ -114,7 +114,7 @@
           explorer.mark(tile, candidate, right === mark ? undefined : mark);
         },
       }, sign);
-      const values = this.values.map(([column]) => create("td", { class: "n" }, short(explorer.candidates.columns[column][index])));
+      const values = this.values.map(([column, , digits]) => create("td", { class: "n" }, fixed(explorer.candidates.columns[column][index], digits)));
       const row = create("tr", {
         class: explorer.result.kept[index] ? "" : "out",
         "data-candidate": candidate,

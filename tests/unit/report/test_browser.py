@@ -388,6 +388,25 @@ def test_marks_are_saved_loaded_and_read_by_the_evaluation(page, downloads, tmp_
     path.unlink()
 
 
+def test_marks_are_kept_for_the_next_visit_of_this_page_and_of_no_other(
+    browser, collection, tmp_path
+):
+    """Pages on a disk share what a browser keeps, and reports of one model share its key."""
+    page = opened(browser, collection)
+    open_picture(page, "plate_A01.png")
+    click_outline(page, 0)
+    marks = "return samfleet.explorer.marks.size"
+    page.refresh()
+    wait_for(page, "return document.documentElement.dataset.ready")
+    assert page.execute_script(marks) == 1
+    other = Collection(tmp_path)
+    other.add("plate_A01.png", *WRONG)
+    other.report()
+    page.get(report_file(other.results).resolve().as_uri())
+    wait_for(page, "return document.documentElement.dataset.ready")
+    assert page.execute_script(marks) == 0
+
+
 def test_the_table_is_searched_and_sorted(page):
     page.execute_script(
         "const search = document.getElementById('search'); search.value = 'PLATE b02'; search.dispatchEvent(new Event('input'))"
@@ -422,17 +441,54 @@ def _reported(collection: Collection) -> Collection:
     return collection
 
 
-@pytest.mark.parametrize("width", [390, 1300])
-def test_nothing_is_wider_than_the_window(page, width):
-    page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
+@pytest.fixture(params=[390, 1300])
+def width(request, browser) -> Iterator[int]:
+    """The width of the window, of a phone and of a desktop."""
+    size = {"width": request.param, "height": 800, "deviceScaleFactor": 1}
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", size | {"mobile": request.param < 500}
     )
-    settle(page)
-    try:
-        assert page.execute_script("return document.documentElement.scrollWidth") <= width
-    finally:
-        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    yield request.param
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_nothing_is_wider_than_the_window(width, page):
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+CUT_OFF = """
+const words = ".tabulator-col-title, .tabulator-cell, .tile .numbers, .card dt, .card dd, #run td, #run dd";
+return [...document.querySelectorAll(words)]
+  .filter((element) => element.scrollWidth > element.clientWidth + 1 && element.clientWidth)
+  .map((element) => element.textContent);
+"""
+
+
+def test_without_candidates_charts_are_flat(browser, tmp_path):
+    collection = Collection(tmp_path)
+    collection.add("a.png")
+    page = opened(browser, _reported(collection))
+    heights = page.execute_script(
+        "return [...document.querySelectorAll('.filter .plot rect')].map((bar) => bar.getBBox().height)"
+    )
+    assert heights and not any(heights)
+
+
+def test_no_words_and_numbers_are_cut_off(width, browser, tmp_path):
+    collection = Collection(tmp_path)
+    long = "a_plate_with_a_name_that_says_all_that_is_known_of_it/" * 3
+    collection.add(f"{long}a.png", *RIGHT, *WRONG, warning="out of focus, it seems: " * 4)
+    collection.add("b.png", status="error", reason="what went wrong is told in many words " * 6)
+    page = opened(browser, _reported(collection))
+    assert page.execute_script(CUT_OFF) == []
+    table = "const table = document.querySelector('.tabulator-tableholder'); return [table.scrollWidth, table.clientWidth]"
+    wide, window = page.execute_script(table)
+    assert wide <= window or width < 500  # of a phone, the table scrolls
+    widths = page.execute_script(
+        "const chart = document.querySelector('#stages figure > svg, #stages > div > svg');"
+        "return [chart.getBoundingClientRect().width, Number(chart.getAttribute('width'))]"
+    )
+    assert widths[0] == widths[1]  # letters of a chart that shrinks with its window cannot be read
 
 
 def test_controls_have_names_and_the_picture_closes_with_escape(page):

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from samfleet.report.page import _ASSETS, _SCRIPTS, _STYLES, duration, number, packed
+from samfleet.report.page import _ASSETS, _SCRIPTS, _STYLES, duration, number, packed, setting
 
 VENDOR = _ASSETS / "vendor"
 
@@ -39,6 +39,13 @@ def test_numbers_are_packed_without_loss():
     assert json.loads(gzip.decompress(base64.b64decode(packed(values)))) == values
     with pytest.raises(ValueError, match="JSON"):
         packed([float("nan")])
+
+
+def test_settings_are_written_as_a_configuration_writes_them():
+    values = (True, False, 0, 0.5, "auto", None, "", [1, 2])
+    assert [setting(value) for value in values] == [
+        *("true", "false", "0", "0.5", "auto", "–", "–", "[1, 2]")
+    ]
 
 
 def test_numbers_and_times_in_words():
