@@ -30,6 +30,9 @@ _SMALLEST_DIAMETER = 1.0
 SMALLEST_TILE = 32
 """Pixels; a tile that shows less than this has nothing to tell."""
 
+_LARGEST_TILE = (1 << 31) - 1
+"""Pixels; no side of an image that is read is longer, and the store has 32 bits for it."""
+
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; the latter two are outside."""
 
@@ -139,7 +142,8 @@ def spread(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
 
 def tile_size_for(model: str, diameter: float) -> int:
     """Pixels of a tile in which the model sees objects of this diameter, in pixels, best."""
-    return max(SMALLEST_TILE, round(INPUT_SIZE[model] * diameter / BEST_DIAMETER[model]))
+    size = INPUT_SIZE[model] * diameter / BEST_DIAMETER[model]
+    return round(min(max(SMALLEST_TILE, size), _LARGEST_TILE))
 
 
 class PixelSizeError(ValueError):
@@ -170,7 +174,7 @@ def configured_tiles(settings: SamSettings, pixel_size_um: float | None = None) 
     if diameter is not None:
         return Tiles(tile_size_for(model, float(diameter)), overlap, whole_image)
     if settings.tile_size is not None:
-        return Tiles(settings.tile_size, overlap, whole_image)
+        return Tiles(min(settings.tile_size, _LARGEST_TILE), overlap, whole_image)
     return None
 
 
@@ -185,5 +189,10 @@ def _in_pixels(length: float, pixel_size_um: float | None) -> float:
         raise PixelSizeError(
             f"sam.object_diameter is {length:g} µm, less than a pixel of {pixel_size_um:g} µm; if the image "
             "is wrong about its pixels, set image.pixel_size_um"
+        )
+    if length / pixel_size_um > _LARGEST_TILE:
+        raise PixelSizeError(
+            f"sam.object_diameter is {length:g} µm, more than any image has pixels of {pixel_size_um:g} µm; if "
+            "the image is wrong about its pixels, set image.pixel_size_um"
         )
     return length / pixel_size_um

@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from samfleet.sam.tiles import (
     Tiles,
     configured_tiles,
 )
+from samfleet.store.segments import SCHEMA
 from tests.builders import make_settings
 
 
@@ -132,7 +134,12 @@ def test_a_diameter_in_micrometres_counts_by_the_size_of_pixels(diameter, pixel,
 
 @pytest.mark.parametrize(
     ("pixel", "words"),
-    [(None, "does not say how large its pixels are"), (352.8, "less than a pixel of 352.8 µm")],
+    [
+        (None, "does not say how large its pixels are"),
+        (352.8, "less than a pixel of 352.8 µm"),
+        (1e-9, "more than any image has pixels of 1e-09 µm"),
+        (5e-324, "more than any image has"),  # so small that the quotient is infinite
+    ],
 )
 def test_a_diameter_in_micrometres_needs_a_size_of_pixels(pixel, words):
     settings = make_settings(sam={"model": "tiny", "object_diameter": "12 µm"}).sam
@@ -140,3 +147,19 @@ def test_a_diameter_in_micrometres_needs_a_size_of_pixels(pixel, words):
         configured_tiles(settings, pixel)
     assert "sam.object_diameter is 12 µm" in str(refusal.value)
     assert "image.pixel_size_um" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"tile_size": 10**10},
+        {"object_diameter": 1e9},
+        {"object_diameter": 1e308},
+        {"object_diameter": "1000 um"},
+    ],
+)
+def test_a_tile_is_never_larger_than_the_store_can_say(values):
+    tiles = configured_tiles(make_settings(sam={"model": "tiny", **values}).sam, 1e-6)
+    assert tiles is not None
+    (stored,) = pa.array([tiles.size], SCHEMA.field("tile_size").type).to_pylist()
+    assert stored >= 10**9 and len(tiles.lay((5000, 7000)).boxes) == 1
