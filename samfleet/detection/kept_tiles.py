@@ -51,10 +51,8 @@ class KeptTiles(dict[TileKey, FoundInTile]):
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 tiles = list(_unpacked(dict(arrays)))
-        except Exception as error:  # a damaged file raises anything
-            logger.warning(
-                "%s: damaged (%s); its tiles are looked at again", path, error or type(error)
-            )
+        except Exception:  # a damaged file raises anything, with NumPy's advice to load it unsafely
+            logger.warning("%s: damaged; its tiles are looked at again", path)
             path.unlink(missing_ok=True)
             return
         self.update(tiles)

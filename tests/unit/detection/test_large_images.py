@@ -408,3 +408,12 @@ def test_the_plan_counts_tiles_by_the_size_of_pixels(large):
     image = {"pixel_size_um": 0.5}
     count = tile_counter(make_settings(large.images, sam=sam, image=image), ["d.tif"])
     assert count("d.tif") == len(TILES.lay(SIZE).boxes)
+
+
+def test_the_tiles_of_a_damaged_file_are_forgotten_without_advice_to_trust_it(tmp_path, caplog):
+    path = unfinished_folder(tmp_path) / ("a" * 32) / "1-00000.npz"
+    path.parent.mkdir(parents=True)
+    path.write_text("garbage")
+    assert not KeptTiles(tmp_path, "a" * 32, 1e9)
+    assert not path.exists()
+    assert caplog.messages == [f"{path}: damaged; its tiles are looked at again"]
