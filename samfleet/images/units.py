@@ -1,6 +1,8 @@
-"""Lengths in micrometres, from what files say of them; standard library only."""
+"""Lengths in micrometres and times in ISO 8601, from what files say of them; standard library only."""
 
 import math
+import re
+from datetime import datetime
 
 _MICROMETRES = {
     "m": 1e6, "meter": 1e6, "metre": 1e6, "cm": 1e4, "centimeter": 1e4, "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
@@ -9,6 +11,9 @@ _MICROMETRES = {
 }  # fmt: skip
 _SQUARE = 0.01
 """By what part the sides of a pixel may differ."""
+_DIGITS = 9
+"""Significant ones of a length. Those beyond come from the arithmetic of metres, resolutions and differences."""
+_TIME = re.compile(r"(\d{4})[-:]?(\d\d)[-:]?(\d\d)[ T](\d\d:\d\d.*)")
 
 
 def micrometres(length: object, unit: str) -> float | None:
@@ -18,11 +23,25 @@ def micrometres(length: object, unit: str) -> float | None:
         value = float(length)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    return value * factor if factor and math.isfinite(value) and value > 0 else None
+    return rounded(value * factor) if factor and math.isfinite(value) and value > 0 else None
 
 
 def pixel_side(x: float | None, y: float | None) -> float | None:
     """The side of a pixel in µm, from its width and height; None if it is not square, or not known."""
     if not x or not y or not (math.isfinite(x) and math.isfinite(y)) or x <= 0 or y <= 0:
         return None
-    return x if abs(x - y) <= _SQUARE * max(x, y) else None
+    return rounded(x) if abs(x - y) <= _SQUARE * max(x, y) else None
+
+
+def rounded(length: float) -> float:
+    """A length with as many digits as mean something: 0.1 for 0.09999999999999999."""
+    return float(f"{length:.{_DIGITS}g}")
+
+
+def iso_time(said: object) -> str:
+    """A time in ISO 8601, such as "2023-02-21T17:24:58.123"; words of another form as they are, without ends of blanks."""
+    if isinstance(said, datetime):
+        return said.isoformat()
+    text = str(said or "").strip()
+    found = _TIME.fullmatch(text)
+    return "{}-{}-{}T{}".format(*found.groups()) if found else text

@@ -33,7 +33,8 @@ class DvSource:
         self._header = found.hdr
         self._dtype = np.dtype(found.dtype)
         self._axes = Axes({str(axis): int(size) for axis, size in found.sizes.items()})
-        self._side = pixel_side(*found.voxel_size[:2])
+        # stored in 32 bits, whose digits end earlier
+        self._side = pixel_side(*(float(str(np.float32(side))) for side in found.voxel_size[:2]))
         self._places = self._axes.places()
         self._file = path.open("rb")
 

@@ -10,7 +10,7 @@ import numpy as np
 from samfleet.images.formats.image import Image, unreadable, unsupported
 from samfleet.images.sources.axes import check_level, real
 from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
-from samfleet.images.units import micrometres, pixel_side
+from samfleet.images.units import iso_time, micrometres, pixel_side
 from samfleet.planes import Description, Scene
 
 
@@ -52,7 +52,7 @@ class ImsSource:
                     width,
                     str(dtype),
                     pixel_size_um=self._side(image, height, width),
-                    acquired=_text(image, "RecordingDate").replace(" ", "T"),
+                    acquired=iso_time(_text(image, "RecordingDate")),
                     levels=self._levels,
                     problem=real(dtype),
                 ),

@@ -10,10 +10,10 @@ import numpy as np
 from samfleet.images.formats.image import Image, unreadable
 from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
 from samfleet.images.sources.source import PartWindows, Reading, image_of
-from samfleet.images.units import pixel_side
+from samfleet.images.units import iso_time, pixel_side
 from samfleet.planes import Description, Scene
 
-_DATES = ("%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M:%S")
+_DATES = ("%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S")
 
 
 class Nd2Source:
@@ -78,7 +78,7 @@ class Nd2Source:
                 return datetime.strptime(" ".join(text.split()), form).isoformat()
             except ValueError:
                 continue
-        return text
+        return iso_time(text)
 
     def read(self, scene: int, time: int, slice: int) -> Image:
         """One plane."""

@@ -9,7 +9,7 @@ import numpy as np
 from samfleet.images.formats.image import Image, unreadable, unsupported
 from samfleet.images.sources.axes import CHANNELS, Axes, check_level, place_name
 from samfleet.images.sources.source import Reading, image_of
-from samfleet.images.units import micrometres, pixel_side
+from samfleet.images.units import iso_time, micrometres, pixel_side
 from samfleet.planes import Companion, Description, Scene
 
 
@@ -60,7 +60,7 @@ class OifSource:
                 width=self._axes.sizes["X"],
                 dtype=str(self._dtype),
                 pixel_size_um=pixel_side(*sides),
-                acquired=str(common.get("ImageCaputreDate", "")).replace(" ", "T"),
+                acquired=iso_time(common.get("ImageCaputreDate")),
                 problem=self._axes.problem,
             )
             for place in self._places

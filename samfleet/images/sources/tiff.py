@@ -73,9 +73,10 @@ class TiffSource:
 
     def _page_scene(self, number: int) -> Scene:
         page, about = self._planes.pages[number], self._planes.about(number)
+        samples = page.samplesperpixel
         return Scene(
             slices=page.imagedepth,
-            channels=about.channels or ("",) * page.samplesperpixel,
+            channels=about.channels if len(about.channels) == samples else ("",) * samples,
             height=page.imagelength,
             width=page.imagewidth,
             dtype=str(page.dtype or ""),

@@ -3,11 +3,12 @@
 import contextlib
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import tifffile
 
-from samfleet.images.units import micrometres, pixel_side
+from samfleet.images.units import iso_time, micrometres, pixel_side
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _UNITS = {2: "inch", 3: "cm"}
@@ -29,7 +30,7 @@ def side_of_pixel(tiff: tifffile.TiffFile) -> float | None:
 
 def when_acquired(tiff: tifffile.TiffFile) -> str:
     """When the image was taken, in ISO 8601, by metadata other than OME's; empty if that is not known."""
-    return str(_first_known(tiff, (_metaseries_time,)) or "")
+    return str(_first_known(tiff, (_metaseries_time, _stk_time, _slide_time)) or "")
 
 
 def _first_known(tiff: tifffile.TiffFile, ways: tuple[Callable[[Any], Any], ...]) -> Any:
@@ -53,7 +54,7 @@ def _metaseries_channels(tiff: Any) -> Any:
     if not tiff.is_metaseries:
         return ()
     plane = tiff.metaseries_metadata["PlaneInfo"]
-    return (str(plane.get("image-name") or plane.get("_IllumSetting_", "")),)
+    return (str(plane.get("_IllumSetting_") or plane.get("image-name", "")),)
 
 
 def _lsm_side(tiff: Any) -> float | None:
@@ -89,13 +90,18 @@ def _metaseries_side(tiff: Any) -> float | None:
 def _metaseries_time(tiff: Any) -> str:
     if not tiff.is_metaseries:
         return ""
-    return _iso(str(tiff.metaseries_metadata["PlaneInfo"]["acquisition-time-local"]))
+    return iso_time(tiff.metaseries_metadata["PlaneInfo"]["acquisition-time-local"])
 
 
-def _iso(text: str) -> str:
-    """ "20230221 17:24:58.123" in ISO 8601; other words as they are."""
-    found = re.fullmatch(r"(\d{4})(\d\d)(\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)", text.strip())
-    return "{}-{}-{}T{}".format(*found.groups()) if found else text.strip()
+def _stk_time(tiff: Any) -> str:
+    return str(tiff.stk_metadata["DatetimeCreated"][0].astype("M8[ms]")) if tiff.is_stk else ""
+
+
+def _slide_time(tiff: Any) -> str:
+    if not tiff.is_svs:
+        return ""
+    said = dict(re.findall(r"\b(Date|Time) = ([\d/:]+)", tiff.pages.first.description))
+    return datetime.strptime(f"{said['Date']} {said['Time']}", "%m/%d/%y %H:%M:%S").isoformat()
 
 
 def _micromanager_side(tiff: Any) -> float | None:

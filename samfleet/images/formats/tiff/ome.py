@@ -8,16 +8,19 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from xml.etree import ElementTree
 
 import tifffile
 
 from samfleet.images.formats.image import unreadable, unsupported
-from samfleet.images.units import micrometres, pixel_side
+from samfleet.images.units import iso_time, micrometres, pixel_side
 
 _TAG = re.compile(r"<(?:\w+:)?(OME|BinaryOnly|Pixels|Channel|TiffData|UUID)\b([^<>]*)>([^<]*)")
 _ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
+_DATES = ("AcquisitionDate", "AcquiredDate", "CreationDate")
+"""What newer and older versions of the schema call the time of an image."""
 _COUNTS = ("SizeC", "SizeZ", "SizeT", "PlaneCount", "NumPlanes")
 _MOST_PLANES = 1_000_000
 _CHANNELS = re.compile(r'SizeC\s*=\s*["\']\s*(\d+)')
@@ -148,7 +151,8 @@ def _images(root: ElementTree.Element) -> Iterator[OmeImage]:
     """What is said of every image, in the order of the planes' elements."""
     wells = _wells(root)
     for image in _named(root, "Image"):
-        date = next(_named(image, "AcquisitionDate"), None)
+        dates = chain.from_iterable(_named(image, name) for name in _DATES)
+        acquired = next((iso_time(date.text) for date in dates if date.text), "")
         for pixels in _named(image, "Pixels"):
             sides = (
                 micrometres(
@@ -161,7 +165,7 @@ def _images(root: ElementTree.Element) -> Iterator[OmeImage]:
                 wells.get(image.attrib.get("ID", ""), "") or image.attrib.get("Name", ""),
                 tuple(each.attrib.get("Name", "") for each in _named(pixels, "Channel")),
                 pixel_side(*sides),
-                (date.text or "").strip() if date is not None else "",
+                acquired,
             )
 
 

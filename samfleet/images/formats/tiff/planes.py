@@ -18,6 +18,7 @@ from samfleet.images.formats.tiff.ome import OmeImage, OmeMetadata, ome_metadata
 from samfleet.images.formats.tiff.pages import check_header, read_page
 from samfleet.images.formats.tiff.shaped import check_channels, shaped_series
 from samfleet.images.formats.tiff.stacks import PageData, Plane, Stack, listed, unknown_channels
+from samfleet.images.units import rounded
 from samfleet.wording import counted
 
 _MOST_PLANES = 1_000_000
@@ -97,7 +98,7 @@ class TiffPlanes:
         if which is None or about.pixel_size_um is None:
             return about
         smaller = self._widths[self.numbers[which]] / self.stacks[which].series.keyframe.imagewidth
-        return replace(about, pixel_size_um=about.pixel_size_um * smaller)
+        return replace(about, pixel_size_um=rounded(about.pixel_size_um * smaller))
 
     def _said_of(self, which: int | None) -> OmeImage:
         if (
@@ -106,7 +107,10 @@ class TiffPlanes:
             and len(self.ome.images) > self.numbers[which]
         ):
             return self.ome.images[self.numbers[which]]
-        names = () if which is None else self.stacks[which].names
+        if which is None:
+            names = channel_names(self.tiff) if len(self.pages) == 1 else ()
+        else:
+            names = self.stacks[which].names
         return OmeImage("", names, side_of_pixel(self.tiff), when_acquired(self.tiff))
 
 
