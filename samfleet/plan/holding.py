@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from samfleet.images.formats.image import ImageError
+from samfleet.images.formats.image import ImageError, MissingReader
 from samfleet.images.sources import joined, source
 from samfleet.plan.collection import Collection
 from samfleet.plan.manifest import EVERYTHING, KnownFile, ManifestRow, images_of_file, only_image
@@ -18,9 +18,14 @@ def describe_content(paths: list[Path], names: list[str]) -> str:
     """What a file holds, or joined files, as text; empty if that is one image, or cannot be told.
 
     What cannot be described is an image of its own, whose status and reason are found when it is read.
+
+    Raises:
+        ImportError: it cannot be told here, since the package that reads it is missing.
     """
     try:
         found = joined.describe(paths, names) if names else source.describe(paths[0])
+    except MissingReader as error:
+        raise ImportError(error.reason) from error
     except (ImageError, MemoryError):
         return ""
     return "" if found.is_one_image else found.to_json()

@@ -12,7 +12,7 @@ import numpy as np
 from samfleet.brightness import NOTHING, Brightness
 from samfleet.files import escape_name
 from samfleet.images.formats.image import Image, ImageError, Limits
-from samfleet.images.sources.source import Reading, open_source, read_plane
+from samfleet.images.sources.source import Reading, description_of, open_source, read_plane
 from samfleet.plan.collection import Collection, ScannedFile
 from samfleet.planes import Plane
 
@@ -136,7 +136,7 @@ def _first_image(path: Path, reading: Reading) -> tuple[Image, str]:
     """The slice in the middle of the first scene and time of a file, and what the file holds if that is more."""
     source = open_source(path, reading)
     try:
-        description = source.description
+        description = description_of(source)
         scenes = description.scenes
         number = next((n for n, scene in enumerate(scenes) if not scene.problem), 0)
         image = read_plane(source, Plane(number, 0, str(scenes[number].slices // 2)))

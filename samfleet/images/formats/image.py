@@ -95,6 +95,17 @@ class Wanted:
     name: str = ""
 
 
+class MissingReader(ImageError):
+    """The package that reads a format is not installed, or too old; this says nothing about the file."""
+
+
+def missing_reader(needs: str) -> MissingReader:
+    """An error that says what a file needs to be read."""
+    return MissingReader(
+        "unsupported", f"{needs}; install that and run with rehash=True, or export it as OME-TIFF"
+    )
+
+
 def unreadable(reason: str) -> ImageError:
     return ImageError("unreadable", reason)
 

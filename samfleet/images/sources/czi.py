@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from samfleet.images.formats.image import Image, unsupported
+from samfleet.images.formats.image import Image, missing_reader
 from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
 from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
-from samfleet.images.units import pixel_side
+from samfleet.images.units import iso_time, pixel_side
 from samfleet.planes import Description, Scene
 
 _OLDEST = 2026
@@ -63,7 +63,7 @@ class CziSource:
             str(np.dtype(image.dtype)),
             axes.sizes.get("S") == 3 and axes.channels == 3,
             None if mpp is None else pixel_side(*mpp),
-            str(image.datetime or ""),
+            iso_time(image.datetime),
             len(levels),
             problem,
         )
@@ -114,9 +114,8 @@ def _trusted_czifile() -> Any:
     with contextlib.suppress(ImportError, SyntaxError):
         czifile = import_module("czifile")
     if czifile is None or int(str(czifile.__version__).partition(".")[0]) < _OLDEST:
-        raise unsupported(
-            f"the content is a Zeiss CZI file, which needs Python 3.12 or newer and the package czifile ≥ {_OLDEST}; "
-            "install these, or export it as OME-TIFF"
+        raise missing_reader(
+            f"the content is a Zeiss CZI file, which needs Python 3.12 or newer and the package czifile ≥ {_OLDEST}"
         )
     return czifile
 

@@ -13,6 +13,7 @@ from samfleet.images.sources.source import (
     Reading,
     Source,
     WindowedSource,
+    description_of,
     open_source,
 )
 from samfleet.planes import Description, Scene
@@ -42,7 +43,10 @@ class JoinedSource:
             raise
 
     def _joined(self) -> Description:
-        found = [source.description for source in self._sources]
+        found = []
+        for path, source in zip(self._paths, self._sources, strict=True):
+            with _naming(path):
+                found.append(description_of(source))
         first = found[0]
         for path, other in zip(self._paths, found, strict=True):
             if [_extent(scene) for scene in other.scenes] != [_extent(s) for s in first.scenes]:
@@ -142,7 +146,7 @@ class _naming:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ImageError):
-            raise ImageError(error.status, f"{self._path.name}: {error.reason}") from error
+            raise type(error)(error.status, f"{self._path.name}: {error.reason}") from error
         if isinstance(error, FileNotFoundError):
             raise unreadable(f"{self._path.name}: there is no such file") from error
 

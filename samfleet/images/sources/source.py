@@ -13,7 +13,14 @@ import numpy as np
 
 from samfleet.content import is_zarr
 from samfleet.images.formats.decoding import decoding, finished
-from samfleet.images.formats.image import Image, ImageError, Limits, unreadable, unsupported
+from samfleet.images.formats.image import (
+    Image,
+    ImageError,
+    Limits,
+    missing_reader,
+    unreadable,
+    unsupported,
+)
 from samfleet.planes import ONLY, PROJECTIONS, Description, Plane, Scene
 
 
@@ -131,9 +138,12 @@ def open_source(path: Path, reading: Reading) -> Source:
     """
     module, name = format_of(path)
     with decoding():
-        # imported only when a file needs it
-        source_class = getattr(import_module(f"samfleet.images.sources.{module}"), name)
-        return source_class(path, reading)
+        try:
+            # imported only when a file needs it
+            source_class = getattr(import_module(f"samfleet.images.sources.{module}"), name)
+            return source_class(path, reading)
+        except ModuleNotFoundError as error:
+            raise missing_reader(f"this file is read by the package {error.name}") from error
 
 
 def format_of(path: Path) -> tuple[str, str]:
@@ -162,9 +172,15 @@ def describe(path: Path, level: int = 0) -> Description:
     """
     source = open_source(path, Reading(Limits(2**62), level=level))
     try:
-        return source.description
+        return description_of(source)
     finally:
         source.close()
+
+
+def description_of(source: Source) -> Description:
+    """What an open file holds; raises ImageError if what it says of that is damaged."""
+    with decoding():
+        return source.description
 
 
 def read(path: Path, plane: Plane, reading: Reading) -> Image:

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from samfleet.plan.planning import make_plan
 from samfleet.planes import Plane
 from samfleet.results import descriptions_file, manifest_file, store_folder
 from tests.builders import carry_out, make_settings, shard_images, stored_rows, write_segment
-from tests.microscopes import write_ome_zarr
+from tests.microscopes import write_dv, write_ome_zarr
 
 KEY = "0123456789abcdef"
 STACK = np.arange(2 * 3 * 8 * 9, dtype=np.uint16).reshape(2, 3, 8, 9)
@@ -100,6 +101,19 @@ def test_of_a_file_that_changes_its_own_images_are_detected_and_no_others(run):
     shutil.copy(run.images / "c.tif", run.images / "copy.tif")
     run.detect()
     assert run.pending() == []
+
+
+def test_a_file_whose_reader_is_missing_is_refused_until_that_is_installed(run, monkeypatch):
+    write_dv(run.images / "c.dv", STACK[:, np.newaxis], [525])
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "mrc", None)
+        assert ("c.dv", "", "", "") not in run.pending()
+        run.detect()
+        (row,) = [r for r in read_manifest(manifest_file(run.results)) if r.path == "c.dv"]
+        assert "unsupported: " in row.problem and "the package mrc; install that" in row.problem
+    run.last = make_plan(make_settings(run.images, rehash=True), run.results, KEY, 1)
+    found = [(r.path, *r.plane.cells) for r in shard_images(run.results, run.last)]
+    assert found == [("c.dv", "", "0", "max"), ("c.dv", "", "1", "max")]
 
 
 def test_the_plan_says_what_files_hold_and_what_is_left_out(run, caplog):

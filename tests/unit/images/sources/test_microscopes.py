@@ -4,6 +4,7 @@ import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from samfleet import content
 from samfleet.images.formats.image import ImageError, Limits
 from samfleet.images.formats.tiff import windows as tiff_windows
 from samfleet.images.sources import zarr as zarr_source
+from samfleet.images.sources.dv import DvSource
 from samfleet.images.sources.joined import JoinedSource
+from samfleet.images.sources.joined import describe as describe_joined
 from samfleet.images.sources.large import FileWindows, large_image
 from samfleet.images.sources.source import Reading, describe, open_source, read, read_plane
 from samfleet.planes import ONLY, Plane, Selection, select
@@ -313,6 +316,22 @@ def test_a_truncated_file_gives_errors_or_the_exact_planes(tmp_path, name, share
     if name in ("a.lif", "a.dv") and share == 0.9:
         assert 0 < failed < T * Z  # one broken plane costs no other
     assert failed or name == "a.oif" or share == 0.999
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_what_a_reader_raises_when_it_is_asked_what_a_file_holds_means_damage(
+    tmp_path, monkeypatch, joined
+):
+    path = tmp_path / "a.dv"
+    WRITERS["a.dv"](path)
+
+    def damaged(self: object) -> None:
+        raise ElementTree.ParseError("no element found")
+
+    monkeypatch.setattr(DvSource, "description", property(damaged))
+    with pytest.raises(ImageError, match="no element found") as error:
+        describe_joined([path], ["DAPI"]) if joined else describe(path)
+    assert error.value.status == "unreadable"
 
 
 def test_formats_that_are_not_read_are_refused_by_name(tmp_path):
