@@ -8,6 +8,8 @@ import importlib
 import itertools
 import json
 import re
+import shutil
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,6 +212,7 @@ def test_dv():
     (scene,) = describe(path).scenes
     assert scene.channels == tuple(f"{wave} nm" for wave in names)
     assert (scene.slices, scene.height, scene.width) == (slices, height, width)
+    assert scene.pixel_size_um == 0.13262  # stored in 32 bits
     assert scene.pixel_size_um == pytest.approx(struct.unpack_from("<f", data, 40)[0])
     raw = np.frombuffer(data, "<u2", sections * height * width, 1024 + extended)
     shape = (slices, waves) if order == 1 else (waves, slices)  # 0: ZTW, 1: WZT, 2: ZWT
@@ -328,6 +331,13 @@ def test_tiff(path):
                 number, step = number + at[axis] * step, step * sizes[axis]
             parts.append(pages[number])
         np.testing.assert_array_equal(pixels, np.concatenate(parts, axis=2))
+    if "AcquiredDate" in text:  # as OME's schema of 2010 has it
+        assert scene.acquired == "2010-03-02T15:08:59"
+    if path.parent.name == "metamorph-tiff":
+        (said,) = re.findall(r'id="acquisition-time-local" type="time" value="(\S+) (\S+)"', text)
+        day, hour = said
+        assert scene.acquired.removesuffix("000") == f"{day[:4]}-{day[4:6]}-{day[6:]}T{hour}"
+        assert scene.channels == (re.findall(r'id="_IllumSetting_".* value="(\w+)"', text)[0],)
 
 
 def test_lsm():
@@ -366,7 +376,9 @@ def test_svs():
     with PIL.Image.open(path) as opened:
         assert "MPP = 0.4990" in opened.tag_v2[270]
         found = np.asarray(opened.convert("RGB"))
-    assert describe(path).scenes[0].pixel_size_um == pytest.approx(0.499)
+        assert "Date = 12/29/09|Time = 09:59:15" in opened.tag_v2[270]
+    (scene,) = describe(path).scenes
+    assert (scene.pixel_size_um, scene.acquired) == (0.499, "2009-12-29T09:59:15")
     # another JPEG decoder, which may round otherwise
     assert np.abs(pixels.astype(int) - found).max() <= 2
 
@@ -405,7 +417,9 @@ def test_czi(name):
     found = describe(path).scenes
     assert [(s.times, s.slices, s.height, s.width) for s in found] == [(times, slices, *size)] * scenes  # fmt: skip
     assert found[0].pixel_size_um == (None if side is None else pytest.approx(side, rel=1e-5))
+    assert side is None or len(str(found[0].pixel_size_um).replace(".", "").lstrip("0")) <= 9
     assert names is None or list(found[0].channels) == names
+    assert " " not in found[0].acquired
     digest = hashlib.blake2b(digest_size=8)
     for _, pixels in planes_of(path):
         digest.update(np.moveaxis(pixels, 2, 0).tobytes())
@@ -430,3 +444,74 @@ def test_czi_is_refused_by_name_without_its_reader(name):
 def test_a_line_scan_of_a_czi_is_refused():
     (scene,) = describe(FORMATS / "czi" / "xt-scan-lsm980.czi").scenes
     assert scene.problem == "unsupported: its axes are TX, so it has no plane of Y and X"
+
+
+# -- all of them, cut short
+
+
+def planes_or_reasons(path: Path) -> dict[tuple[int, int, int], np.ndarray | str]:
+    """The pixels of each plane that a file says it has, or why they cannot be read."""
+    found: dict[tuple[int, int, int], np.ndarray | str] = {}
+    try:
+        scenes = describe(path).scenes
+        source = open_source(path, ANY)
+    except ImageError as error:
+        return {(0, 0, 0): error.reason}
+    try:
+        for number, scene in enumerate(scenes):
+            for time, slice in np.ndindex(scene.times, scene.slices):
+                try:
+                    read = read_plane(source, Plane(number, time, str(slice)))
+                    found[number, time, slice] = read.pixels
+                except ImageError as error:
+                    found[number, time, slice] = error.reason
+    finally:
+        source.close()
+    return found
+
+
+def longest_and_metadata(folder: Path) -> list[Path]:
+    """The largest chunk of a Zarr, and what it says of itself."""
+    named = {".zattrs", ".zgroup", ".zarray", "zarr.json"}
+    files = sorted(each for each in folder.rglob("*") if each.is_file())
+    chunks = sorted((f for f in files if f.name not in named), key=lambda f: f.stat().st_size)
+    return [*chunks[-1:], *(f for f in files if f.parent == folder and f.name in named)]
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """A test that lasts longer than a minute fails."""
+
+    def too_long(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+REAL_FILES = sorted(p for p in FORMATS.glob("*/*") if p.suffix not in (".py", ".tsv"))
+
+
+@pytest.mark.parametrize("path", REAL_FILES, ids=lambda path: path.name)
+def test_a_file_that_is_cut_short_gives_errors_or_the_same_planes(path, tmp_path, in_time):
+    whole = planes_or_reasons(path)
+    copy = tmp_path / path.name
+    if path.is_dir():
+        shutil.copytree(path, copy, copy_function=shutil.copyfile)
+        copy.chmod(0o755)
+    cut = longest_and_metadata(copy) if path.is_dir() else [copy]
+    for file in cut:
+        data = (path / file.relative_to(copy)).read_bytes()
+        for share in (0.1, 0.5, 0.9):
+            file.write_bytes(data[: int(len(data) * share)])
+            found = planes_or_reasons(copy)
+            assert found
+            for plane, pixels in found.items():
+                if isinstance(pixels, str):
+                    assert pixels
+                else:
+                    np.testing.assert_array_equal(pixels, whole[plane], f"{file.name} at {share}")
+        file.write_bytes(data)
