@@ -323,8 +323,11 @@ def _lost(cut: list[Candidates], found: Chosen) -> int:
         cut: for each tile the parts that it shows.
         found: all masks of the image.
     """
-    parts = [box for candidates in cut for box in _lost_in_tile(candidates, found)]
-    return groups_of(np.array(parts, np.int64).reshape(-1, 4))
+    parts = [_lost_in_tile(candidates, found) for candidates in cut]
+    boxes = np.array([box for of_tile in parts for box in of_tile], np.int64).reshape(-1, 4)
+    tiles = np.repeat(np.arange(len(parts)), [len(of_tile) for of_tile in parts])
+    # what one tile alone shows as cut is not so large: its neighbours see something else there
+    return sum(len(set(tiles[group].tolist())) > 1 for group in groups_of(boxes))
 
 
 def _lost_in_tile(cut: Candidates, found: Chosen) -> list[np.ndarray]:

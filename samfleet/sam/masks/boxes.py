@@ -30,8 +30,8 @@ def meeting(top_left: np.ndarray, bottom_right: np.ndarray) -> Iterator[tuple[in
             yield number, order[below][beside]
 
 
-def groups_of(boxes: np.ndarray) -> int:
-    """How many groups of boxes there are, where boxes that meet belong together.
+def groups_of(boxes: np.ndarray) -> list[list[int]]:
+    """The numbers of boxes by groups: boxes that meet belong together.
 
     Args:
         boxes: (n, 4) x0 y0 x1 y1, both ends inside.
@@ -46,7 +46,10 @@ def groups_of(boxes: np.ndarray) -> int:
     for one, others in meeting(boxes[:, 1::-1], boxes[:, :1:-1] + 1):
         for other in others.tolist():
             group[first(other)] = first(one)
-    return len({first(number) for number in group})
+    groups: dict[int, list[int]] = {}
+    for number in range(len(boxes)):
+        groups.setdefault(first(number), []).append(number)
+    return list(groups.values())
 
 
 def held(layout: Layout, boxes: np.ndarray) -> np.ndarray:

@@ -119,6 +119,25 @@ def test_large_objects_are_left_to_the_whole_image_or_counted(centres):
     assert report.cut == len(centres) and len(masks_of(image, chosen, report)) == 1
 
 
+def test_what_one_tile_alone_shows_as_cut_is_not_larger_than_what_tiles_share():
+    """Two discs that the first tile takes for one, and that its neighbour misses."""
+
+    class Joining(Eye):
+        def look(self, view: View) -> Seen:
+            rgb = view.rgb.copy()
+            if view.box[0] == 0:
+                rgb = cv2.dilate(rgb, np.ones((9, 9), np.uint8))
+            else:
+                rgb[:, : 120 - view.box[0]] = 10
+            return super().look(View(rgb, view.box, view.points, view.cut, view.keeps_cut))
+
+    image = drawn((100, 340), (50, 78, 8), (50, 98, 8))
+    tiles = Tiles(100, whole_image=False)
+    eye = Joining(sees_background=False)
+    _, report, _ = find_in_tiles(WholePicture(image), tiles, search_with(eye, image))
+    assert report.cut == 0 and len(eye.views) > 1
+
+
 def test_the_whole_image_adds_nothing_that_a_tile_holds():
     """Its blurred view of small objects would compete with that of the tiles."""
 
