@@ -45,7 +45,7 @@ def test_a_fitted_copy_shows_all_of_the_image_at_the_size_that_was_asked_for():
         copy = fitted(Counted(smooth), longest)
         assert copy.shape == (round(0.6 * longest), longest, 3)
         at_once = cv2.resize(smooth, copy.shape[1::-1], interpolation=cv2.INTER_AREA)
-        assert np.abs(copy.astype(int) - at_once).max() <= 2
+        assert np.abs(copy.astype(int) - at_once).max() <= 4  # of 255, by the two steps
     assert (fitted(Counted(smooth), 2000) == smooth).all()
 
 
