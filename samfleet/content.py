@@ -4,6 +4,7 @@ Standard library only, since the Snakefile imports this.
 """
 
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,12 +31,11 @@ def stat_of(paths: Sequence[str | Path]) -> tuple[int, int, int]:
     Raises:
         OSError: one cannot be looked at.
     """
-    if len(paths) == 1 and not os.path.isdir(paths[0]):
-        found = os.stat(paths[0])
-        return found.st_size, found.st_mtime_ns, found.st_mode
+    first = os.stat(paths[0])
+    if len(paths) == 1 and not stat.S_ISDIR(first.st_mode):
+        return first.st_size, first.st_mtime_ns, first.st_mode
     rows = [row for path in paths for row in _rows(path)]
-    mode = os.stat(paths[0]).st_mode
-    return sum(size for _, size, _ in rows), int(digest_of_rows(rows)[:15], 16), mode
+    return sum(size for _, size, _ in rows), int(digest_of_rows(rows)[:15], 16), first.st_mode
 
 
 _RARELY = 20

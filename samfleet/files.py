@@ -37,6 +37,8 @@ def escape_name(name: str) -> str:
     A backslash becomes ``\\\\``, a byte that is not UTF-8 (a surrogate escape in Python's
     decoding) ``\\xNN`` and any other control character ``\\uNNNN``. `unescape_name` reverses it.
     """
+    if name.isascii() and name.isprintable() and "\\" not in name:  # nearly every name
+        return name
 
     def replace(match: re.Match) -> str:
         code = ord(match[0])
@@ -51,6 +53,8 @@ def escape_name(name: str) -> str:
 
 def unescape_name(text: str) -> str:
     """The file name that `escape_name` turned into `text`."""
+    if "\\" not in text:
+        return text
 
     def replace(match: re.Match) -> str:
         if match[1]:

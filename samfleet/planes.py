@@ -47,12 +47,13 @@ class Plane:
     @property
     def cells(self) -> tuple[str, str, str]:
         """Its columns in tables."""
-        scene, time = ("" if number is None else str(number) for number in (self.scene, self.time))
+        scene = "" if self.scene is None else str(self.scene)
+        time = "" if self.time is None else str(self.time)
         return scene, time, self.slice
 
     @classmethod
     def of_cells(cls, scene: str, time: str, slice: str) -> "Plane":
-        """The plane that `cells` stands for; raises ValueError if that is no number."""
+        """The plane that `cells` stands for, if empty ONLY itself; raises ValueError if that is no number."""
         if not (scene or time or slice):
             return ONLY
         return cls(int(scene) if scene else None, int(time) if time else None, slice)
@@ -289,8 +290,10 @@ def channels_text(channels: Sequence[tuple[str, str]]) -> str:
 
 def channels_of(text: str) -> tuple[tuple[str, str], ...]:
     """What `channels_text` has written; raises ValueError if it is not that."""
+    if not text:  # as of nearly every file
+        return ()
     try:
-        return tuple((str(name), str(path)) for name, path in json.loads(text or "[]"))
+        return tuple((str(name), str(path)) for name, path in json.loads(text))
     except (TypeError, RecursionError) as error:
         raise ValueError("names of channels are damaged") from error
 

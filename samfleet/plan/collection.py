@@ -214,7 +214,7 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
             ) from error
         names = {entry.name for entry in entries}
         if folder and (not ZARR_METADATA.isdisjoint(names) or folder.lower().endswith(".zarr")):
-            collection.files.append(_scanned(root, folder))
+            collection.files.append(_scanned(folder, [root / folder]))
             continue
         if MARKER in names:
             strangers = _strangers(root / folder, suffixes)
@@ -234,16 +234,17 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
             path = os.path.join(folder, entry.name)
             if entry.name.startswith("."):
                 continue
-            if _is_folder(entry) and entry.is_symlink():
-                heapq.heappush(links, path)
-            elif _is_folder(entry):
-                if not _is_of_oif(entry.name, names):
+            if _is_folder(entry):
+                if entry.is_symlink():
+                    heapq.heappush(links, path)
+                elif not _is_of_oif(entry.name, names):
                     folders.append(path)
-            elif entry.name.lower().endswith(suffixes) and _is_own(entry):
-                collection.own.append(path)
-                collection.strangers[path] += not _is_listed(os.path.realpath(entry.path))
             elif entry.name.lower().endswith(suffixes):
-                collection.files.append(_scanned(root, path))
+                if _is_own(entry):
+                    collection.own.append(path)
+                    collection.strangers[path] += not _is_listed(os.path.realpath(entry.path))
+                else:
+                    collection.files.append(_scanned(path, [entry.path]))
             else:
                 suffix = os.path.splitext(entry.name)[1].lower()
                 collection.ignored[escape_name(suffix) or "no suffix"] += 1
@@ -291,11 +292,12 @@ def _is_of_oif(name: str, names: set[str]) -> bool:
     return name.lower().endswith(".oif.files") and name[: -len(".files")] in names
 
 
-def _scanned(root: Path, path: str, channels: tuple[tuple[str, str], ...] = ()) -> ScannedFile:
-    """A file's stat; zeros if there is none, as for a dangling link. The plan reports such a file."""
+def _scanned(
+    path: str, files: Sequence[str | Path], channels: tuple[tuple[str, str], ...] = ()
+) -> ScannedFile:
+    """The stat of a file, or of several joined; zeros if there is none, as for a dangling link, which the plan reports."""
     try:
-        paths = [os.path.join(root, name) for name in [each for _, each in channels] or [path]]
-        size, mtime_ns, mode = stat_of(paths)
+        size, mtime_ns, mode = stat_of(files)
     except OSError:
         return ScannedFile(path, 0, 0, 0, channels)
     return ScannedFile(path, size, mtime_ns, mode, channels)
@@ -330,7 +332,8 @@ def _joined_by(pattern: str, collection: Collection) -> list[ScannedFile]:
         )
     for channels in groups.values():
         first = next(iter(channels.values()))
-        files.append(_scanned(collection.root, first, tuple(channels.items())))
+        paths = [collection.root / path for path in channels.values()]
+        files.append(_scanned(first, paths, tuple(channels.items())))
     return files
 
 
@@ -340,6 +343,8 @@ def _read_table(table: Path, look: bool = True) -> Collection:
     collection = Collection(table.parent, [], columns=read.columns)
     for row in read.rows:
         if look and row.path not in collection.rows:
-            collection.files.append(_scanned(table.parent, row.path, row.channels))
+            names = [name for _, name in row.channels] or [row.path]
+            paths = [table.parent / name for name in names]
+            collection.files.append(_scanned(row.path, paths, row.channels))
         collection.rows.setdefault(row.path, []).append(TableRow(row.cells, row.values))
     return collection

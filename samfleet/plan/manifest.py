@@ -41,6 +41,7 @@ from samfleet.results import FILE_COLUMNS, MANIFEST_COLUMNS
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 60.0
+_GROUP_FILES, _GROUP_BYTES = 16, 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +94,21 @@ def read_manifest(path: str | Path) -> Iterator[ManifestRow]:
     Raises:
         TableError: the table is damaged.
     """
-    for name, identity, size, mtime_ns, problem, *cells, channels in read_rows(
-        path, MANIFEST_COLUMNS
-    ):
+    for row in read_rows(path, MANIFEST_COLUMNS):
+        name, identity, size, mtime_ns, problem, scene, time, slice, channels = row
         try:
-            row = ManifestRow(
+            image = ManifestRow(
                 unescape_name(name),
                 identity,
                 int(size),
                 int(mtime_ns),
                 problem,
-                Plane.of_cells(*cells),
+                Plane.of_cells(scene, time, slice),
                 channels_of(channels),
             )
         except ValueError as error:
             raise TableError(path, f"numbers of {name} are damaged") from error
-        yield row
+        yield image
 
 
 def write_manifest(path: str | Path, rows: Iterable[ManifestRow]) -> None:
@@ -218,16 +218,41 @@ def _in_order(
     pool: ThreadPoolExecutor, root: Path, files: list[ScannedFile], describe: Describe
 ) -> Iterator[tuple[ScannedFile, KnownFile]]:
     """Files in their order; one that takes long is named while it is waited for."""
-    for file, future in [(f, pool.submit(_identify_file, root, f, describe)) for f in files]:
+    work = []
+    for group in _groups(files):
+        found: list[KnownFile] = []
+        work.append((group, found, pool.submit(_identify_files, root, group, describe, found)))
+    for group, found, future in work:
         try:
-            found = future.result(_PATIENCE_SECONDS)
+            future.result(_PATIENCE_SECONDS)
         except TimeoutError:
-            name = escape_name(file.path)
+            name = escape_name(group[min(len(found), len(group) - 1)].path)
             logger.warning(
                 "%s: its content does not come in %g s; waiting", name, _PATIENCE_SECONDS
             )
-            found = future.result()
-        yield file, found
+            future.result()
+        yield from zip(group, found, strict=True)
+
+
+def _groups(files: list[ScannedFile]) -> Iterator[list[ScannedFile]]:
+    """Neighbouring files that one thread reads, since handing over a small one costs more than reading it."""
+    group: list[ScannedFile] = []
+    size = 0
+    for file in files:
+        if group and (len(group) == _GROUP_FILES or size + file.size > _GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(file)
+        size += file.size
+    if group:
+        yield group
+
+
+def _identify_files(
+    root: Path, files: list[ScannedFile], describe: Describe, found: list[KnownFile]
+) -> None:
+    for file in files:
+        found.append(_identify_file(root, file, describe))
 
 
 def _identify_file(root: Path, file: ScannedFile, describe: Describe) -> KnownFile:

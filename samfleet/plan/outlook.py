@@ -57,24 +57,25 @@ def outlook(collection: Collection, results: Path, model_key: str, retry_failed:
     several = False
     pending: set[str] = set()
     for path, stat in scanned.items():
-        rows = known.get(path, [])
-        images += len(rows) or 1
-        several = several or any(row.plane != ONLY for row in rows)
+        rows = known.get(path)
         if not rows:
+            images += 1
             if vanished[stat] > 0:
                 vanished[stat] -= 1
                 moved += 1
             else:
                 new += 1
-        elif _stat(rows) != stat:
+            continue
+        images += len(rows)
+        # a manifest has ONLY itself for the one image of a file
+        several = several or len(rows) > 1 or rows[0].plane is not ONLY
+        if _stat(rows) != stat:
             changed += 1
         else:
-            pending.update(
-                row.image_id
-                for row in rows
-                if row.image_id
-                and ((image := stored.get(row.image_id)) is None or image.is_pending(retry_failed))
-            )
+            for row in rows:
+                image = stored.get(row.image_id)
+                if row.image_id and (image is None or image.is_pending(retry_failed)):
+                    pending.add(row.image_id)
     to_detect = new + changed + len(pending)
     return Outlook(
         len(scanned), new, changed, moved, removed - moved, images if several else 0, to_detect

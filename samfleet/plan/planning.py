@@ -169,16 +169,13 @@ def _identify(
     else:
         rows = _known_rows(settings, results, last)
         # if a file's content once differed from what its stat promised, hash it again
-        doubtful = {row.path for row in rows if _is_changed(stored.get(row.image_id))}
+        changed = {name for name, image in stored.items() if image.status == Status.CHANGED}
+        doubtful = {row.path for row in rows if row.image_id in changed}
         for file in [*_known_files(rows), *_described(results, rows), *_journal_files(journal)]:
-            is_doubtful = file.path in doubtful or _is_changed(stored.get(file.digest))
+            is_doubtful = file.path in doubtful or file.digest in changed
             if file.digest and not is_doubtful and has_its_companions(collection.root, file):
                 known[file.path, file.size, file.mtime_ns, file.channels] = file
     return identify(collection, known, journal, describe_content)
-
-
-def _is_changed(image: StoredImage | None) -> bool:
-    return image is not None and image.status == Status.CHANGED
 
 
 def _known_rows(settings: Settings, results: Path, last: Plan | None) -> list[ManifestRow]:
@@ -239,7 +236,7 @@ def _pending(
                 plane=row.plane,
                 mtime_ns=row.mtime_ns,
                 channels=row.channels,
-                sharing=sharing[row.path] or 1,
+                sharing=sharing.get(row.path, 1),
             )
 
 
@@ -255,7 +252,10 @@ def _new_plan(
     model = settings.sam.model
     count = tile_counter(settings, [image.path for image in pending])
     cost = expected_cost(results, model, present["model_key"], rows, count)
-    pending = [replace(image, tiles=count(image.path)) for image in pending]
+    pending = [
+        image if (tiles := count(image.path)) == image.tiles else replace(image, tiles=tiles)
+        for image in pending
+    ]
     shortest = settings.shard.min_seconds
     if shortest is None:
         shortest = START_SECONDS[model]
