@@ -11,7 +11,7 @@ import numpy as np
 _PART_PIXELS = 1 << 22
 
 
-class InParts(Protocol):
+class Picture(Protocol):
     """An image as SAM sees it, which may be too large for memory.
 
     Attributes:
@@ -22,10 +22,13 @@ class InParts(Protocol):
     def size(self) -> tuple[int, int]: ...
 
     def parts(self, boxes: Iterable[tuple[int, int, int, int]]) -> Iterator[np.ndarray]:
-        """The parts x0, y0, x1, y1 of the image in the order of their boxes, (height, width, 3) uint8 each."""
+        """The parts x0, y0, x1, y1 of the image in the order of their boxes, (height, width, 3) uint8 each.
+
+        The next ones may be read ahead.
+        """
 
 
-def reduced(image: InParts, factor: int) -> np.ndarray:
+def reduced(image: Picture, factor: int) -> np.ndarray:
     """A copy of an image, smaller by a whole factor; a rest at its right and lower edge is left out.
 
     Args:
@@ -46,7 +49,7 @@ def reduced(image: InParts, factor: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def fitted(image: InParts, longest_side: int) -> np.ndarray:
+def fitted(image: Picture, longest_side: int) -> np.ndarray:
     """A copy of an image whose longer side has at most so many pixels.
 
     Args:

@@ -9,15 +9,13 @@ import numpy as np
 
 from samfleet.images.display import Painter
 from samfleet.images.reading import OpenedImage
-from samfleet.images.windows import Windows
+from samfleet.images.windows import Box, Windows
 
 _AHEAD = 2  # parts that are read while the device is busy with another
 
-Box = tuple[int, int, int, int]
-
 
 class FilePicture:
-    """What SAM sees of an image that stays in its file; `samfleet.sam.generator.pictures` says what it needs.
+    """What SAM sees of an image that stays in its file; `samfleet.reduction.Picture` says what it needs.
 
     Args:
         image: the image.

@@ -125,11 +125,10 @@ class _Queue:
     Args:
         doing: what they do, for the log, such as "reading it".
         workers: the pool.
-        timeout: seconds that an image may take.
     """
 
-    def __init__(self, doing: str, workers: WorkerPool, timeout: float):
-        self._doing, self._workers, self._timeout = doing, workers, timeout
+    def __init__(self, doing: str, workers: WorkerPool):
+        self._doing, self._workers = doing, workers
         self._tasks: deque[tuple[Detection, Waiting]] = deque()
         self._named: set[str] = set()
 
@@ -143,8 +142,7 @@ class _Queue:
     def add(self, detection: Detection, times: float, function: Any, *arguments: Any) -> None:
         """Let a worker call a function for an image, which may take so many times as long as others."""
         task = self._workers.submit(function, *arguments, times=times)
-        waiting = Waiting(self._workers, task, self._doing, times * self._timeout)
-        self._tasks.append((detection, waiting))
+        self._tasks.append((detection, Waiting(self._workers, task, self._doing)))
 
     def take(self, patience: float = _TICK_SECONDS) -> "tuple[Detection, Waiting] | None":
         """Take the first image that is ready, or none if no image is within so many seconds."""
@@ -157,15 +155,15 @@ class _Queue:
         return None
 
     def _name_if_late(self, detection: Detection, waiting: "Waiting") -> None:
-        name, seconds = detection.planned.name, waiting.task.seconds
-        if seconds >= _NAMED_AFTER * waiting.limit and name not in self._named:
+        name, seconds, limit = detection.planned.name, waiting.task.seconds, waiting.task.limit
+        if seconds >= _NAMED_AFTER * limit and name not in self._named:
             self._named.add(name)
             logger.warning(
                 "%s: %s takes more than %.3g s; after %g s (image.timeout_seconds) it is given up",
                 name,
                 self._doing,
                 seconds,
-                waiting.limit,
+                limit,
             )
 
 
@@ -181,13 +179,11 @@ class Waiting:
         workers: the pool.
         task: the call.
         doing: what it does, such as "reading it".
-        limit: seconds that it may take.
     """
 
     workers: WorkerPool
     task: Task
     doing: str
-    limit: float
 
     def result(self) -> Any:
         """What the call gives.
@@ -200,7 +196,7 @@ class Waiting:
         except WorkerCrash as crash:
             raise _Lost(f"{self.doing}: {crash}") from crash
         except WorkerTimeout as late:
-            reason = f"{self.doing} took longer than {self.limit:g} s (image.timeout_seconds)"
+            reason = f"{self.doing} took longer than {self.task.limit:g} s (image.timeout_seconds)"
             raise _Lost(reason) from late
 
 
@@ -223,7 +219,7 @@ def read_images(
         following: gives the next image, or None; called with whether the device will have to wait without it.
         workers: the pool.
     """
-    tasks = _Queue(_READING, workers, settings.image.timeout_seconds)
+    tasks = _Queue(_READING, workers)
     read = open_image if are_configured(settings.sam) else read_image
     most = workers.count + _SPARE
 
@@ -309,7 +305,7 @@ def find_masks(
             detection.read = _showable(settings, detection.read, generator)
         if not isinstance(detection.read, Failure):
             try:
-                image = _shown(settings, detection.read, workers)
+                image = _shown(detection.read, workers)
                 with use.working(generator):
                     layout = generator.tiles and generator.tiles.lay(detection.read.size)
                     count = len(layout.boxes) if layout else 0
@@ -352,16 +348,14 @@ def _showable(
     return read
 
 
-def _shown(
-    settings: Settings, read: ReadImage | OpenedImage, workers: WorkerPool
-) -> np.ndarray | FilePicture:
+def _shown(read: ReadImage | OpenedImage, workers: WorkerPool) -> np.ndarray | FilePicture:
     """What SAM sees of an image, of which workers read parts if it stays in its file."""
     if isinstance(read, ReadImage):
         return read.rgb
 
     def call(function: Callable, *arguments: object) -> Callable[[], Any]:
         task = workers.submit(function, *arguments)
-        return Waiting(workers, task, _READING, settings.image.timeout_seconds).result
+        return Waiting(workers, task, _READING).result
 
     return FilePicture(read, call)
 
@@ -424,7 +418,7 @@ def measure_images(
 ) -> Iterator[Detection | None]:
     """Make records of masks and measure them in workers; only a few images wait at a time."""
     only_largest_part = settings.fluorescence.largest_part
-    tasks = _Queue("measuring its masks", workers, settings.image.timeout_seconds)
+    tasks = _Queue("measuring its masks", workers)
     for detection in detections:
         if detection is not None and not isinstance(detection.read, Failure):
             read = detection.read

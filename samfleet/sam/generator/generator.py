@@ -17,6 +17,7 @@ from torchvision.ops.boxes import batched_nms, box_area
 
 from samfleet.errors import UserError
 from samfleet.faults import is_out_of_memory
+from samfleet.reduction import Picture
 from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
 from samfleet.sam.generator.decoder import Decoded, Decoder
 from samfleet.sam.generator.encoder import BIAS_AT_ONCE, SMALLEST_BIAS, encode_frames
@@ -24,7 +25,7 @@ from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.foreground import Foreground
 from samfleet.sam.generator.geometry import Geometry
 from samfleet.sam.generator.packing import MaskBits, packer_of
-from samfleet.sam.generator.pictures import Picture, WholePicture, whole
+from samfleet.sam.generator.pictures import WholePicture, whole
 from samfleet.sam.generator.precision import PRECISIONS, arithmetic
 from samfleet.sam.generator.tiled import FinishedTiles, Search, find_in_tiles
 from samfleet.sam.generator.transfer import Arriving, to_device

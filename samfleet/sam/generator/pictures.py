@@ -4,28 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from samfleet.reduction import Picture
 from samfleet.sam.tiles import Box
-
-
-class Picture(Protocol):
-    """An image as SAM sees it, which may be too large for memory.
-
-    Attributes:
-        size: (height, width) in pixels.
-    """
-
-    @property
-    def size(self) -> tuple[int, int]: ...
-
-    def parts(self, boxes: Iterable[Box]) -> Iterator[np.ndarray]:
-        """Parts of the image in the order of their boxes: (height, width, 3) uint8 each.
-
-        The next ones may be read ahead.
-        """
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torchvision.ops.boxes import box_iou
 
-from samfleet.reduction import reduced
+from samfleet.reduction import Picture, reduced
 from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
 from samfleet.sam.generator.foreground import Background, Foreground, blur
-from samfleet.sam.generator.pictures import Picture
 from samfleet.sam.generator.transfer import to_device
 from samfleet.sam.masks.bitmask import overlaps
 from samfleet.sam.masks.boxes import groups_of, held

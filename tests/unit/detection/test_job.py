@@ -56,7 +56,7 @@ class InlineWorkers:
     """Workers whose calls are done at once in this process."""
 
     def __init__(self, count: int, timeout: float):
-        self.count = count
+        self.count, self.timeout = count, timeout
 
     def submit(self, function, *arguments, times=1) -> Task:
         future = Future()
@@ -64,7 +64,7 @@ class InlineWorkers:
             future.set_result(function(*arguments))
         except Exception as error:
             future.set_exception(error)
-        return Task(future)
+        return Task(future, limit=times * self.timeout)
 
     def result(self, task: Task) -> object:
         return task.future.result()
@@ -359,7 +359,7 @@ def test_an_image_that_hangs_is_named_and_given_up_and_what_is_finished_reaches_
         def submit(self, function, *arguments, times=1) -> Task:
             if str(arguments[0]) != str(job.images / "a.png"):
                 return super().submit(function, *arguments)
-            task = Task(started=time.monotonic() - 70)
+            task = Task(started=time.monotonic() - 70, limit=self.timeout)
             threading.Timer(4, self.give_up, [task]).start()
             return task
 
