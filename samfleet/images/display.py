@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from samfleet.channels import Channels
 from samfleet.images.formats.image import Image, ImageError
 from samfleet.ranks import percentile_rank, values_at
 
@@ -88,7 +89,8 @@ def find_painter(
     """
     if is_color and dtype == np.uint8:
         return Painter(is_color, colormap, channel, as_stored=True)
-    channel = channel if is_color else channel_number(names, channel)
+    if not is_color:
+        channel = _channel_number(Channels(tuple(names), channels, is_color), channel)
     if not is_color and channels > 1 and not isinstance(channel, str) and channel >= channels:
         raise ImageError(
             "unsupported",
@@ -126,7 +128,7 @@ def to_rgb(
     return painter.paint(image.pixels)
 
 
-def channel_number(names: Sequence[str], channel: int | str) -> int | str:
+def _channel_number(channels: Channels, channel: int | str) -> int | str:
     """The number of a channel that is given by its name; a number or "max" as it is.
 
     Raises:
@@ -134,12 +136,10 @@ def channel_number(names: Sequence[str], channel: int | str) -> int | str:
     """
     if isinstance(channel, int) or channel == "max":
         return channel
-    if channel not in names:
-        known = ", ".join(filter(None, names)) or "no names"
-        raise ImageError(
-            "unsupported", f"the channels are called {known}, but display.channel is {channel}"
-        )
-    return list(names).index(channel)
+    number = channels.number(channel)
+    if number is None:
+        raise ImageError("unsupported", f"{channels}, but display.channel is {channel}")
+    return number
 
 
 def _one_channel(pixels: np.ndarray, channel: int | str) -> np.ndarray:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from samfleet.brightness import Brightness
 from samfleet.store.segments import SegmentError, read_present
-from samfleet.summary.channels import known_channels
+from samfleet.summary.channels import kinds_of_channels, known_channels
 from samfleet.summary.filtering import Candidates, OverlappingPairs
 from samfleet.summary.scale import Scale, Seen
 from samfleet.summary.soundness import fault_of, image_fault
@@ -109,13 +109,7 @@ class MeasuredCandidates:
     """
 
     def __init__(self, group: pa.Table, scale: Scale):
-        channels = np.diff(group["background"].combine_chunks().offsets.to_numpy()) - 2
-        planes = np.zeros(len(channels), np.int64)
-        for number in np.unique(channels):
-            plane = scale.plane(int(number))
-            if plane is None:
-                raise ValueError(f"an image of {number} channels has no plane to measure")
-            planes[channels == number] = plane
+        planes = _measured_planes(group, scale)
         dtypes = group["dtype"].to_pylist()
         factors = {dtype: scale.factor(dtype) for dtype in set(dtypes)}
         self.factor = np.array([factors[dtype] for dtype in dtypes])
@@ -143,6 +137,19 @@ class MeasuredCandidates:
             solidity=group["solidity"].to_numpy(),
             touches_edge=_touches_edge(group),
         )
+
+
+def _measured_planes(group: pa.Table, scale: Scale) -> np.ndarray:
+    """The index of the measured plane of each candidate's image, int64."""
+    starts = image_starts(group)
+    images = group.select(["channels", "is_color", "background"]).take(starts)
+    planes = np.zeros(len(starts), np.int64)
+    for rows, channels in kinds_of_channels(images, images["background"]):
+        plane = scale.plane(channels)
+        if plane is None:
+            raise ValueError(f"images without a plane to measure: {scale.lacks(channels)}")
+        planes[rows] = plane
+    return np.repeat(planes, np.diff(starts, append=group.num_rows))
 
 
 def _touches_edge(group: pa.Table) -> np.ndarray:

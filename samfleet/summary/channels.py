@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from samfleet.files import escape_name
+from samfleet.channels import Channels
 
 _MEASURED = {
     "intensity_mean": "intensity_mean",
@@ -15,31 +15,13 @@ _MEASURED = {
     "background": "background",
 }
 """Names of columns, and of the lists in the store that they are taken from."""
-_COLORS = ("red", "green", "blue")
-
-
-def channel_names(names: Sequence[str] | None, count: int, is_color: bool) -> tuple[str, ...]:
-    """How columns call the channels of an image: by their names, or by their numbers.
-
-    An image with one channel without a name has no such columns: they would say what the others say.
-    """
-    if is_color and count == len(_COLORS):
-        return _COLORS
-    given = [escape_name(name).strip() for name in names or [""] * count]
-    given += [""] * (count - len(given))
-    if count == 1:
-        return (given[0],) if given[0] else ()
-    return tuple(
-        f"{name}_{n}" if name and given.count(name) > 1 else name or str(n)
-        for n, name in enumerate(given[:count])
-    )
 
 
 def known_channels(images: pa.Table) -> dict[str, int]:
     """The channels of some images, each with the least number that it has, given a row for each image."""
     found: dict[str, int] = {}
-    for _, channels in _kinds(images, images["image_maximum"]):
-        for number, name in enumerate(channels):
+    for _, channels in kinds_of_channels(images, images["image_maximum"]):
+        for number, name in enumerate(channels.names):
             found[name] = min(number, found.get(name, number))
     return found
 
@@ -73,8 +55,8 @@ def measured_channels(
     }
     starts = {source: each.offsets.to_numpy()[:-1] for source, each in lists.items()}
     values = {source: each.values.to_numpy(zero_copy_only=False) for source, each in lists.items()}
-    for rows, names in _kinds(group, group["background"]):
-        for number, channel in enumerate(names):
+    for rows, kind in kinds_of_channels(group, group["background"]):
+        for number, channel in enumerate(kind.names):
             raw = {
                 name: values[source][starts[source][rows] + 2 + number].astype(np.float64)
                 for name, source in (*_MEASURED.items(), ("valid_pixels", "valid_pixels"))
@@ -86,8 +68,10 @@ def measured_channels(
     return {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
 
 
-def _kinds(table: pa.Table, planes: pa.ChunkedArray) -> list[tuple[np.ndarray, tuple[str, ...]]]:
-    """For each kind of image the rows that have it, and the names of its channels.
+def kinds_of_channels(
+    table: pa.Table, planes: pa.ChunkedArray
+) -> list[tuple[np.ndarray, Channels]]:
+    """For each kind of image the rows that have it, int64, and its channels.
 
     Args:
         table: with the columns `channels` and `is_color`.
@@ -101,4 +85,4 @@ def _kinds(table: pa.Table, planes: pa.ChunkedArray) -> list[tuple[np.ndarray, t
     ):
         if kind[1] > 0:
             kinds.setdefault(kind, []).append(row)
-    return [(np.array(rows), channel_names(*kind)) for kind, rows in kinds.items()]
+    return [(np.array(rows), Channels(*kind)) for kind, rows in kinds.items()]

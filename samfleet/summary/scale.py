@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from samfleet.brightness import FEW, Brightness, level
+from samfleet.channels import COLORS, Channels
 from samfleet.config.settings import FluorescenceSettings
 from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
 
 _DARK = 64.0
-_NAMED_PLANES = {"max": 0, "luminance": 1, "red": 2, "green": 3, "blue": 4}
+_MEASURED_FIRST = ("max", "luminance")
+"""Planes that are measured of every image, before its channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,29 @@ class Scale:
         self.fluorescence = fluorescence
         self.seen = seen
 
-    def plane(self, channels: int) -> int | None:
+    def plane(self, channels: Channels) -> int | None:
         """Index among the measured planes; None if the image has no such channel."""
         channel = self.fluorescence.channel
-        if channels == 1 and channel in ("red", "green", "blue"):
-            channel = 0  # grey has equal parts of red, green and blue
-        plane = channel + 2 if isinstance(channel, int) else _NAMED_PLANES[channel]
-        return plane if plane < channels + 2 else None
+        if channel in _MEASURED_FIRST:
+            return _MEASURED_FIRST.index(channel)
+        number = channel if isinstance(channel, int) else channels.number(channel)
+        if number is None and channel in COLORS:
+            if channels.count == 1:
+                number = 0  # grey has equal parts of red, green and blue
+            elif not any(channels.metadata):
+                number = COLORS.index(channel)
+        if number is None or number >= channels.count:
+            return None
+        return number + len(_MEASURED_FIRST)
+
+    def lacks(self, channels: Channels) -> str:
+        """Why an image with these channels has no `plane`, in words."""
+        channel = self.fluorescence.channel
+        if isinstance(channel, int) or (channel in COLORS and not any(channels.metadata)):
+            found = f"the image has {counted(channels.count, 'channel')}, counted from 0"
+        else:
+            found = str(channels)
+        return f"fluorescence.channel is {channel}, but {found}"
 
     def white(self, dtype: str) -> float:
         """The raw value that counts as 255."""

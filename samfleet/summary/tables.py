@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from samfleet.cells import write_csv
+from samfleet.channels import Channels
 from samfleet.config.settings import Settings
 from samfleet.files import read_object, write_atomic, writing
 from samfleet.plan.manifest import ManifestRow, read_manifest
@@ -277,6 +278,8 @@ _IMAGE_COLUMNS = [
     "image_std",
     "n_saturated",
     "n_zero",
+    "channels",
+    "is_color",
 ]
 
 
@@ -289,15 +292,11 @@ def _without_objects(first: dict, work: _Work) -> ImageSummary:
     read["acquired"] = first["acquired"] or ""
     if first["status"] != Status.OK:
         return ImageSummary(first["status"], first["reason"] or "", **read)
-    channels = len(first["background"]) - 2
+    count = len(first["background"]) - 2
+    channels = Channels(tuple(first["channels"] or ()), count, first["is_color"])
     plane = scale.plane(channels)
     if plane is None:
-        channel = scale.fluorescence.channel
-        reason = (
-            f"fluorescence.channel is {channel}, but the image has {counted(channels, 'channel')}, "
-            "counted from 0"
-        )
-        return ImageSummary(Status.UNSUPPORTED, reason, **read)
+        return ImageSummary(Status.UNSUPPORTED, scale.lacks(channels), **read)
     background = first["background"][plane]
     factor = scale.factor(first["dtype"])
     focus, deviation, brightest = (

@@ -17,7 +17,7 @@ FLOORS = (
     {
         *("errors", "statuses", "digests", "resources", "results", "files", "stamps", "cells"),
         *("versions", "marker", "logs", "wording", "brightness", "ranks", "reduction", "content"),
-        *("faults", "planes"),
+        *("faults", "planes", "channels"),
     },
     {"config"},
     {"devices", "images", "sam", "store"},

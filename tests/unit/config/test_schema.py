@@ -104,7 +104,7 @@ WRONG = [
     ("sam.seeds.min_size", 0),
     ("sam.seeds.prominence", 0),
     ("fluorescence.channel", -1),
-    ("fluorescence.channel", "violet"),
+    ("fluorescence.channel", 0.5),
     ("fluorescence.white", 0),
     ("fluorescence.white", float("nan")),
     ("fluorescence.largest_part", 1),
@@ -350,7 +350,10 @@ def test_numbers_that_come_as_text_from_the_command_line_are_read():
         {
             "images": "2024",
             "sam": {"model": "tiny", "points_per_side": 8, "skip_background": True},
-            "fluorescence": {"channel": 1, "max_overlap": 0.1},
+            "fluorescence": {
+                "channel": "1",
+                "max_overlap": 0.1,
+            },  # may be a name, and counts if none is
             "display": {"percentiles": [1, 99.5]},
             "devices": ["0", "1"],
             "rehash": True,

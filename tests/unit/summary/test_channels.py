@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from samfleet.summary.channels import channel_names
+from samfleet.channels import Channels
 from samfleet.summary.quality import out_of_focus, remarks
 from tests.builders import stored_candidate, stored_rows
 from tests.unit.summary.test_tables import Run
@@ -23,7 +23,7 @@ from tests.unit.summary.test_tables import Run
     ],
 )
 def test_channels_are_called_by_their_names_or_numbers(names, count, is_color, expected):
-    assert channel_names(names, count, is_color) == expected
+    assert Channels(tuple(names or ()), count, is_color).names == expected
 
 
 def image(identity: str, values: list[float], **columns) -> list[dict]:
@@ -48,6 +48,21 @@ def test_all_channels_are_measured_beside_the_chosen_one(tmp_path):
     assert first["intensity_mean_RFP"] is second["intensity_mean_DAPI"] is None
     assert third["intensity_mean_GFP"] is None
     assert not any(name.endswith("_0") for name in third)
+
+
+def test_the_channel_of_a_name_is_measured_wherever_it_stands_and_its_absence_is_said(
+    tmp_path, caplog
+):
+    run = Run(tmp_path, ("a.nd2", "A"), ("b.nd2", "B"), ("c.nd2", "C"))
+    run.segment("s", image("A", [100.0, 40.0], channels=["DAPI", "GFP"]))
+    run.segment("t", image("B", [30.0, 60.0], channels=["GFP", "RFP"]))
+    run.segment("u", image("C", [70.0, 60.0], channels=["DAPI", "RFP"]))
+    run.summarize(channel="GFP", min_mean_intensity=0, white=255)
+    assert [row["intensity_mean"] for row in run.objects()] == [40, 30]
+    assert [row["status"] for row in run.rows()] == ["ok", "ok", "unsupported"]
+    assert run.rows()[2]["reason"] == (
+        "fluorescence.channel is GFP, but the channels are called DAPI, RFP"
+    )
 
 
 def test_the_order_of_the_columns_is_that_of_the_channels_whatever_the_order_of_segments(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from samfleet.brightness import Brightness
+from samfleet.channels import Channels
 from samfleet.summary.scale import Scale, Seen, number
 from tests.builders import make_settings
 
@@ -56,7 +57,58 @@ def test_each_type_has_its_own_white():
     ],
 )
 def test_the_measured_plane_is_that_of_the_channel_if_the_image_has_it(channel, channels, plane):
+    assert make_scale(channel=channel).plane(Channels((), channels, False)) == plane
+
+
+@pytest.mark.parametrize(
+    ("channel", "names", "plane"),
+    [
+        ("GFP", ("DAPI", "GFP"), 3),
+        ("GFP", ("GFP",), 2),
+        ("gfp", ("DAPI", "GFP"), None),
+        ("GFP", ("", "GFP"), 3),
+        ("GFP", ("GFP", "GFP"), None),
+        ("GFP_1", ("GFP", "GFP"), 3),
+        ("GFP", (), None),
+        ("488", ("405", "488"), 3),
+        ("1", ("1", "2"), 2),
+        ("1", ("DAPI", "GFP"), 3),
+        ("1", (), None),
+        (" red x", ("DAPI", " red x"), 3),
+        ("max", ("DAPI", "max"), 0),
+        ("green", ("DAPI", "green"), 3),
+        ("green", ("green", "DAPI"), 2),
+        ("green", ("DAPI", "GFP"), None),
+        ("green", ("DAPI",), 2),
+    ],
+)
+def test_the_measured_plane_is_that_of_the_channel_with_this_name(channel, names, plane):
+    channels = Channels(names, max(1, len(names)), False)
     assert make_scale(channel=channel).plane(channels) == plane
+
+
+@pytest.mark.parametrize(("channel", "plane"), [("green", 3), ("DAPI", None), ("luminance", 1)])
+def test_the_channels_of_colour_are_called_by_their_colours(channel, plane):
+    channels = Channels(("DAPI", "green", "blue"), 3, True)
+    assert make_scale(channel=channel).plane(channels) == plane
+
+
+@pytest.mark.parametrize(
+    ("channel", "names", "count", "words"),
+    [
+        ("Cy5", ("DAPI", "GFP"), 2, "the channels are called DAPI, GFP"),
+        ("Cy5", ("DAPI", "DAPI"), 2, "the channels are called DAPI_0, DAPI_1"),
+        ("Cy5", ("DAPI",), 1, "the channel is called DAPI"),
+        ("Cy5", (), 2, "the channels have no names"),
+        ("Cy5", ("",), 1, "the channel has no name"),
+        ("blue", (), 2, "the image has 2 channels, counted from 0"),
+        ("blue", ("DAPI", "GFP"), 2, "the channels are called DAPI, GFP"),
+        (1, ("DAPI",), 1, "the image has 1 channel, counted from 0"),
+    ],
+)
+def test_it_is_said_which_channels_there_are_instead(channel, names, count, words):
+    said = make_scale(channel=channel).lacks(Channels(names, count, False))
+    assert said == f"fluorescence.channel is {channel}, but {words}"
 
 
 @pytest.mark.parametrize(
