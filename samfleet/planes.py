@@ -19,8 +19,7 @@ Chosen = int | str | tuple[int | str, ...]
 """The value of `image.scenes`, `image.times` or `image.slices`: "all" or another word, a number, or several."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plane:
+class Plane(NamedTuple):
     """Which image of a file; what the file has only one of is None, or empty.
 
     Attributes:

@@ -23,8 +23,7 @@ from samfleet.resources import DEMO_FOLDER
 from samfleet.wording import counted, looked_for
 
 
-@dataclass(frozen=True, slots=True)
-class ScannedFile:
+class ScannedFile(NamedTuple):
     """An image file as the file system describes it; `path` is relative to the collection's root.
 
     It may be the folder of a Zarr, or stand for files that are joined as `channels`, (name, path) each: see
@@ -231,9 +230,9 @@ def _scan_folder(root: Path, suffixes: tuple[str, ...], results: Path) -> Collec
             collection.strangers[folder] += strangers
             continue
         for entry in entries:
-            path = os.path.join(folder, entry.name)
             if entry.name.startswith("."):
                 continue
+            path = f"{folder}/{entry.name}" if folder else entry.name
             if _is_folder(entry):
                 if entry.is_symlink():
                     heapq.heappush(links, path)

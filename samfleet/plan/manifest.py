@@ -10,8 +10,8 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from samfleet.content import digest_of_content, is_zarr
 from samfleet.digests import digest_of, digest_of_file, digest_of_rows
@@ -44,8 +44,7 @@ _PATIENCE_SECONDS = 60.0
 _GROUP_FILES, _GROUP_BYTES = 16, 1 << 22
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestRow:
+class ManifestRow(NamedTuple):
     """An image with its id, or with the problem that prevented reading it.
 
     Attributes:
@@ -66,8 +65,7 @@ class ManifestRow:
     channels: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KnownFile:
+class KnownFile(NamedTuple):
     """A file of the collection, as it was read.
 
     Attributes:

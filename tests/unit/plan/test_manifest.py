@@ -2,7 +2,6 @@
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -321,7 +320,7 @@ def test_a_file_whose_content_does_not_come_is_named_while_it_is_waited_for(
 def test_only_images_with_a_new_stat_are_hashed(three):
     rows = identified(three)
     known = {
-        (row.path, row.size, row.mtime_ns, ()): replace(row, digest=f"known-{row.path}")
+        (row.path, row.size, row.mtime_ns, ()): row._replace(digest=f"known-{row.path}")
         for row in rows.values()
     }
     os.utime(three / "a.tif", ns=(1, 1))
