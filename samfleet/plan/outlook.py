@@ -46,30 +46,38 @@ def outlook(collection: Collection, results: Path, model_key: str, retry_failed:
     """Compare the scan with the last manifest and the store's index."""
     plan = read_plan(last_plan_file(results))
     whole = plan is not None and has_manifest(results, plan)
-    known: dict[str, list[ManifestRow]] = {}
+    known: dict[str, ManifestRow] = {}
+    further: dict[str, list[ManifestRow]] = {}  # of files that hold several images
     for row in read_manifest(manifest_file(results)) if whole else ():
-        known.setdefault(row.path, []).append(row)
+        if row.path in known:
+            further.setdefault(row.path, []).append(row)
+        else:
+            known[row.path] = row
     stored = read_stored_images(store_folder(results, model_key))
-    scanned = {file.path: (file.size, file.mtime_ns) for file in collection.files}
-    vanished = Counter(_stat(rows) for path, rows in known.items() if path not in scanned)
+    scanned = {file.path: file for file in collection.files}
+    vanished = Counter(
+        (row.size, row.mtime_ns) for path, row in known.items() if path not in scanned
+    )
     removed = vanished.total()
     new = changed = moved = images = 0
     several = False
     pending: set[str] = set()
-    for path, stat in scanned.items():
-        rows = known.get(path)
-        if not rows:
+    for path, file in scanned.items():
+        first = known.get(path)
+        if first is None:
             images += 1
+            stat = file.size, file.mtime_ns
             if vanished[stat] > 0:
                 vanished[stat] -= 1
                 moved += 1
             else:
                 new += 1
             continue
+        rows = (first, *further.get(path, ()))
         images += len(rows)
         # a manifest has ONLY itself for the one image of a file
-        several = several or len(rows) > 1 or rows[0].plane is not ONLY
-        if _stat(rows) != stat:
+        several = several or len(rows) > 1 or first.plane is not ONLY
+        if first.size != file.size or first.mtime_ns != file.mtime_ns:
             changed += 1
         else:
             for row in rows:
@@ -80,7 +88,3 @@ def outlook(collection: Collection, results: Path, model_key: str, retry_failed:
     return Outlook(
         len(scanned), new, changed, moved, removed - moved, images if several else 0, to_detect
     )
-
-
-def _stat(rows: list[ManifestRow]) -> tuple[int, int]:
-    return rows[0].size, rows[0].mtime_ns
