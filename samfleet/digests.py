@@ -1,6 +1,7 @@
 """Digests of images, values and tables; standard library only."""
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from typing import BinaryIO
 
 _CHUNK = 1 << 20
 _WHOLE, _PART = 256_000_000, 16_000_000
+_LINES = 256
 
 
 def image_id(data: bytes) -> str:
@@ -53,8 +55,14 @@ def digest_of(value: object) -> str:
 
 
 def digest_of_rows(rows: Iterable[tuple]) -> str:
-    """BLAKE2b-128 of a table, computed row by row, so that the table need not be in memory."""
+    """BLAKE2b-128 of a table, computed in parts, so that the table need not be in memory."""
+    return digest_of_lines("\t".join(map(str, row)) + "\n" for row in rows)
+
+
+def digest_of_lines(lines: Iterable[str]) -> str:
+    """BLAKE2b-128 of a text, computed in parts."""
     digest = hashlib.blake2b(digest_size=16)
-    for row in rows:
-        digest.update(("\t".join(map(str, row)) + "\n").encode())
+    lines = iter(lines)
+    while part := "".join(itertools.islice(lines, _LINES)):
+        digest.update(part.encode())
     return digest.hexdigest()

@@ -159,9 +159,13 @@ def read_object(path: str | Path) -> dict:
 
 def write_rows(path: str | Path, header: tuple[str, ...], rows: Iterable[tuple]) -> None:
     """Write a tab-separated table atomically; the caller escapes names."""
+    write_lines(path, ("\t".join(map(str, row)) + "\n" for row in itertools.chain([header], rows)))
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Write a text atomically, whose lines need not be in memory."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for row in itertools.chain([header], rows):
-            file.write("\t".join(map(str, row)) + "\n")
+        file.writelines(lines)
 
 
 def read_rows(

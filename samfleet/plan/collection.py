@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samfleet.content import ZARR_METADATA, stat_of
-from samfleet.digests import digest_of, digest_of_rows
+from samfleet.digests import digest_of, digest_of_lines
 from samfleet.files import escape_name
 from samfleet.marker import MARKER, kind_of, listed
 from samfleet.plan.table import ManifestError, read_table
@@ -94,17 +94,18 @@ class Collection:
     def fingerprint(self) -> str:
         """A digest that changes if a file is added, removed, renamed or touched."""
         selecting = (
-            (escape_name(path), *row.cells)
+            "\t".join((escape_name(path), *row.cells)) + "\n"
             for path, rows in self.rows.items()
             for row in rows
             if any(row.cells)
         )
-        return digest_of_rows(itertools.chain(map(_fingerprint, self.files), selecting))
+        return digest_of_lines(itertools.chain(map(_fingerprint, self.files), selecting))
 
 
-def _fingerprint(file: ScannedFile) -> tuple:
-    row = escape_name(file.path), file.size, file.mtime_ns, file.mode & 0o777
-    return (*row, file.channels) if file.channels else row
+def _fingerprint(file: ScannedFile) -> str:
+    path, size, mtime_ns, mode, channels = file
+    joined = f"\t{channels}" if channels else ""
+    return f"{escape_name(path)}\t{size}\t{mtime_ns}\t{mode & 0o777}{joined}\n"
 
 
 def scan_collection(

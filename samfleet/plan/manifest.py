@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samfleet.content import digest_of_content, is_zarr
-from samfleet.digests import digest_of, digest_of_file, digest_of_rows
+from samfleet.digests import digest_of, digest_of_file, digest_of_lines, digest_of_rows
 from samfleet.files import (
     TableError,
     escape_name,
     read_rows,
     unescape_name,
+    write_lines,
     write_rows,
     writing,
 )
@@ -111,20 +112,21 @@ def read_manifest(path: str | Path) -> Iterator[ManifestRow]:
 
 def write_manifest(path: str | Path, rows: Iterable[ManifestRow]) -> None:
     """Write a manifest atomically."""
-    write_rows(path, MANIFEST_COLUMNS, (_fields(row) for row in rows))
+    write_lines(path, _lines(rows))
 
 
 def manifest_digest(rows: Iterable[ManifestRow]) -> str:
     """The digest of the file that `write_manifest` makes of these rows."""
-    return digest_of_rows(itertools.chain([MANIFEST_COLUMNS], map(_fields, rows)))
+    return digest_of_lines(_lines(rows))
 
 
-def _fields(row: ManifestRow) -> tuple:
-    problem = escape_name(row.problem) if row.problem else ""
-    start = (escape_name(row.path), row.image_id, row.size, row.mtime_ns, problem)
-    if row.plane == ONLY and not row.channels:
-        return (*start, "", "", "", "")
-    return (*start, *row.plane.cells, channels_text(row.channels))
+def _lines(rows: Iterable[ManifestRow]) -> Iterator[str]:
+    yield "\t".join(MANIFEST_COLUMNS) + "\n"
+    for path, identity, size, mtime_ns, problem, plane, channels in rows:
+        problem = escape_name(problem) if problem else ""
+        which = "\t\t" if plane == ONLY else "\t".join(plane.cells)
+        joined = channels_text(channels) if channels else ""
+        yield f"{escape_name(path)}\t{identity}\t{size}\t{mtime_ns}\t{problem}\t{which}\t{joined}\n"
 
 
 def read_known_files(path: str | Path, journal: bool = False) -> Iterator[KnownFile]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from samfleet.config.settings import Settings, in_micrometres
-from samfleet.digests import digest_of, digest_of_rows
+from samfleet.digests import digest_of, digest_of_lines
 from samfleet.files import TableError, escape_name, remove_leftovers, write_atomic
 from samfleet.images.formats.image import ImageError
 from samfleet.images.sources.source import describe
@@ -109,7 +109,7 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
     # an interrupted plan may not have reached the images that were too large before it
     retry_large = last is not None and (not complete or last.max_pixels < settings.image.max_pixels)
     pending = list(_pending(rows, stored, settings.retry_failed, retry_large))
-    content = digest_of_rows(map(_content, rows))
+    content = digest_of_lines(map(_content, rows))
     present: dict[str, Any] = {
         "stamp": stamp,
         "source": settings.images,
@@ -145,9 +145,9 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
     return plan
 
 
-def _content(row: ManifestRow) -> tuple:
-    plain = escape_name(row.path), row.image_id, row.problem
-    return plain if row.plane == ONLY else (*plain, *row.plane.cells)
+def _content(row: ManifestRow) -> str:
+    which = "" if row.plane == ONLY else "\t" + "\t".join(row.plane.cells)
+    return f"{escape_name(row.path)}\t{row.image_id}\t{row.problem}{which}\n"
 
 
 def _journal(settings: Settings, results: Path) -> Path:
