@@ -142,6 +142,118 @@ def write_ims(path: Path, data: np.ndarray, names: list[str], pixel_um: float = 
             text(file.create_group(f"DataSetInfo/Channel {number}"), Name=name)
 
 
+def _lite(name: str, value: object) -> bytes:
+    """A value of the metadata of an ND2, with what lies below it."""
+    words = (name + "\0").encode("utf-16-le")
+    if isinstance(value, str):
+        kind, content = 8, (value + "\0").encode("utf-16-le")
+    elif isinstance(value, bool):
+        kind, content = 1, struct.pack("<?", value)
+    elif isinstance(value, int):
+        kind, content = 3, struct.pack("<I", value)
+    elif isinstance(value, float):
+        kind, content = 6, struct.pack("<d", value)
+    else:
+        named = value.items() if isinstance(value, dict) else (("", each) for each in value)
+        parts = [_lite(*each) for each in named]
+        size = 2 + len(words) + 12 + sum(map(len, parts))  # up to the offsets of the parts
+        kind, content = 11, struct.pack("<IQ", len(parts), size) + b"".join(parts)
+        content += bytes(8 * len(parts))
+    return struct.pack("<BB", kind, len(words) // 2) + words + content
+
+
+def write_nd2(
+    path: Path,
+    data: np.ndarray,
+    names: Sequence[str],
+    *,
+    positions: Sequence[str] = (),
+    pixel_um: float = 0.5,
+) -> list[int]:
+    """An image of (P, T, Z, C, Y, X) as an ND2 of version 3 that is not compressed; where each frame begins.
+
+    Without positions there is no P, neither in the data nor in the file.
+    """
+    frames = data.reshape(-1, *data.shape[-3:])
+    *loops, channels, height, width = data.shape
+    row_bytes = -(-width * channels * data.itemsize // 4) * 4
+    experiment: dict = {}
+    for kind, count in reversed(list(zip((2, 1, 4)[3 - len(loops) :], loops, strict=True))):
+        parameters: dict = {"uiCount": count}
+        if kind == 1:
+            parameters |= {"dStart": 0.0, "dPeriod": 1000.0, "dDuration": 1000.0 * count}
+        elif kind == 2:
+            parameters["Points"] = [{"pPosName": name, "dPosX": 0.0} for name in positions]
+        else:
+            parameters |= {"dZLow": 0.0, "dZHigh": count - 1.0, "dZStep": 1.0}
+        level: dict = {"eType": kind, "uLoopPars": parameters}
+        experiment = level | ({"ppNextLevelEx": [experiment]} if experiment else {})
+    planes = {
+        f"a{number}": {
+            "uiCompCount": 1,
+            "uiSampleIndex": number,
+            "sDescription": name,
+            "pFluorescentProbe": {"m_sName": name},
+        }
+        for number, name in enumerate(names)
+    }
+    metadata = {
+        "ImageAttributesLV!": {
+            "SLxImageAttributes": {
+                "uiWidth": width,
+                "uiWidthBytes": row_bytes,
+                "uiHeight": height,
+                "uiComp": channels,
+                "uiBpcInMemory": 8 * data.itemsize,
+                "uiBpcSignificant": 8 * data.itemsize,
+                "uiSequenceCount": len(frames),
+                "eCompression": 2,
+            }
+        },
+        "ImageMetadataSeqLV|0!": {
+            "SLxPictureMetadata": {
+                "bCalibrated": True,
+                "dCalibration": pixel_um,
+                "sPicturePlanes": {"uiCount": channels, "sPlaneNew": planes},
+            }
+        },
+        "ImageMetadataLV!": {"SLxExperiment": experiment},
+        "ImageTextInfoLV!": {"SLxImageTextInfo": {"TextInfoItem_9": "01/02/2020  03:04:05 AM"}},
+    }
+    with path.open("wb") as file:
+
+        def begin(name: str, size: int, room: int = 4096) -> int:
+            """The head of a chunk, whose content of so many bytes is to follow; where it begins."""
+            start, words = file.tell(), name.encode()
+            file.write(struct.pack("<IIQ", 0x0ABECEDA, room - 16, size))
+            file.write(words.ljust(room - 16, b"\0"))
+            return start
+
+        begin("ND2 FILE SIGNATURE CHUNK NAME01!", 64, 48)
+        file.write(b"Ver3.0".ljust(64, b"\0"))
+        chunks = {}
+        for name, value in metadata.items():
+            content = b"".join(_lite(*each) for each in value.items())
+            chunks[name] = begin(name, len(content)), len(content)
+            file.write(content)
+        starts = []
+        for number, frame in enumerate(frames):
+            name, size = f"ImageDataSeq|{number}!", 8 + height * row_bytes
+            chunks[name] = begin(name, size, 4088), size
+            file.write(struct.pack("<d", 1000.0 * number))
+            starts.append(file.tell())
+            for row in frame.swapaxes(0, 1):  # (channels, width)
+                file.write(row.T.tobytes().ljust(row_bytes, b"\0"))
+        content = b"".join(
+            name.encode() + struct.pack("<QQ", *place) for name, place in chunks.items()
+        )
+        end, signature = file.tell(), b"ND2 CHUNK MAP SIGNATURE 0000001!"
+        content += signature
+        begin("ND2 FILEMAP SIGNATURE NAME 0001!", len(content))
+        file.write(content + struct.pack("<QQ", end, 0) + signature + struct.pack("<Q", end))
+    return starts
+
+
 def write_ome_zarr(
     folder: Path,
     data: np.ndarray,

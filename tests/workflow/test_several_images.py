@@ -11,23 +11,11 @@ import tifffile
 from samfleet.images.formats.image import Limits
 from samfleet.images.sources.source import Reading, read
 from samfleet.planes import Plane
-from samfleet.resources import ROOT
-from tests.microscopes import write_group, write_lif, write_ome_zarr
+from tests.microscopes import write_group, write_lif, write_nd2, write_ome_zarr
 
 pytestmark = pytest.mark.slow
 
-ND2 = ROOT.parent / "shared" / "data" / "formats" / "nd2" / "example-timelapse.nd2"
 RNG = np.random.default_rng(8)
-
-
-def write_series(folder: Path) -> tuple[Path, int]:
-    """A time series and its number of time points: that of a microscope, where there is one."""
-    if ND2.exists():
-        return Path(shutil.copyfile(ND2, folder / "series.nd2")), 53
-    path = folder / "series.ome.tif"
-    data = RNG.integers(1, 200, (5, 32, 40), np.uint8)
-    tifffile.imwrite(path, data, metadata={"axes": "TYX"}, photometric="minisblack")
-    return path, 5
 
 
 def stack() -> np.ndarray:
@@ -72,7 +60,8 @@ def replace_time(path: Path, time: int) -> None:
 
 
 def test_every_image_of_every_file_has_its_row_and_another_time_point_costs_its_file(workspace):
-    series, times = write_series(workspace.images)
+    series, times = workspace.images / "series.nd2", 53
+    write_nd2(series, RNG.integers(1, 200, (times, 1, 1, 32, 40), np.uint8), ["GFP"])
     copy = Path(shutil.copyfile(series, series.with_name(f"copy_{series.name}")))
     tifffile.imwrite(
         workspace.images / "stack.ome.tif", stack(), metadata={"axes": "ZYX"}, photometric="minisblack"

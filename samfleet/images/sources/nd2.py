@@ -1,9 +1,11 @@
 """Nikon's ND2, read by `nd2`."""
 
+import os
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -14,6 +16,11 @@ from samfleet.images.units import iso_time, pixel_side
 from samfleet.planes import Description, Scene
 
 _DATES = ("%m/%d/%Y %I:%M:%S %p", "%d/%m/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S")
+_MAGIC = b"\xda\xce\xbe\x0a"
+_END = 40
+"""Bytes: a signature and where the list of what is in the file begins."""
+_OF_A_FRAME = "CYXS"
+"""Its axes, in the order in which `nd2` gives them."""
 
 
 class Nd2Source:
@@ -23,14 +30,18 @@ class Nd2Source:
         import nd2
 
         check_level(reading.level)
+        _check_end(path)
         self._reading = reading
         self._size = path.stat().st_size
         self._file = nd2.ND2File(path)
-        sizes = {str(axis): size for axis, size in self._file.sizes.items()}
-        self._axes = Axes(sizes)
+        self._close = finalize(self, self._file.close)  # it warns of files that others close
+        sizes = {str(axis): size for axis, size in self._file.sizes.items()}  # none of them 1
+        frame = {axis: sizes.pop(axis, 1) for axis in _OF_A_FRAME}
+        self._axes = Axes(sizes | frame)
         self._places = self._axes.places()
         self._frames = {
-            _key(indices): number for number, indices in enumerate(self._file.loop_indices)
+            _key({axis: at for axis, at in indices.items() if axis in sizes}): number
+            for number, indices in enumerate(self._file.loop_indices)
         }
 
     @cached_property
@@ -100,10 +111,10 @@ class Nd2Source:
 
     def _part(self, number: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Rows and columns of a frame: (rows, columns, channels)."""
-        axes = [axis for axis in self._axes.sizes if axis in "CYXS"]
         # a map of the file, which is closed later, unless it is compressed
-        frame = height_width_channels(self._file.read_frame(number), axes)
-        return frame[y0:y1, x0:x1].copy()
+        frame = self._file.read_frame(number)
+        frame = frame.reshape([self._axes.sizes[axis] for axis in _OF_A_FRAME])
+        return height_width_channels(frame, _OF_A_FRAME)[y0:y1, x0:x1].copy()
 
     def _frame_number(self, scene: int, time: int, slice: int) -> int:
         """The frame that a plane is; raises ImageError if it is not in the file, or not all of it."""
@@ -125,7 +136,16 @@ class Nd2Source:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._close()
+
+
+def _check_end(path: Path) -> None:
+    """Raise ImageError if an ND2 lacks its end, which says where everything is; an old one has none."""
+    with path.open("rb") as file:
+        is_old = file.read(4) != _MAGIC
+        file.seek(-min(_END, path.stat().st_size), os.SEEK_END)
+        if not is_old and not file.read().startswith(b"ND2 CHUNK MAP SIGNATURE"):
+            raise unreadable("the file is truncated: the list of its planes at its end is missing")
 
 
 def _key(indices: Any) -> tuple[tuple[str, int], ...]:

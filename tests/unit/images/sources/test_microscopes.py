@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import nd2
 import numpy as np
 import pytest
 import tifffile
@@ -25,6 +26,7 @@ from tests.microscopes import (
     write_group,
     write_ims,
     write_lif,
+    write_nd2,
     write_oif,
     write_ome_zarr,
 )
@@ -39,6 +41,7 @@ WRITERS = {
     "a.lif": lambda path: write_lif(path, {"first": DATA, "second": DATA[:1, :1, :1] // 2}),
     "a.oif": lambda path: write_oif(path, DATA, ["DAPI", "None"]),
     "a.dv": lambda path: write_dv(path, BY_CHANNEL, [525, 632]),
+    "a.nd2": lambda path: write_nd2(path, DATA, ["DAPI", "GFP"]),
     "a.ims": lambda path: write_ims(path, BY_CHANNEL, ["DAPI", "GFP"]),
     "4.zarr": lambda path: write_ome_zarr(path, BY_CHANNEL, "tczyx", names=["DAPI", "GFP"]),
     "5.zarr": lambda path: write_ome_zarr(path, DATA, "tzcyx", names=["DAPI", "GFP"], version="0.5"),
@@ -106,6 +109,36 @@ def test_series_of_a_lif_are_scenes_with_their_names(tmp_path):
     assert found == [("first", T), ("second", 1)]
     planes = select(describe(tmp_path / "a.lif"), Selection()).planes
     assert [plane.cells for plane, _ in planes] == [("0", "0", "max"), ("0", "1", "max"), ("1", "0", "0")]  # fmt: skip
+
+
+def test_positions_of_an_nd2_are_scenes_with_their_names(tmp_path):
+    data = np.stack([DATA, DATA[::-1] + 1])
+    write_nd2(tmp_path / "a.nd2", data, ["DAPI", "GFP"], positions=["left", ""])
+    scenes = describe(tmp_path / "a.nd2").scenes
+    assert [scene.name for scene in scenes] == ["left", "P=1"]
+    assert {scene.acquired for scene in scenes} == {"2020-01-02T03:04:05"}
+    for p, t, z in np.ndindex(2, T, Z):
+        found = read(tmp_path / "a.nd2", Plane(p, t, str(z)), READING).pixels
+        np.testing.assert_array_equal(found, data[p, t, z].transpose(1, 2, 0))
+    with nd2.ND2File(tmp_path / "a.nd2") as file:
+        np.testing.assert_array_equal(file.asarray(), data)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2)])
+@pytest.mark.parametrize("size", [(1, 5, 7), (2, 1, 4), (1, 3, 1)])
+def test_loops_of_an_nd2_may_have_one_turn_and_rows_may_be_padded(tmp_path, shape, size):
+    data = RNG.integers(0, 255, shape + size, np.uint8)
+    names, positions = ["DAPI", "GFP"][: size[0]], ["left", "right"][: shape[0]]
+    write_nd2(tmp_path / "a.nd2", data, names, positions=positions)
+    scenes = describe(tmp_path / "a.nd2").scenes
+    assert [(s.times, s.slices, s.height, s.width) for s in scenes] == [(*shape[1:], *size[1:])] * shape[0]  # fmt: skip
+    assert [scene.name for scene in scenes] == positions and not scenes[0].problem
+    for p, t, z in np.ndindex(shape):
+        plane = Plane(p, t, str(z))
+        whole = read(tmp_path / "a.nd2", plane, READING)
+        np.testing.assert_array_equal(whole.pixels, data[p, t, z].transpose(1, 2, 0))
+        window = windows_of(tmp_path / "a.nd2", plane).read(0, 1, 0, 1)
+        np.testing.assert_array_equal(window, whole.pixels[:1, :1])
 
 
 def test_the_planes_of_an_oif_lie_beside_it(tmp_path):
@@ -310,6 +343,7 @@ def test_a_truncated_file_gives_errors_or_the_exact_planes(tmp_path, name, share
             found = read(path, Plane(0, t, str(z)), READING).pixels
         except ImageError as error:
             assert error.status in ("unreadable", "unsupported")
+            assert name != "a.nd2" or not share or "the list of its planes" in error.reason
             failed += 1
         else:
             np.testing.assert_array_equal(found, DATA[t, z].transpose(1, 2, 0))
