@@ -1,9 +1,9 @@
 """A huge image from plan to tables: memory of all processes, objects, seconds a tile, seconds of the summary.
 
-    python -m benchmarks.huge --side 20000
+    python -m benchmarks.huge --side 20000 --format zarr
 
-Writes a tiled TIFF of two channels of 16 bits with synthetic nuclei, tile by tile, and runs the workflow on it with
-`tiny`. Cuts of it as large as a tile are detected as images of their own, for comparison. Prints JSON.
+Writes an image of two channels of 16 bits with synthetic nuclei, part by part, and runs the workflow on it with
+`tiny`: a tiled TIFF, an OME-Zarr, or an ND2 of one frame, which is not compressed. Cuts of it as large as a tile are detected as images of their own, for comparison. Prints JSON.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -22,13 +22,16 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pyarrow.parquet as pq
 import tifffile
+import zarr
 
 from benchmarks.common import report
 from samfleet.cells import read_csv
 from samfleet.results import ledger_file, objects_file, summary_file
 from samfleet.sam.tiles import Tiles
+from tests.microscopes import write_nd2
 
-_TILE = 512  # of the file
+_TILE = 512  # of a TIFF
+_CHUNK = 1024  # of a Zarr
 _MARGIN = 32  # pixels by which nuclei at the edge may reach over it
 _ACROSS = 40  # nuclei along the side of the part that is drawn; the field repeats it
 _PITCH = 58
@@ -63,7 +66,7 @@ def window_of(block: np.ndarray, y0: int, x0: int, height: int, width: int) -> n
     return block[:, rows[:, None], columns]
 
 
-def write_field(path: Path, side: int, block: np.ndarray) -> None:
+def write_tiff(path: Path, side: int, block: np.ndarray) -> None:
     """A tiled TIFF of (2, side, side) pixels, of which one tile at a time is in memory."""
 
     def tiles() -> Iterator[np.ndarray]:
@@ -82,6 +85,44 @@ def write_field(path: Path, side: int, block: np.ndarray) -> None:
         metadata={"axes": "CYX"},
         ome=True,
     )
+
+
+def write_zarr(path: Path, side: int, block: np.ndarray) -> None:
+    """The same as OME-Zarr 0.4, of one resolution, of which one chunk at a time is in memory."""
+    datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 1]}]}]
+    axes = [{"name": "c", "type": "channel"}, *({"name": axis, "type": "space"} for axis in "yx")]
+    scales = {"version": "0.4", "axes": axes, "datasets": datasets}
+    group = zarr.create_group(path, zarr_format=2, attributes={"multiscales": [scales]})
+    shape, chunks = (2, side, side), (1, _CHUNK, _CHUNK)
+    array = group.create_array("0", shape=shape, chunks=chunks, dtype=np.uint16)
+    for y0 in range(0, side, _CHUNK):
+        for x0 in range(0, side, _CHUNK):
+            height, width = (min(_CHUNK, side - start) for start in (y0, x0))
+            array[:, y0 : y0 + height, x0 : x0 + width] = window_of(block, y0, x0, height, width)
+
+
+def write_frame(path: Path, side: int, block: np.ndarray) -> None:
+    """The same as an ND2 of one frame, whose pixels have a file of their own until it is written."""
+    raw = path.with_suffix(".raw")
+    field = np.memmap(raw, np.uint16, "w+", shape=(2, side, side))
+    for y0 in range(0, side, _CHUNK):
+        height = min(_CHUNK, side - y0)
+        field[:, y0 : y0 + height] = window_of(block, y0, 0, height, side)
+    write_nd2(path, field[np.newaxis, np.newaxis], ["DAPI", "GFP"])
+    raw.unlink()
+
+
+_Write = Callable[[Path, int, np.ndarray], None]
+_FORMATS: dict[str, tuple[str, _Write]] = {
+    "tiff": ("field.ome.tif", write_tiff),
+    "zarr": ("field.zarr", write_zarr),
+    "nd2": ("field.nd2", write_frame),
+}
+
+
+def bytes_of(path: Path) -> int:
+    """Of a file, or of all in a folder."""
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 class Memory(threading.Thread):
@@ -151,6 +192,7 @@ def seconds_a_tile(rows: list[dict[str, str]]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=20_000, help="of the image, in pixels")
+    parser.add_argument("--format", choices=_FORMATS, default="tiff", help="of the image")
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--overlap", type=int, default=96)
     parser.add_argument("--prompts", choices=("decoder", "grid"), default="decoder")
@@ -173,7 +215,8 @@ def main() -> None:
         (folder / "cuts").mkdir()
         start = time.perf_counter()
         block = draw_block()
-        write_field(folder / "huge" / "field.ome.tif", arguments.side, block)
+        file_name, write = _FORMATS[arguments.format]
+        write(folder / "huge" / file_name, arguments.side, block)
         writing = time.perf_counter() - start
         layout = Tiles(arguments.tile, arguments.overlap).lay((arguments.side,) * 2)
         length = layout.longest_side
@@ -195,7 +238,7 @@ def main() -> None:
         report(
             claim="a huge image",
             settings=vars(arguments) | {"folder": None},
-            file_bytes=(folder / "huge" / "field.ome.tif").stat().st_size,
+            file_bytes=bytes_of(folder / "huge" / file_name),
             seconds={
                 "writing the file": round(writing, 1),
                 "plan, detection and summary": round(seconds, 1),
