@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -47,10 +48,10 @@ def write_lif(path: Path, images: dict[str, np.ndarray], pixel_um: float = 0.5) 
     content = struct.pack("<BI", 0x2A, len(text) // 2) + text
     with path.open("wb") as file:
         file.write(struct.pack("<II", 0x70, len(content)) + content)
-        for name, data in blocks:
+        for name, pixels in blocks:
             words = name.encode("utf-16-le")
-            head = struct.pack("<BQBI", 0x2A, len(data), 0x2A, len(words) // 2) + words
-            file.write(struct.pack("<II", 0x70, len(head)) + head + data)
+            head = struct.pack("<BQBI", 0x2A, len(pixels), 0x2A, len(words) // 2) + words
+            file.write(struct.pack("<II", 0x70, len(head)) + head + pixels)
 
 
 def write_oif(path: Path, data: np.ndarray, dyes: list[str], pixel_um: float = 0.25) -> Path:
@@ -142,7 +143,7 @@ def write_ims(path: Path, data: np.ndarray, names: list[str], pixel_um: float = 
             text(file.create_group(f"DataSetInfo/Channel {number}"), Name=name)
 
 
-def _lite(name: str, value: object) -> bytes:
+def _lite(name: str, value: Any) -> bytes:
     """A value of the metadata of an ND2, with what lies below it."""
     words = (name + "\0").encode("utf-16-le")
     if isinstance(value, str):
