@@ -21,12 +21,13 @@ def describe_content(paths: list[Path], names: list[str]) -> str:
 
     Raises:
         ImportError: it cannot be told here, since the package that reads it is missing.
+        MemoryError: it cannot be told now.
     """
     try:
         found = joined.describe(paths, names) if names else source.describe(paths[0])
     except MissingReader as error:
         raise ImportError(error.reason) from error
-    except (ImageError, MemoryError):
+    except ImageError:
         return ""
     return "" if found.is_one_image else found.to_json()
 

@@ -279,8 +279,14 @@ def _identify_file(root: Path, file: ScannedFile, describe: Describe) -> KnownFi
         if file.channels and error.filename:
             reason += f" ({Path(error.filename).name})"
         return KnownFile(file.path, "", file.size, file.mtime_ns, "", reason, file.channels)
-    except ImportError as error:  # not for good, so nothing may be stored under its digest
-        reason = f"unsupported: {error}"
+    except (
+        ImportError,
+        MemoryError,
+    ) as error:  # not for good, so nothing may be stored under its digest
+        lacking = (
+            "too little memory to see which images it holds; run once with --config rehash=True"
+        )
+        reason = f"unsupported: {error}" if isinstance(error, ImportError) else lacking
         return KnownFile(file.path, "", file.size, file.mtime_ns, "", reason, file.channels)
     return KnownFile(file.path, digest, size, file.mtime_ns, description, "", file.channels)
 

@@ -116,6 +116,21 @@ def test_a_file_whose_reader_is_missing_is_refused_until_that_is_installed(run, 
     assert found == [("c.dv", "", "0", "max"), ("c.dv", "", "1", "max")]
 
 
+def test_a_file_that_memory_does_not_suffice_for_is_not_taken_for_one_image(run, monkeypatch):
+    def describe(path, *_):
+        raise MemoryError
+
+    with monkeypatch.context() as short:
+        short.setattr("samfleet.images.sources.source.describe", describe)
+        assert run.pending() == [("a.tif", "", "", "")]
+        run.detect()
+        rows = list(read_manifest(manifest_file(run.results)))
+        assert "too little memory" in rows[1].problem and not rows[1].image_id
+    run.last = make_plan(make_settings(run.images, rehash=True), run.results, KEY, 1)
+    found = [(r.path, *r.plane.cells) for r in shard_images(run.results, run.last)]
+    assert found == [("b.tif", "", "0", "max"), ("b.tif", "", "1", "max")]
+
+
 def test_the_plan_says_what_files_hold_and_what_is_left_out(run, caplog):
     with caplog.at_level(logging.INFO):
         run.plan()
