@@ -7,7 +7,7 @@ from hypothesis import settings
 
 # threads of torch that wait keep a core busy, which another worker needs
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-pytest.register_assert_rewrite("tests.images")
+pytest.register_assert_rewrite("tests.images", "tests.real_files")
 settings.register_profile("full", deadline=None)
 settings.register_profile("fast", deadline=None, max_examples=15)
 settings.load_profile("full")

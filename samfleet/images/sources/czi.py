@@ -6,20 +6,40 @@ refused.
 
 import contextlib
 import math
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from samfleet.images.formats.image import Image, missing_reader
+from samfleet.images.formats.image import Image, missing_reader, unreadable
 from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
 from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import iso_time, pixel_side
 from samfleet.planes import Description, Scene
 
 _OLDEST = 2026
+_SUBBLOCK = "ZISRAWSUBBLOCK"
+_NOT_THERE = "this plane is not in the file"
+
+
+class _Subblocks:
+    """Subblocks of one channel of a plane, of which later ones cover earlier ones."""
+
+    def __init__(self, entries: list[Any]):
+        self._entries = entries
+        ends = []
+        for entry in entries:
+            at, sizes = (dict(zip(entry.dims, n, strict=True)) for n in (entry.start, entry.shape))
+            ends.append([at["X"], at["Y"], at["X"] + sizes["X"], at["Y"] + sizes["Y"]])
+        self._left, self._top, self._right, self._bottom = np.array(ends).T
+
+    def within(self, left: int, top: int, width: int, height: int) -> tuple[Any, ...]:
+        """Those that touch a part of the plane."""
+        columns = (self._left < left + width) & (self._right > left)
+        rows = (self._top < top + height) & (self._bottom > top)
+        return tuple(self._entries[number] for number in np.flatnonzero(rows & columns))
 
 
 class CziSource:
@@ -57,7 +77,7 @@ class CziSource:
             name,
             axes.times,
             axes.slices,
-            _channels_of(image, axes),
+            _channel_names(self._file.xml_element, axes.channels),
             sizes.get("Y", 0),
             sizes.get("X", 0),
             str(np.dtype(image.dtype)),
@@ -69,13 +89,16 @@ class CziSource:
         )
 
     def read(self, scene: int, time: int, slice: int) -> Image:
-        """One plane."""
-        _, _, axes, _ = self._places[scene]
+        """One plane. What no subblock covers is 0, as between the tiles of a mosaic."""
         about = self.description.scenes[scene]
-        self._reading.limits.check(
-            about.height, about.width, axes.channels, np.dtype(about.dtype).itemsize
-        )
-        return image_of(about, _pixels(self._plane(scene, time, slice)))
+        channels = self._places[scene][2].channels
+        itemsize = np.dtype(about.dtype).itemsize
+        self._reading.limits.check(about.height, about.width, channels, itemsize)
+        plane = self._plane(scene, time, slice)
+        if self._reading.level:
+            return image_of(about, _pixels(plane))
+        part = self._part(scene, self._channels(scene, plane), 0, about.height, 0, about.width)
+        return image_of(about, part)
 
     def windows(self, scene: int, time: int, slice: int, checked: bool) -> PartWindows | None:
         """Windows of a plane, of which only the subblocks are read that they touch."""
@@ -83,12 +106,8 @@ class CziSource:
         sizes = (math.prod(entry.shape) * entry.dtype.itemsize for entry in plane.directory_entries)
         if self._reading.level or max(sizes) > MOST_CHUNK_BYTES:
             return None
-        left, top, _, _ = plane.bbox
-
-        def part(y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-            return _pixels(plane(roi=(left + x0, top + y0, x1 - x0, y1 - y0)))
-
-        return PartWindows(self.description.scenes[scene], part)
+        channels = self._channels(scene, plane)
+        return PartWindows(self.description.scenes[scene], partial(self._part, scene, channels))
 
     def _plane(self, scene: int, time: int, slice: int) -> Any:
         """A plane with all its channels, of which nothing is read yet."""
@@ -97,7 +116,40 @@ class CziSource:
             image = image.levels[self._reading.level]
         first = dict(zip(image.dims, image.start, strict=True))  # the file may count from elsewhere
         at = {axis: n + first.get(axis, 0) for axis, n in axes.index(place, time, slice).items()}
-        return image(**at) if at else image
+        try:
+            return image(**at) if at else image
+        except ValueError as error:  # no subblock is there
+            raise unreadable(_NOT_THERE) from error
+
+    def _channels(self, scene: int, plane: Any) -> list[_Subblocks]:
+        """The subblocks of each channel of a plane; raises ImageError if one has none."""
+        _, image, axes, _ = self._places[scene]
+        start = dict(zip(image.dims, image.start, strict=True)).get("C")
+        found: list[list[Any]] = [[] for _ in range(axes.sizes.get("C", 1))]
+        for entry in plane.directory_entries:
+            at = dict(zip(entry.dims, entry.start, strict=True))
+            found[0 if start is None else at["C"] - start].append(entry)
+        if not all(found):
+            raise unreadable(_NOT_THERE if len(found) == 1 else f"a channel of {_NOT_THERE}")
+        return [_Subblocks(entries) for entries in found]
+
+    def _part(
+        self, scene: int, channels: list[_Subblocks], y0: int, y1: int, x0: int, x1: int
+    ) -> np.ndarray:
+        """Rows and columns of a plane: (rows, columns, channels)."""
+        image = self._places[scene][1]
+        left, top, _, _ = image.bbox
+        roi = left + x0, top + y0, x1 - x0, y1 - y0
+        kind = image.pixeltype
+        pixels = np.zeros((y1 - y0, x1 - x0, len(channels), kind.samples), kind.dtype)
+        for number, channel in enumerate(channels):
+            if touched := channel.within(*roi):
+                if any(entry.read_segment_data(self._file).SID != _SUBBLOCK for entry in touched):
+                    raise unreadable("a subblock of this plane is damaged or was deleted")
+                # made anew, since czifile brings subblocks that are cut out into another order
+                view = type(image)(self._file, touched, roi=roi, pixeltype=kind)
+                pixels[:, :, number] = _pixels(view)
+        return pixels.reshape(*pixels.shape[:2], -1)
 
     def close(self) -> None:
         """Close the file."""
@@ -122,7 +174,7 @@ def _trusted_czifile() -> Any:
 
 def _pixels(plane: Any) -> np.ndarray:
     """The pixels of a plane or a part of it: (rows, columns, channels)."""
-    axes, pixels = list(plane.dims), np.asarray(plane.asarray())
+    axes, pixels = list(plane.dims), np.asarray(plane.asarray(maxworkers=1))
     for axis in {"Y", "X"}.difference(axes):  # one row or one column
         axes, pixels = [axis, *axes], pixels[np.newaxis]
     return height_width_channels(pixels, axes)
@@ -132,12 +184,17 @@ def _axes_of(image: Any) -> Axes:
     return Axes({str(axis): int(size) for axis, size in image.sizes.items()})
 
 
-def _channels_of(image: Any, axes: Axes) -> tuple[str, ...]:
-    count = axes.channels
-    names = list(image.channels)
-    if len(names) != count:  # some files name a channel twice, once by its number
-        names = [name for name in names if not str(name).startswith("Channel:")]
-    return tuple(map(str, names)) if len(names) == count else ("",) * count
+def _channel_names(root: Any, count: int) -> tuple[str, ...]:
+    """The names of channels: those of the display settings, else those of the image."""
+    names: dict[str, str] = {}
+    for part in ("Information/Image/Dimensions", "DisplaySetting"):
+        for channel in () if root is None else root.iterfind(f".//{part}/Channels/Channel"):
+            key = channel.get("Id") or str(len(names))
+            names[key] = channel.get("Name") or channel.findtext("Name") or names.get(key, "")
+    found = list(names.values())
+    if len(found) != count:  # some files have a channel twice, once without a name
+        found = list(filter(None, found))
+    return tuple(found) if len(found) == count else ("",) * count
 
 
 def _scene_names(root: Any) -> dict[int, str]:

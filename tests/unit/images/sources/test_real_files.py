@@ -1,17 +1,12 @@
 """Files of real microscopes, where they lie beside the repository: values, names and sizes by a second reader of each.
 
-The second readers share nothing with the first: bytes and metadata are taken apart here by hand, or by libCZI in advance.
+The second readers share nothing with the first: bytes and metadata are taken apart here by hand. CZI is in test_czi.py.
 """
 
-import hashlib
-import importlib
 import itertools
 import json
 import re
-import shutil
-import signal
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,30 +16,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from samfleet.images.formats.image import ImageError, Limits
-from samfleet.images.sources.source import Reading, describe, open_source, plane_windows, read_plane
-from samfleet.planes import Plane
-from samfleet.resources import ROOT
+from samfleet.images.sources.source import describe
+from tests.real_files import FORMATS, check_cut_short, planes_of
 
-FORMATS = ROOT.parent / "shared" / "data" / "formats"
-ANY = Reading(Limits(1 << 40))
 pytestmark = pytest.mark.skipif(not FORMATS.is_dir(), reason="files of microscopes are not here")
-
-
-def planes_of(path: Path) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-    """(scene, time, slice) and pixels of each plane, as read; windows of it are compared on the way."""
-    source = open_source(path, ANY)
-    for number, scene in enumerate(source.description.scenes):
-        for time, slice in np.ndindex(scene.times, scene.slices):
-            plane = Plane(number, time, str(slice))
-            pixels = read_plane(source, plane).pixels
-            if (windows := plane_windows(source, plane, False)) is not None:
-                height, width = pixels.shape[:2]
-                part = height // 3, height // 2 + 1, width // 5, width // 2 + 1
-                found = np.atleast_3d(windows.read(*part))
-                np.testing.assert_array_equal(found, pixels[part[0] : part[1], part[2] : part[3]])
-            yield (number, time, slice), pixels
-    source.close()
 
 
 # -- ND2: the map of chunks at the end of the file, and frames of (time stamp, rows of Y, X, C)
@@ -383,135 +358,12 @@ def test_svs():
     assert np.abs(pixels.astype(int) - found).max() <= 2
 
 
-# -- CZI: digests of all planes, channel by channel, as libCZI reads them (pylibCZIrw 6.1.0)
-
-CZIS = {
-    "100x100": ((1, 1, 1), (10, 10), "8f44bd0fe2286674", 0.1, ["C1"]),
-    "CellDivision_T3_Z5_CH2_X240_Y170_comp1": ((1, 3, 5), (170, 240), "f36c4b638a79ee06", None, None),
-    "CellDivision_T3_Z6_CH1_X300_Y200_DCV_ZSTD": ((1, 3, 6), (200, 300), "b039c17f35ffca1e", 0.0905767, ["LED555"]),
-    "DAPI_GFP": ((1, 1, 1), (640, 640), "967f7801d529c422", None, ["DAPI", "GFP"]),
-    "LLS7_small": ((1, 2, 3), (64, 64), "9f95f21585c7f2e0", 0.144992, ["LatticeLightsheet 1-T1", "LatticeLightsheet 2-T2"]),
-    "RGB-8bit": ((1, 1, 1), (624, 924), "0939e2417ade33c4", 1.083333, None),
-    "WellD6_S1": ((1, 1, 1), (440, 544), "043e0a7669ccb359", 0.1, ["AF488"]),
-    "newCZI_compressed": ((1, 1, 1), (512, 512), "fce55da93c01484b", None, None),
-    "nuc_small_new_red": ((1, 1, 1), (240, 320), "d21ed4ae517d380a", 0.1, ["nuclei"]),
-    "tiles_z": ((1, 1, 2), (512, 510), "e2daacfaddc3707b", 0.830266, ["Ch1", "T PMT"]),
-    "xyz__multiple_images": ((2, 1, 2), (251, 251), "690f5f249491a83f", 0.195644, ["ChA"]),
-}  # fmt: skip
+# -- all of them, cut short (those of CZI in test_czi.py)
 
 
-def has_czifile() -> bool:
-    try:
-        return int(importlib.import_module("czifile").__version__.partition(".")[0]) >= 2026
-    except (ImportError, SyntaxError):
-        return False
-
-
-@pytest.mark.skipif(
-    not has_czifile(), reason="czifile of 2026, which needs Python 3.12, is not here"
-)
-@pytest.mark.parametrize("name", CZIS)
-def test_czi(name):
-    path = FORMATS / "czi" / f"{name}.czi"
-    (scenes, times, slices), size, expected, side, names = CZIS[name]
-    found = describe(path).scenes
-    assert [(s.times, s.slices, s.height, s.width) for s in found] == [(times, slices, *size)] * scenes  # fmt: skip
-    assert found[0].pixel_size_um == (None if side is None else pytest.approx(side, rel=1e-5))
-    assert side is None or len(str(found[0].pixel_size_um).replace(".", "").lstrip("0")) <= 9
-    assert names is None or list(found[0].channels) == names
-    assert " " not in found[0].acquired
-    digest = hashlib.blake2b(digest_size=8)
-    for _, pixels in planes_of(path):
-        digest.update(np.moveaxis(pixels, 2, 0).tobytes())
-    assert digest.hexdigest() == expected
-    if name == "WellD6_S1":
-        assert found[0].name == "D6"
-
-
-@pytest.mark.skipif(has_czifile(), reason="czifile is here")
-@pytest.mark.parametrize("name", CZIS)
-def test_czi_is_refused_by_name_without_its_reader(name):
-    with pytest.raises(
-        ImageError, match=r"Zeiss CZI .* needs Python 3\.12 .* export it as OME-TIFF"
-    ) as error:
-        describe(FORMATS / "czi" / f"{name}.czi")
-    assert error.value.status == "unsupported"
-
-
-@pytest.mark.skipif(
-    not has_czifile(), reason="czifile of 2026, which needs Python 3.12, is not here"
-)
-def test_a_line_scan_of_a_czi_is_refused():
-    (scene,) = describe(FORMATS / "czi" / "xt-scan-lsm980.czi").scenes
-    assert scene.problem == "unsupported: its axes are TX, so it has no plane of Y and X"
-
-
-# -- all of them, cut short
-
-
-def planes_or_reasons(path: Path) -> dict[tuple[int, int, int], np.ndarray | str]:
-    """The pixels of each plane that a file says it has, or why they cannot be read."""
-    found: dict[tuple[int, int, int], np.ndarray | str] = {}
-    try:
-        scenes = describe(path).scenes
-        source = open_source(path, ANY)
-    except ImageError as error:
-        return {(0, 0, 0): error.reason}
-    try:
-        for number, scene in enumerate(scenes):
-            for time, slice in np.ndindex(scene.times, scene.slices):
-                try:
-                    read = read_plane(source, Plane(number, time, str(slice)))
-                    found[number, time, slice] = read.pixels
-                except ImageError as error:
-                    found[number, time, slice] = error.reason
-    finally:
-        source.close()
-    return found
-
-
-def longest_and_metadata(folder: Path) -> list[Path]:
-    """The largest chunk of a Zarr, and what it says of itself."""
-    named = {".zattrs", ".zgroup", ".zarray", "zarr.json"}
-    files = sorted(each for each in folder.rglob("*") if each.is_file())
-    chunks = sorted((f for f in files if f.name not in named), key=lambda f: f.stat().st_size)
-    return [*chunks[-1:], *(f for f in files if f.parent == folder and f.name in named)]
-
-
-@pytest.fixture
-def in_time() -> Iterator[None]:
-    """A test that lasts longer than a minute fails."""
-
-    def too_long(*_: object) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
-REAL_FILES = sorted(p for p in FORMATS.glob("*/*") if p.suffix not in (".py", ".tsv"))
+REAL_FILES = sorted(p for p in FORMATS.glob("*/*") if p.suffix not in (".py", ".tsv", ".czi"))
 
 
 @pytest.mark.parametrize("path", REAL_FILES, ids=lambda path: path.name)
-def test_a_file_that_is_cut_short_gives_errors_or_the_same_planes(path, tmp_path, in_time):
-    whole = planes_or_reasons(path)
-    copy = tmp_path / path.name
-    if path.is_dir():
-        shutil.copytree(path, copy, copy_function=shutil.copyfile)
-        copy.chmod(0o755)
-    cut = longest_and_metadata(copy) if path.is_dir() else [copy]
-    for file in cut:
-        data = (path / file.relative_to(copy)).read_bytes()
-        for share in (0.1, 0.5, 0.9):
-            file.write_bytes(data[: int(len(data) * share)])
-            found = planes_or_reasons(copy)
-            assert found
-            for plane, pixels in found.items():
-                if isinstance(pixels, str):
-                    assert pixels
-                else:
-                    np.testing.assert_array_equal(pixels, whole[plane], f"{file.name} at {share}")
-        file.write_bytes(data)
+def test_a_file_that_is_cut_short_gives_errors_or_the_same_planes(path, tmp_path):
+    check_cut_short(path, tmp_path)
