@@ -5,7 +5,11 @@ RESOLVE = --universal --python-version 3.11 --generate-hashes --no-header --no-e
 
 PYTEST = .venv/bin/python -m pytest --numprocesses 2 --maxschedchunk 1
 
-.PHONY: demo env lint lock test test-cluster test-fast
+# the first Python of 3.12 or newer that runs: a shim of pyenv may not
+NEWER = $(shell for python in python3.12 python3.13 python3.14 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[2-9]*/bin/python; do \
+	$$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2> /dev/null && echo $$python && break; done)
+
+.PHONY: demo env lint lock test test-cluster test-czi test-fast
 
 demo: env
 	.venv/bin/snakemake --cores all
@@ -39,7 +43,22 @@ test-cluster: env
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-cluster.txt
 	.venv/bin/python -m pytest tests/cluster
 
+# tests of CZI, whose reader needs a newer Python than samfleet does; without torch
+test-czi:
+	@if test -n "$(NEWER)"; then \
+		$(MAKE) --no-print-directory .venv-czi/requirements.txt \
+		&& .venv-czi/bin/python -m pytest --noconftest tests/unit/images/sources/test_czi.py; \
+	else \
+		echo "Tests of CZI are skipped: no Python of 3.12 or newer runs here"; \
+	fi
+
+.venv-czi/requirements.txt: requirements-czi.txt
+	$(NEWER) -m venv --clear .venv-czi
+	.venv-czi/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-czi.txt
+	cp requirements-czi.txt $@
+
 # needs uv; the files contain hashes, but no address of a package index
 lock:
 	uv pip compile $(RESOLVE) requirements.in requirements-dev.in --output-file requirements.txt
 	uv pip compile $(RESOLVE) requirements-cluster.in --constraint requirements.txt --output-file requirements-cluster.txt
+	uv pip compile $(RESOLVE:3.11=3.12) requirements-czi.in --constraint requirements.txt --output-file requirements-czi.txt
