@@ -17,7 +17,7 @@ from samfleet.brightness import NOTHING, Brightness
 from samfleet.detection.quality import PlaneQuality
 from samfleet.detection.row import CandidateRow
 from samfleet.detection.shapes import convex_hull, ellipse, feret_diameter_max, hull_area
-from samfleet.images.windows import WholeImage, Windows, bands
+from samfleet.images.windows import KeptBlocks, WholeImage, Windows, bands
 from samfleet.ranks import RankCounter, middle_ranks
 from samfleet.sam.masks.bitmask import BitMask, overlaps
 from samfleet.sam.masks.parts import count_parts, largest_part
@@ -120,7 +120,7 @@ def measure_masks(
         the median of its finite pixels outside all candidates smaller than half the image, or the
         5th percentile of all finite pixels if there are none outside.
     """
-    windows = WholeImage(pixels, is_color) if isinstance(pixels, np.ndarray) else pixels
+    windows = WholeImage(pixels, is_color) if isinstance(pixels, np.ndarray) else KeptBlocks(pixels)
     height, width, _ = windows.shape
     masks, n_parts = _in_parts(masks, (height, width), only_largest_part)
     shared = overlaps([mask.pixels for mask in masks])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,7 @@ import numpy as np
 _BAND_PIXELS = 1 << 23
 _BAND_ROWS = 512
 """Bands have a multiple of this many rows, like tiles in files, so that each tile is decoded once."""
+_BLOCK_BYTES, _LEAST_COLUMNS, _KEPT_BLOCKS = 1 << 22, 64, 8
 
 
 Box = tuple[int, int, int, int]
@@ -70,6 +72,45 @@ class WholeImage:
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         return self.pixels[y0:y1, x0:x1]
+
+
+class KeptBlocks:
+    """Windows of which small ones are cut from blocks that are kept, since many are asked for near each other.
+
+    Opening and decoding a part of a file takes far longer than copying an object's pixels from it.
+    """
+
+    def __init__(self, windows: Windows):
+        self._windows = windows
+        self.shape, self.dtype, self.is_color = windows.shape, windows.dtype, windows.is_color
+        row_bytes = _BAND_ROWS * self.shape[2] * self.dtype.itemsize
+        self._columns = max(_LEAST_COLUMNS, _BLOCK_BYTES // row_bytes)
+        self._blocks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        if y1 - y0 > _BAND_ROWS or x1 - x0 > self._columns:
+            return self._windows.read(y0, y1, x0, x1)
+        found = np.empty((y1 - y0, x1 - x0, self.shape[2]), self.dtype)
+        for row in range(y0 // _BAND_ROWS, (y1 - 1) // _BAND_ROWS + 1):
+            for column in range(x0 // self._columns, (x1 - 1) // self._columns + 1):
+                top, left = row * _BAND_ROWS, column * self._columns
+                block = self._block(row, column)
+                part = block[max(y0 - top, 0) : y1 - top, max(x0 - left, 0) : x1 - left]
+                below, beside = max(top - y0, 0), max(left - x0, 0)
+                height, width, _ = part.shape
+                found[below : below + height, beside : beside + width] = part
+        return found
+
+    def _block(self, row: int, column: int) -> np.ndarray:
+        if (row, column) in self._blocks:
+            self._blocks.move_to_end((row, column))
+            return self._blocks[row, column]
+        top, left = row * _BAND_ROWS, column * self._columns
+        end, right = min(top + _BAND_ROWS, self.shape[0]), min(left + self._columns, self.shape[1])
+        block = self._blocks[row, column] = self._windows.read(top, end, left, right)
+        if len(self._blocks) > _KEPT_BLOCKS:
+            self._blocks.popitem(last=False)
+        return block
 
 
 def bands(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
