@@ -173,7 +173,8 @@ def write_nd2(
 ) -> list[int]:
     """An image of (P, T, Z, C, Y, X) as an ND2 of version 3 that is not compressed; where each frame begins.
 
-    Without positions there is no P, neither in the data nor in the file.
+    Without positions there is no P, neither in the data nor in the file. One name for three channels makes them blue,
+    green and red.
     """
     frames = data.reshape(-1, *data.shape[-3:])
     *loops, channels, height, width = data.shape
@@ -191,7 +192,7 @@ def write_nd2(
         experiment = level | ({"ppNextLevelEx": [experiment]} if experiment else {})
     planes = {
         f"a{number}": {
-            "uiCompCount": 1,
+            "uiCompCount": channels // len(names),
             "uiSampleIndex": number,
             "sDescription": name,
             "pFluorescentProbe": {"m_sName": name},
@@ -215,7 +216,7 @@ def write_nd2(
             "SLxPictureMetadata": {
                 "bCalibrated": True,
                 "dCalibration": pixel_um,
-                "sPicturePlanes": {"uiCount": channels, "sPlaneNew": planes},
+                "sPicturePlanes": {"uiCount": len(names), "sPlaneNew": planes},
             }
         },
         "ImageMetadataLV!": {"SLxExperiment": experiment},

@@ -1,6 +1,7 @@
 """Nikon's ND2, read by `nd2`."""
 
 import os
+from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from weakref import finalize
 import numpy as np
 
 from samfleet.images.formats.image import Image, unreadable
-from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
+from samfleet.images.sources.axes import Axes, check_level, place_name, real
 from samfleet.images.sources.source import PartWindows, Reading, image_of
 from samfleet.images.units import iso_time, pixel_side
 from samfleet.planes import Description, Scene
@@ -33,8 +34,10 @@ class Nd2Source:
         _check_end(path)
         self._reading = reading
         self._size = path.stat().st_size
-        self._file = nd2.ND2File(path)
-        self._close = finalize(self, self._file.close)  # it warns of files that others close
+        with ExitStack() as opened:
+            self._file: Any = opened.enter_context(nd2.ND2File(path))
+            self._bytes = opened.enter_context(path.open("rb")).fileno()
+            self._close = finalize(self, opened.pop_all().close)  # `nd2` warns if others close
         sizes = {str(axis): size for axis, size in self._file.sizes.items()}  # none of them 1
         frame = {axis: sizes.pop(axis, 1) for axis in _OF_A_FRAME}
         self._axes = Axes(sizes | frame)
@@ -60,7 +63,7 @@ class Nd2Source:
                     height=self._axes.sizes.get("Y", 0),
                     width=self._axes.sizes.get("X", 0),
                     dtype=str(self._file.dtype),
-                    is_color=self._file.is_rgb,
+                    is_color=self._axes.sizes["S"] == self._axes.channels == 3,
                     pixel_size_um=side,
                     acquired=self._acquired(),
                     problem=problem,
@@ -111,10 +114,24 @@ class Nd2Source:
 
     def _part(self, number: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Rows and columns of a frame: (rows, columns, channels)."""
-        # a map of the file, which is closed later, unless it is compressed
-        frame = self._file.read_frame(number)
-        frame = frame.reshape([self._axes.sizes[axis] for axis in _OF_A_FRAME])
-        return height_width_channels(frame, _OF_A_FRAME)[y0:y1, x0:x1].copy()
+        sizes = self._axes.sizes
+        if self._file.is_legacy or self._is_compressed:
+            frame = self._file.read_frame(number).reshape([sizes[axis] for axis in _OF_A_FRAME])
+            pixels = np.moveaxis(frame, 0, 2)[y0:y1, x0:x1]
+        else:
+            pixels = self._stored(number, y0, y1, x0, x1)
+            pixels = pixels.reshape(y1 - y0, x1 - x0, sizes["C"], sizes["S"])
+        if not self._file.is_legacy:
+            pixels = pixels[..., ::-1]  # colours are stored as blue, green, red
+        return np.ascontiguousarray(pixels).reshape(*pixels.shape[:2], -1)
+
+    def _stored(self, number: int, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """The numbers of a part of a frame. `nd2` would map the file, whose pages then count as memory in use."""
+        attributes, dtype = self._file.attributes, self._file.dtype
+        pixel = attributes.componentCount * dtype.itemsize
+        first, size = self._file._rdr._frame_offsets[number] + x0 * pixel, (x1 - x0) * pixel
+        places = (first + row * attributes.widthBytes for row in range(y0, y1))
+        return np.frombuffer(b"".join(os.pread(self._bytes, size, at) for at in places), dtype)
 
     def _frame_number(self, scene: int, time: int, slice: int) -> int:
         """The frame that a plane is; raises ImageError if it is not in the file, or not all of it."""

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import nd2
 import numpy as np
+import psutil
 import pytest
 import tifffile
 
@@ -139,6 +140,30 @@ def test_loops_of_an_nd2_may_have_one_turn_and_rows_may_be_padded(tmp_path, shap
         np.testing.assert_array_equal(whole.pixels, data[p, t, z].transpose(1, 2, 0))
         window = windows_of(tmp_path / "a.nd2", plane).read(0, 1, 0, 1)
         np.testing.assert_array_equal(window, whole.pixels[:1, :1])
+
+
+def test_colours_of_an_nd2_are_red_green_and_blue(tmp_path):
+    """NIS-Elements stores them the other way round."""
+    data = RNG.integers(0, 255, (1, 1, 3, H, W), np.uint8)
+    write_nd2(tmp_path / "a.nd2", data, ["Brightfield"])
+    whole = read(tmp_path / "a.nd2", ONLY, READING)
+    assert describe(tmp_path / "a.nd2").scenes[0].is_color and whole.is_color
+    np.testing.assert_array_equal(whole.pixels, data[0, 0, ::-1].transpose(1, 2, 0))
+    check_windows(windows_of(tmp_path / "a.nd2", ONLY), whole)
+
+
+def test_windows_of_a_large_nd2_keep_nothing_of_it_in_memory(tmp_path):
+    """Pages of a file that is mapped would count as memory in use."""
+    size = 4096
+    data = np.broadcast_to(np.arange(size, dtype=np.uint16), (1, 1, 1, size, size))
+    write_nd2(tmp_path / "a.nd2", data, ["GFP"])
+    found = windows_of(tmp_path / "a.nd2", ONLY)
+    before = psutil.Process().memory_info().rss
+    for y in range(0, size, 512):
+        window = found.read(y, y + 512, y, y + 512)[:, :, 0]
+        assert (window == np.arange(y, y + 512)).all()
+        found.read(y, y + 512, 0, 512)
+    assert psutil.Process().memory_info().rss - before < size * size
 
 
 def test_the_planes_of_an_oif_lie_beside_it(tmp_path):
