@@ -2,20 +2,26 @@
 
 import argparse
 import time
+from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samfleet.cli.arguments import add_results
+from samfleet.detection.claims import Taken, shard_of, taken
 from samfleet.errors import UserError
+from samfleet.files import TableError, read_rows
 from samfleet.plan.progress import Job, Progress, duration, in_words, progress_of
-from samfleet.plan.record import read_plan
-from samfleet.results import last_plan_file
+from samfleet.plan.record import Plan, read_plan
+from samfleet.plan.shards import CHUNKS_HEADER
+from samfleet.results import chunks_file, chunks_folder, last_plan_file
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _EVERY_SECONDS = 2.0
 _JOBS = 40  # that are listed at most
+_NAMED_JOBS = 3  # at the chunks of a shard
 _STATES = ("silent", "failed", "detecting", "loading", "ended", "waiting", "done")
 """What is listed first: what somebody should look at."""
 
@@ -40,13 +46,13 @@ def show(arguments: argparse.Namespace) -> None:
 
     console = Console()
     if not arguments.watch:
-        console.print(_table(_progress(arguments.results)))
+        console.print(_table(arguments.results, *_progress(arguments.results)))
         return
     try:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                progress = _progress(arguments.results)
-                live.update(_table(progress), refresh=True)
+                plan, progress = _progress(arguments.results)
+                live.update(_table(arguments.results, plan, progress), refresh=True)
                 if progress.is_done:
                     return
                 time.sleep(_EVERY_SECONDS)
@@ -54,14 +60,14 @@ def show(arguments: argparse.Namespace) -> None:
         return
 
 
-def _progress(results: Path) -> Progress:
+def _progress(results: Path) -> tuple[Plan, Progress]:
     plan = read_plan(last_plan_file(results))
     if plan is None:
         raise UserError(f"{results}: there is no plan; `samfleet run CONFIG` makes one")
-    return progress_of(results, plan)
+    return plan, progress_of(results, plan)
 
 
-def _table(progress: Progress) -> "RenderableType":
+def _table(results: Path, plan: Plan, progress: Progress) -> "RenderableType":
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -71,17 +77,64 @@ def _table(progress: Progress) -> "RenderableType":
         return Text("nothing to detect: the last plan found a result for every image")
     table = Table(box=None)
     for name in ("shard", "job", "host", "device"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("images", "a second", "failed"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("its chunks")
     ranked = sorted(progress.jobs, key=lambda job: _STATES.index(job.state))
+    at_work = progress.at_work
     for job in ranked[:_JOBS]:
-        table.add_row(*map(Text, _cells(job)))  # as text, in which brackets mean nothing
+        chunks = _chunks(results, plan, job.shard, at_work)
+        table.add_row(*map(Text, (*_cells(job), chunks)))  # as text, in which brackets mean nothing
     more = len(ranked) - _JOBS
     bar = Table.grid(expand=True)
     bar.add_row(ProgressBar(total=max(1, progress.images), completed=progress.recorded))
-    hidden = [Text(f"and {more} more jobs")] if more > 0 else []
-    return Group(Text(in_words(progress)), bar, table, *hidden)
+    notes = [f"and {more} more jobs"] if more > 0 else []
+    if not progress.is_done:
+        notes.append(
+            "A job does the chunks of its shard, then those that other jobs have not come to."
+        )
+    return Group(Text(in_words(progress)), bar, table, *map(Text, notes))
+
+
+def _chunks(results: Path, plan: Plan, shard: str, at_work: set[str]) -> str:
+    """How far the chunks of a shard are, in words; nothing if their table is damaged."""
+    count = _counts(chunks_file(results, plan.id)).get(shard)
+    return (
+        chunks_in_words(taken(chunks_folder(results, plan.id), shard), shard, count, at_work)
+        if count
+        else ""
+    )
+
+
+def chunks_in_words(chunks: Taken, shard: str, count: int, at_work: set[str]) -> str:
+    """How many of a shard's chunks are done, and who is at others: "5 of 12 done, 2 at work (1 by job 0003)".
+
+    Args:
+        chunks: those that were claimed.
+        shard: the name of the shard.
+        count: the number of its chunks.
+        at_work: the jobs that seem to live; what others have claimed is free again.
+    """
+    shards = Counter(shard_of(job) for job in chunks.jobs if job in at_work)
+    words = f"{chunks.done} of {count} done"
+    if not shards:
+        return words
+    words += f", {shards.total()} at work"
+    del shards[shard]
+    if len(shards) > _NAMED_JOBS:
+        return f"{words} ({shards.total()} by {len(shards)} other jobs)"
+    others = ", ".join(f"{number} by job {name}" for name, number in sorted(shards.items()))
+    return f"{words} ({others})" if others else words
+
+
+@lru_cache(maxsize=1)
+def _counts(table: Path) -> Counter[str]:
+    """The number of chunks of every shard of a plan, whose table never changes."""
+    try:
+        return Counter(shard for shard, *_ in read_rows(table, CHUNKS_HEADER))
+    except TableError:
+        return Counter()
 
 
 def _cells(job: Job) -> tuple[str, ...]:

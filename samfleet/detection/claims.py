@@ -98,13 +98,7 @@ class Claims:
 
     def standings(self, shard: str) -> dict[int, Standing]:
         """How far the chunks of a shard are, by number, without those that nobody has claimed yet."""
-        last: dict[int, int] = {}
-        done = set()
-        for number, what in self._names(shard):
-            if what == "done":
-                done.add(number)
-            elif what.isdecimal():
-                last[number] = max(int(what), last.get(number, 0))
+        last, done = _generations(self._folder / shard)
         found = {number: Standing(last.get(number, 0), True, False) for number in done}
         now: float | None = None
         for number in last.keys() - done:
@@ -118,17 +112,10 @@ class Claims:
     def holders(self, chunk: Chunk) -> set[str]:
         """The shards of the jobs that have claimed a chunk, as far as the claims can be read."""
         found = set()
-        for number, what in self._names(chunk.shard):
+        for number, what in _names(self._folder / chunk.shard):
             if number == chunk.number and what.isdecimal():
                 found.add(_shard_of(_read(self._folder / chunk.shard / f"{number}.{what}")[0]))
         return found - {""}
-
-    def _names(self, shard: str) -> Iterator[tuple[int, str]]:
-        with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._folder / shard):
-                number, _, what = name.partition(".")
-                if number.isdecimal():
-                    yield int(number), what
 
     def _now(self) -> float:
         """The time by the clock of the file system, which is not this machine's."""
@@ -183,6 +170,58 @@ class Claims:
         self.give_up()
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How far the chunks of a shard are, for people: nothing is decided by it.
+
+    Attributes:
+        done: how many were carried out.
+        jobs: the `Claims.job` that has claimed each of those that are begun, whether it is alive or not.
+    """
+
+    done: int
+    jobs: list[str]
+
+
+def taken(folder: Path, shard: str) -> Taken:
+    """How far the chunks of a shard are; only claims of chunks that are begun are read, and nothing is written.
+
+    Args:
+        folder: the folder of the plan's claims.
+        shard: the name of the shard.
+    """
+    last, done = _generations(folder / shard)
+    claims = [_read(folder / shard / f"{number}.{last[number]}") for number in last.keys() - done]
+    return Taken(
+        len(done), [str(signature.get("job", "")) for signature, left in claims if not left]
+    )
+
+
+def shard_of(job: str) -> str:
+    """The shard that a job, by its name in claims, was started for."""
+    return job.partition("-")[0]
+
+
+def _names(folder: Path) -> Iterator[tuple[int, str]]:
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            number, _, what = name.partition(".")
+            if number.isdecimal():
+                yield int(number), what
+
+
+def _generations(folder: Path) -> tuple[dict[int, int], set[int]]:
+    """The number of the last claim of each chunk that was claimed, and which chunks were carried out."""
+    last: dict[int, int] = {}
+    done = set()
+    for number, what in _names(folder):
+        if what == "done":
+            done.add(number)
+        elif what.isdecimal():
+            last[number] = max(int(what), last.get(number, 0))
+    return last, done
+
+
 def _read(path: Path) -> tuple[dict, bool]:
     """What a claim says of its holder, and whether that gave it up; of a claim just made it may be nothing."""
     try:
@@ -199,7 +238,7 @@ def _read(path: Path) -> tuple[dict, bool]:
 
 def _shard_of(signature: dict) -> str:
     """The shard of the job that has signed a claim; empty if it is not known."""
-    return str(signature.get("job", "")).partition("-")[0]
+    return shard_of(str(signature.get("job", "")))
 
 
 def _process(pid: int) -> dict[str, object]:

@@ -21,6 +21,7 @@ class Heartbeat:
         recorder: what records the images.
         unfinished: the image that the job is at.
         device: the name of the device.
+        job: what the job calls itself where it claims chunks.
         every: seconds between two beats.
     """
 
@@ -30,9 +31,11 @@ class Heartbeat:
         recorder: Recorder,
         unfinished: UnfinishedImages,
         device: str,
+        job: str,
         every: float = BEAT_SECONDS,
     ):
         self._path, self._recorder, self._device, self._every = path, recorder, device, every
+        self._job = job
         self._unfinished = unfinished
         self._has_begun = False
         self._host = socket.gethostname()
@@ -74,5 +77,6 @@ class Heartbeat:
             written=self._earlier + recorder.written,
             rate=round(rate, 4),
             tiles=self._unfinished.tiles,
+            job=self._job,
         )
         write_beat(self._path, beat)

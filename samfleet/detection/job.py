@@ -121,7 +121,7 @@ def detect_shard(
             unfinished = UnfinishedImages(recorder.store, settings.shard.flush_seconds)
             with (
                 job_device(settings.device, settings.devices, failed, precision) as device,
-                Heartbeat(beat, recorder, unfinished, device.name or "cpu"),
+                Heartbeat(beat, recorder, unfinished, device.name or "cpu", claims.job),
             ):
                 use = _detect(
                     settings,

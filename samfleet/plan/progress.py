@@ -39,6 +39,7 @@ class Beat:
         written: how many of these are on the disk.
         rate: images a second, since the first one was recorded; 0 before.
         tiles: how many tiles of the image at hand are finished, and of how many; 0 without tiles.
+        job: what it calls itself where it claims chunks; no other attempt at its shard has that name.
     """
 
     host: str
@@ -49,6 +50,7 @@ class Beat:
     written: int = 0
     rate: float = 0.0
     tiles: tuple[int, int] = (0, 0)
+    job: str = ""
 
     @property
     def place(self) -> str:
@@ -73,7 +75,8 @@ def read_beat(path: Path) -> Beat | None:
         beat = Beat(**content)
         done, count = beat.tiles
         whole = min(beat.recorded, beat.failed, beat.written, done, count) + 0
-        return beat if whole >= 0 and beat.rate >= 0 and isinstance(beat.state, str) else None
+        named = isinstance(beat.state, str) and isinstance(beat.job, str)
+        return beat if whole >= 0 and beat.rate >= 0 and named else None
     except (TypeError, ValueError):
         return None
 
@@ -145,6 +148,12 @@ class Progress:
     def is_done(self) -> bool:
         """Whether all jobs have ended well."""
         return all(job.state == "done" for job in self.jobs)
+
+    @property
+    def at_work(self) -> set[str]:
+        """What the jobs that seem to live call themselves."""
+        living = self.in_state("loading") + self.in_state("detecting")
+        return {job.beat.job for job in living if job.beat and job.beat.job}
 
     def in_state(self, state: str) -> list[Job]:
         """The jobs that are in a state."""

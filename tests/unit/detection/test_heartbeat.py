@@ -36,7 +36,7 @@ def record(recorder, *identities: str, **columns) -> None:
 
 def test_a_job_says_how_many_images_it_has_and_how_it_ends(tmp_path, recorder, unfinished):
     path = tmp_path / "beat.json"
-    with Heartbeat(path, recorder, unfinished, "gpu0", every=0.01):
+    with Heartbeat(path, recorder, unfinished, "gpu0", "0001-a", every=0.01):
         assert read_beat(path).state == "loading"
         record(recorder, "A", "B")
         wait_for(path, "detecting")
@@ -50,7 +50,7 @@ def test_a_job_says_how_many_images_it_has_and_how_it_ends(tmp_path, recorder, u
 
 def test_a_job_that_is_at_a_large_image_says_at_which_tile(tmp_path, recorder, unfinished):
     path = tmp_path / "beat.json"
-    with Heartbeat(path, recorder, unfinished, "gpu0", every=0.01):
+    with Heartbeat(path, recorder, unfinished, "gpu0", "0001-a", every=0.01):
         tiles = unfinished.begin("A", 30)
         tiles |= dict.fromkeys([(64, (x, 0, x + 64, 64)) for x in range(3)])
         wait_for(path, "detecting")
@@ -66,7 +66,10 @@ def test_a_job_that_is_at_a_large_image_says_at_which_tile(tmp_path, recorder, u
 
 def test_the_next_attempt_counts_on_from_what_reached_the_disk(tmp_path, recorder, unfinished):
     path = tmp_path / "beat.json"
-    with pytest.raises(RuntimeError), Heartbeat(path, recorder, unfinished, "gpu0", every=0.01):
+    with (
+        pytest.raises(RuntimeError),
+        Heartbeat(path, recorder, unfinished, "gpu0", "0001-a", every=0.01),
+    ):
         record(recorder, "A", "B")
         recorder.flush()
         record(recorder, "C")
@@ -75,7 +78,7 @@ def test_the_next_attempt_counts_on_from_what_reached_the_disk(tmp_path, recorde
     assert read_beat(path).state == "failed"
     assert (read_beat(path).recorded, read_beat(path).written) == (3, 2)
     again = Recorder(tmp_path / "store", "P", "0001", flush_seconds=1000)
-    with Heartbeat(path, again, unfinished, "gpu1", every=1000):
+    with Heartbeat(path, again, unfinished, "gpu1", "0001-a", every=1000):
         assert read_beat(path).recorded == 2
         record(again, "C", "D")
     assert read_beat(path).recorded == 4
@@ -84,5 +87,5 @@ def test_the_next_attempt_counts_on_from_what_reached_the_disk(tmp_path, recorde
 def test_a_disk_that_cannot_be_written_to_ends_no_job(tmp_path, recorder, unfinished):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with Heartbeat(blocked / "beat.json", recorder, unfinished, "gpu0", every=0.01):
+    with Heartbeat(blocked / "beat.json", recorder, unfinished, "gpu0", "0001-a", every=0.01):
         time.sleep(0.05)

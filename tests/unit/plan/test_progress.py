@@ -8,6 +8,9 @@ import time
 import pytest
 
 from samfleet import cli
+from samfleet.cli.status import _counts as status_counts
+from samfleet.detection import claims
+from samfleet.detection.claims import Claims
 from samfleet.plan.progress import (
     SILENT_SECONDS,
     Beat,
@@ -18,8 +21,9 @@ from samfleet.plan.progress import (
     write_beat,
 )
 from samfleet.plan.record import PlannedShard
+from samfleet.plan.shards import Chunk, write_chunks
 from samfleet.plan.watching import ProgressLines
-from samfleet.results import beat_file, done_file, last_plan_file
+from samfleet.results import beat_file, chunks_file, chunks_folder, done_file, last_plan_file
 from tests.builders import plan_of
 
 SHARDS = tuple(PlannedShard(f"{n:04d}", 100, 60.0) for n in range(1, 5))
@@ -107,6 +111,7 @@ def test_images_that_a_killed_job_detects_again_do_not_count_twice(results):
         "{}",
         '{"host": 1}',
         '{"host": "a", "device": "b", "state": "x", "recorded": "7"}',
+        '{"host": "a", "device": "b", "state": "x", "job": ["7"]}',
     ],
 )
 def test_a_damaged_heartbeat_is_none(results, text):
@@ -180,6 +185,105 @@ def test_the_status_of_a_run_names_every_job(results, capsys):
         done(results, shard)
     assert cli.main(["status", "--results", str(results), "--watch"]) == 0
     assert "100%: 400 of 400" in capsys.readouterr().out
+
+
+def chunks(results, *counts: int) -> dict[str, list[Chunk]]:
+    """The chunks of the shards, so many of each, ten images long."""
+    found = {
+        f"{shard:04d}": [
+            Chunk(f"{shard:04d}", n, 10 * (n - 1), 10, 60.0) for n in range(1, count + 1)
+        ]
+        for shard, count in enumerate(counts, start=1)
+    }
+    write_chunks(chunks_file(results, "P"), [chunk for each in found.values() for chunk in each])
+    return found
+
+
+def rows_of_status(results, capsys) -> dict[str, str]:
+    """What the status says of each shard."""
+    assert cli.main(["status", "--results", str(results)]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    return {line[0]: line[1].rstrip() for line in lines if len(line) > 1 and line[0].isdecimal()}
+
+
+def test_the_status_says_how_far_the_chunks_of_each_shard_are_and_who_else_is_at_them(
+    results, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    planned = chunks(results, 3, 5, 4, 2)
+    folder = chunks_folder(results, "P")
+    one, two, gone = (Claims(folder, shard) for shard in ("0001", "0002", "0003"))
+    for job in (one, two, gone):
+        beat(results, int(job.job[:4]), job=job.job)
+    for chunk in planned["0001"]:
+        assert one.claim(chunk, 1)
+        one.finish(chunk)
+    assert one.claim(planned["0002"][4], 1)  # its own are done
+    assert two.claim(planned["0002"][0], 1) and two.claim(planned["0002"][1], 1)
+    two.finish(planned["0002"][0])
+    assert gone.claim(planned["0003"][0], 1) and gone.claim(planned["0003"][1], 1)
+    gone.finish(planned["0003"][0])
+    beat(results, 3, ago=SILENT_SECONDS + 60, job=gone.job)
+    told = rows_of_status(results, capsys)
+    assert told["0001"].endswith(" 3 of 3 done")
+    assert told["0002"].endswith(" 1 of 5 done, 2 at work (1 by job 0001)")
+    assert told["0003"].endswith(" 1 of 4 done")  # its job is silent: what it had is free
+    assert told["0004"].endswith(" 0 of 2 done")
+
+    assert one.claim(planned["0003"][1], 2)  # taken over
+    two.give_up()
+    beat(results, 2, state="failed", job=two.job)
+    again = Claims(folder, "0002")  # claims of its earlier attempt are not its own
+    told = rows_of_status(results, capsys)
+    assert told["0002"].endswith(" 1 of 5 done, 1 at work (1 by job 0001)")
+    assert told["0003"].endswith(" 1 of 4 done, 1 at work (1 by job 0001)")
+    beat(results, 2, job=again.job)
+    assert again.claim(planned["0002"][1], 2)
+    assert rows_of_status(results, capsys)["0002"].endswith(
+        " 1 of 5 done, 2 at work (1 by job 0001)"
+    )
+
+
+def test_many_helpers_of_a_shard_are_counted_and_claims_that_cannot_be_read_are_nobodys(
+    results, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    (results / "plan" / "last.json").write_text(
+        plan_of(*(PlannedShard(f"{n:04d}", 90, 60.0) for n in range(1, 7)), images=540).to_json()
+    )
+    planned = chunks(results, 9, 9, 9, 9, 9, 9)
+    folder = chunks_folder(results, "P")
+    for shard in range(2, 7):
+        job = Claims(folder, f"{shard:04d}")
+        assert job.claim(planned["0001"][shard], 1)
+        beat(results, shard, job=job.job)
+    (folder / "0001" / "1.1").write_text("{")
+    told = rows_of_status(results, capsys)
+    assert told["0001"].endswith(" 0 of 9 done, 5 at work (5 by 5 other jobs)")
+
+    chunks_file(results, "P").write_text("damaged")
+    status_counts.cache_clear()
+    assert rows_of_status(results, capsys)["0001"].split() == ["waiting", "0"]
+
+
+def test_of_thousands_of_chunks_the_status_reads_only_those_that_are_begun(
+    results, capsys, monkeypatch
+):
+    planned = chunks(results, 500)
+    job = Claims(chunks_folder(results, "P"), "0001")
+    beat(results, 1, job=job.job)
+    for chunk in planned["0001"][:400]:
+        assert job.claim(chunk, 1)
+    for chunk in planned["0001"][:398]:
+        job.finish(chunk)
+    read = []
+    original = claims._read
+    monkeypatch.setattr(claims, "_read", lambda path: read.append(path) or original(path))
+    before = sorted((results / "plan").rglob("*"))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert rows_of_status(results, capsys)["0001"].endswith(" 398 of 500 done, 2 at work")
+    assert len(read) == 2
+    assert sorted((results / "plan").rglob("*")) == before  # a status leaves no trace
 
 
 def test_without_a_plan_there_is_no_status(tmp_path, capsys):
