@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import cv2
 import numpy as np
 
 _DIGIT = 16  # bits that one pass tells apart
 _AT_ONCE = 1 << 20
+_EXACT = 1 << 24  # as OpenCV's counts, which are float32
 
 
 class RankCounter:
@@ -45,14 +47,15 @@ class RankCounter:
             self._add(_ordered(part))
 
     def _add(self, keys: np.ndarray) -> None:
-        digits = (keys >> keys.dtype.type(self._shift)) & keys.dtype.type((1 << self._digit) - 1)
+        # the lowest bits of what is left after the shift
+        digits = (keys >> keys.dtype.type(self._shift)).astype(f"u{self._digit // 8}", copy=False)
         if not self._found:
             self.count += len(keys)
-            self._counts[0] += np.bincount(digits, minlength=1 << self._digit)
+            self._counts[0] += histogram(digits)
             return
         before = keys >> keys.dtype.type(self._shift + self._digit)
         for prefix, counts in self._counts.items():
-            counts += np.bincount(digits[before == prefix], minlength=1 << self._digit)
+            counts += histogram(digits[before == prefix])
 
     def look_for(self, ranks: Sequence[int]) -> bool:
         """End a pass.
@@ -105,6 +108,16 @@ def values_at(
             return []
         more = counter.look_for(ranks_of(counter.count))
     return counter.values
+
+
+def histogram(values: np.ndarray) -> np.ndarray:
+    """How often each number occurs in uint8 or uint16 values of any shape: (256,) or (65536,) int64."""
+    numbers = 1 << 8 * values.dtype.itemsize
+    values, counts = values.ravel(), np.zeros(numbers, np.int64)
+    for first in range(0, len(values), _EXACT):
+        part = values[first : first + _EXACT]
+        counts += cv2.calcHist([part], [0], None, [numbers], [0, numbers]).ravel().astype(np.int64)
+    return counts
 
 
 def percentile_rank(count: int, percentile: float) -> int:

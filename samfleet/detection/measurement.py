@@ -16,9 +16,15 @@ import numpy as np
 from samfleet.brightness import NOTHING, Brightness
 from samfleet.detection.quality import PlaneQuality
 from samfleet.detection.row import CandidateRow
-from samfleet.detection.shapes import convex_hull, ellipse, feret_diameter_max, hull_area
+from samfleet.detection.shapes import (
+    convex_hull,
+    ellipse,
+    feret_diameter_max,
+    hull_area,
+    pixels_in_lines,
+)
 from samfleet.images.windows import KeptBlocks, WholeImage, Windows, bands
-from samfleet.ranks import RankCounter, middle_ranks
+from samfleet.ranks import RankCounter, histogram, middle_ranks
 from samfleet.sam.masks.bitmask import BitMask, overlaps
 from samfleet.sam.masks.parts import count_parts, largest_part
 from samfleet.sam.masks.records import FoundMasks, SurvivingMask, surviving_masks
@@ -330,7 +336,7 @@ def _shape_columns(region: np.ndarray, corner: tuple[int, int], area: int) -> di
 
 def _mean_place(region: np.ndarray, axis: int, area: int) -> float:
     """Mean of the pixels' columns (over axis 0) or rows (over axis 1)."""
-    counts = np.add.reduce(region.view(np.uint8), axis=axis, dtype=np.int64)
+    counts = pixels_in_lines(region, axis)
     return int(counts @ np.arange(len(counts))) / area if area else math.nan
 
 
@@ -351,7 +357,7 @@ def perimeter(region: np.ndarray) -> float:
         part = padded[first : first + rows + 1]
         pairs = part[1:] + 2 * part[:-1]
         patterns = pairs[:, 1:] + 4 * pairs[:, :-1]
-        counts += np.bincount(patterns.ravel(), minlength=16)
+        counts += histogram(patterns)[:16]
     return float(_CROFTON @ counts)
 
 
@@ -366,20 +372,24 @@ def _intensities(windows: Windows, masks: Sequence[BitMask]) -> list[dict]:
 
 def _intensity_columns(windows: Windows, mask: BitMask) -> dict:
     """Number of finite pixels, and their sum, mean, maximum and standard deviation, of every plane."""
-    is_color = windows.is_color
+    statistics = [_Statistics() for _ in range(_number_of_planes(windows))]
 
-    def parts() -> Iterator[list[np.ndarray]]:
+    def parts() -> Iterator[tuple[_Statistics, np.ndarray]]:
         for under in _pixels_under(windows, mask):
-            yield [_known(plane) for plane in distinct_planes(under, is_color)]
+            planes = distinct_planes(under, windows.is_color)
+            for statistic, values in zip(statistics, planes, strict=True):
+                yield statistic, _known(values).astype(np.float64, copy=False)  # a copy as it is
 
     height, width = mask.shape
-    both = [parts(), parts()] if height * width > _AT_ONCE else [list(parts())] * 2
-    statistics = [_Statistics() for _ in range(_number_of_planes(windows))]
-    for second, seen in enumerate(both):
-        for planes in seen:
-            for statistic, values in zip(statistics, planes, strict=True):
-                statistic.add(values, deviations=bool(second))
-    numbers = plane_numbers(windows.shape[2], is_color)
+    is_one_part = height * width <= _AT_ONCE
+    for statistic, values in parts():
+        statistic.add(values)
+        if is_one_part:
+            statistic.add_deviations(values)
+    if not is_one_part:
+        for statistic, values in parts():
+            statistic.add_deviations(values)
+    numbers = plane_numbers(windows.shape[2], windows.is_color)
     columns = zip(*(statistics[number].columns() for number in numbers), strict=True)
     return {name: list(column) for name, column in zip(_STATISTICS, columns, strict=True)}
 
@@ -393,7 +403,7 @@ def _pixels_under(windows: Windows, mask: BitMask) -> Iterator[np.ndarray]:
         pixels = windows.read(row + first, row + end, column, column + width)
         region = mask.region(first, end)
         # numpy selects from one channel many times faster than from all channels together
-        yield np.stack([channel[region] for channel in np.moveaxis(pixels, 2, 0)], axis=1)
+        yield np.stack([channel[region] for channel in np.moveaxis(pixels, 2, 0)]).T
 
 
 _STATISTICS = (
@@ -406,26 +416,27 @@ _STATISTICS = (
 
 
 class _Statistics:
-    """The columns _STATISTICS of numbers that come in parts, twice each; all are computed in float64."""
+    """The columns _STATISTICS of float64 numbers that come in parts: first all of them, then all again."""
 
     def __init__(self) -> None:
         self._count, self._total, self._deviations = 0, 0.0, 0.0
         self._maximum: float | None = None
 
-    def add(self, values: np.ndarray, deviations: bool) -> None:
-        """Add a part of the numbers, (n,) without NaN: first all of them, then all for their deviations."""
-        if not len(values):
+    def add(self, numbers: np.ndarray) -> None:
+        """Add a part of the numbers, (n,) without NaN."""
+        if not len(numbers):
             return
-        numbers = values.astype(np.float64)
-        if deviations:
+        self._count += len(numbers)
+        self._total += float(numbers.sum())
+        largest = float(numbers.max())
+        self._maximum = largest if self._maximum is None else max(self._maximum, largest)
+
+    def add_deviations(self, numbers: np.ndarray) -> None:
+        """Add a part again, once all are known; what is in it is lost."""
+        if len(numbers):
             numbers -= self._total / self._count
             numbers *= numbers
             self._deviations += float(numbers.sum())
-            return
-        self._count += len(values)
-        self._total += float(numbers.sum())
-        largest = float(values.max())
-        self._maximum = largest if self._maximum is None else max(self._maximum, largest)
 
     def columns(self) -> tuple[int, *tuple[float | None, ...]]:
         if not self._count:

@@ -20,10 +20,8 @@ def ellipse(region: np.ndarray, area: int) -> dict[str, float]:
     names = ("major_axis_length", "minor_axis_length", "eccentricity", "orientation")
     if not area:
         return dict.fromkeys(names, math.nan)
-    bits = region.view(np.uint8)
     rows, columns = (np.arange(size, dtype=np.float64) for size in region.shape)
-    in_row = np.add.reduce(bits, axis=1, dtype=np.int64)
-    in_column = np.add.reduce(bits, axis=0, dtype=np.int64)
+    in_row, in_column = pixels_in_lines(region, 1), pixels_in_lines(region, 0)
     rows -= in_row @ rows / area
     columns -= in_column @ columns / area
     over_rows = float(in_row @ rows**2) / area
@@ -39,6 +37,12 @@ def ellipse(region: np.ndarray, area: int) -> dict[str, float]:
     eccentricity = math.sqrt(max(0.0, 1 - small / large)) if large else 0.0
     axes = 4 * math.sqrt(large), 4 * math.sqrt(small)
     return dict(zip(names, (*axes, eccentricity, orientation), strict=True))
+
+
+def pixels_in_lines(region: np.ndarray, axis: int) -> np.ndarray:
+    """How many pixels each column (over axis 0) or row (over axis 1) of a region has: (n,) int64."""
+    counts = cv2.reduce(region.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+    return counts.ravel().astype(np.int64)
 
 
 def convex_hull(region: np.ndarray) -> np.ndarray:
@@ -64,7 +68,7 @@ def hull_area(hull: np.ndarray) -> float:
     Args:
         hull: as `convex_hull` gives it.
     """
-    return cv2.contourArea(cv2.convexHull(_around(hull, _CORNERS))) if len(hull) else 0.0
+    return cv2.contourArea(cv2.convexHull(_corners(hull))) if len(hull) else 0.0
 
 
 def feret_diameter_max(hull: np.ndarray) -> float:
@@ -75,20 +79,20 @@ def feret_diameter_max(hull: np.ndarray) -> float:
     """
     if not len(hull):
         return math.nan
-    # twice the coordinates, so that they are integers
-    points = _around(2 * hull, _SIDES).astype(np.float64)
+    points = hull.astype(np.float64)
     longest = 0.0
     step = max(1, _PAIRS_AT_ONCE // len(points))
     for first in range(0, len(points), step):
-        apart = points[first : first + step, None] - points
-        longest = max(longest, float(np.square(apart).sum(axis=2).max()))
-    return math.sqrt(longest) / 2
+        across, down = np.abs(points[first : first + step, None] - points).transpose(2, 0, 1)
+        # half a pixel at both ends lengthens the distance most along the axis on which they are further apart
+        squares = (np.maximum(across, down) + 1) ** 2 + np.minimum(across, down) ** 2
+        longest = max(longest, float(squares.max()))
+    return math.sqrt(longest)
 
 
 _CORNERS = np.array([(0, 0), (1, 0), (0, 1), (1, 1)], np.int32)
-_SIDES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)], np.int32)
 
 
-def _around(hull: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The points at these offsets from those of a hull, which hold the corners of the hull of all such points."""
-    return (hull[:, None] + offsets).reshape(-1, 2)
+def _corners(hull: np.ndarray) -> np.ndarray:
+    """The corners of a hull's pixels, among which are those of the hull of all pixels' corners."""
+    return (hull[:, None] + _CORNERS).reshape(-1, 2)

@@ -23,10 +23,14 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from samfleet.detection.malloc import keep_freed_memory
+
 # A BLAS reads one of these when it is loaded, which is before our code runs in a worker.
 _BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PATIENCE = 5
 """Seconds after which a process that was killed is left to the kernel."""
+_KEPT_BYTES = 1 << 27
+"""Of freed memory in each worker: what an image of 2048² takes, so that the next one need not ask the system for it."""
 _START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[2])
@@ -207,6 +211,7 @@ def serve(descriptor: int) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    keep_freed_memory(_KEPT_BYTES)
     connection = Connection(descriptor)
     calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, calls), daemon=True).start()

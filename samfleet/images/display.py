@@ -158,7 +158,7 @@ def _stretched(values: np.ndarray, limits: tuple[float, float] | None) -> np.nda
         return np.zeros(values.shape, np.uint8)
     if values.dtype in (np.uint8, np.uint16):
         table = np.arange(np.iinfo(values.dtype).max + 1)
-        return _scaled(table, *limits)[values]
+        return cv2.LUT(np.ascontiguousarray(values), _scaled(table, *limits))
     result = np.empty(values.shape, np.uint8)
     for row in range(0, len(values), _ROWS):
         result[row : row + _ROWS] = _scaled(values[row : row + _ROWS], *limits)

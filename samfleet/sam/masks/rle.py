@@ -18,22 +18,20 @@ def run_lengths(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]
         The ``counts`` as ``segment_anything.utils.amg.mask_to_rle_pytorch`` returns them.
     """
     height, width = size
-    columns = np.zeros((mask.shape[1], mask.shape[0] + 1), dtype=bool)
-    columns[:, :-1] = mask.T
-    flat = columns.ravel()
-    # The zero at the end of each column separates the runs of neighbouring columns.
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    if flat[0]:
-        changes = np.concatenate(([0], changes))
-    column, row = np.divmod(changes, mask.shape[0] + 1)
-    places = (column + corner[1]) * height + row + corner[0]
+    # A zero before the first column and after each separates the runs of neighbouring columns.
+    between = mask.shape[0] + 1
+    flat = np.zeros(1 + mask.shape[1] * between, bool)
+    flat[1:].reshape(-1, between)[:, :-1] = mask.T
+    places = np.flatnonzero(flat[1:] != flat[:-1])
+    places += places // between * (height - between) + corner[1] * height + corner[0]
     if mask.shape[0] == height and len(places):
         # A run at the end of a column and one at the beginning of the next are a single run.
         joined = np.flatnonzero(places[1:-1:2] == places[2::2]) * 2 + 1
         places = np.delete(places, np.concatenate((joined, joined + 1)))
     if len(places) and places[-1] == height * width:
         places = places[:-1]
-    return np.diff(places, prepend=0, append=height * width).tolist()
+    ends = np.concatenate(([0], places, [height * width]))
+    return (ends[1:] - ends[:-1]).tolist()
 
 
 def encode(counts: list[int], size: tuple[int, int]) -> dict:
