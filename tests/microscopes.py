@@ -2,7 +2,8 @@
 
 import json
 import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,9 @@ def write_nd2(
     *,
     positions: Sequence[str] = (),
     pixel_um: float = 0.5,
+    is_compressed: bool = False,
 ) -> list[int]:
-    """An image of (P, T, Z, C, Y, X) as an ND2 of version 3 that is not compressed; where each frame begins.
+    """An image of (P, T, Z, C, Y, X) as an ND2 of version 3; where each frame begins.
 
     Without positions there is no P, neither in the data nor in the file. One name for three channels makes them blue,
     green and red.
@@ -209,7 +211,7 @@ def write_nd2(
                 "uiBpcInMemory": 8 * data.itemsize,
                 "uiBpcSignificant": 8 * data.itemsize,
                 "uiSequenceCount": len(frames),
-                "eCompression": 2,
+                "eCompression": 0 if is_compressed else 2,
             }
         },
         "ImageMetadataSeqLV|0!": {
@@ -240,12 +242,17 @@ def write_nd2(
             file.write(content)
         starts = []
         for number, frame in enumerate(frames):
+            rows: Iterable[bytes] = (
+                row.T.tobytes().ljust(row_bytes, b"\0") for row in frame.swapaxes(0, 1)
+            )
             name, size = f"ImageDataSeq|{number}!", 8 + height * row_bytes
+            if is_compressed:
+                rows = [zlib.compress(b"".join(rows))]
+                size = 8 + len(rows[0])
             chunks[name] = begin(name, size, 4088), size
             file.write(struct.pack("<d", 1000.0 * number))
             starts.append(file.tell())
-            for row in frame.swapaxes(0, 1):  # (channels, width)
-                file.write(row.T.tobytes().ljust(row_bytes, b"\0"))
+            file.writelines(rows)
         content = b"".join(
             name.encode() + struct.pack("<QQ", *place) for name, place in chunks.items()
         )

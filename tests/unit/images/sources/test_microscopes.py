@@ -152,6 +152,25 @@ def test_colours_of_an_nd2_are_red_green_and_blue(tmp_path):
     check_windows(windows_of(tmp_path / "a.nd2", ONLY), whole)
 
 
+def test_of_a_compressed_nd2_a_damaged_plane_costs_no_other(tmp_path):
+    path, data = tmp_path / "a.nd2", DATA[..., :25]  # rows of 25 x 2 x 3 bytes, which are padded
+    data = np.concatenate([data, data[:, :, :1]], axis=2)
+    starts = write_nd2(path, data, ["DAPI", "GFP", "Cy5"], is_compressed=True)
+    with pytest.raises(ImageError, match="only be read whole"):
+        windows_of(path, Plane(0, 0, "0"))
+    content = bytearray(path.read_bytes())
+    content[starts[4] + 100 : starts[4] + 110] = bytes(10)
+    path.write_bytes(content)
+    for number, (t, z) in enumerate(np.ndindex(T, Z)):
+        if number == 4:
+            with pytest.raises(ImageError) as error:
+                read(path, Plane(0, t, str(z)), READING)
+            assert error.value.status == "unreadable"
+        else:
+            found = read(path, Plane(0, t, str(z)), READING).pixels
+            np.testing.assert_array_equal(found, data[t, z].transpose(1, 2, 0))
+
+
 def test_windows_of_a_large_nd2_keep_nothing_of_it_in_memory(tmp_path):
     """Pages of a file that is mapped would count as memory in use."""
     size = 4096
