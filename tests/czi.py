@@ -9,7 +9,8 @@ import numpy as np
 
 Subblock = tuple[Mapping[str, int], np.ndarray]
 """Where a subblock begins along each axis, which may be of S (scene), M (tile of a mosaic), T, Z, C, Y and X, and its
-pixels: (rows, columns), or (rows, columns, 3) in blue, green, red."""
+pixels: (rows, columns), or (rows, columns, 3) in blue, green, red. A key `step` says how many pixels of the image one
+of a pyramid covers on each side."""
 _KINDS = {("uint8", 2): 0, ("uint16", 2): 1, ("uint8", 3): 3}
 
 
@@ -30,11 +31,14 @@ def _segment(name: str, content: bytes) -> bytes:
 
 def _entry(start: Mapping[str, int], pixels: np.ndarray, position: int) -> bytes:
     kind = _KINDS[pixels.dtype.name, pixels.ndim]
-    sizes = {"X": pixels.shape[1], "Y": pixels.shape[0]}
-    head = struct.pack("<2siqiiBB4si", b"DV", kind, position, 0, 0, 0, 0, b"", len(start))
+    axes = {axis: at for axis, at in start.items() if axis != "step"}
+    step, stored = start.get("step", 1), {"X": pixels.shape[1], "Y": pixels.shape[0]}
+    sizes = {axis: size * step for axis, size in stored.items()}
+    level = 0 if step == 1 else 2
+    head = struct.pack("<2siqiiBB4si", b"DV", kind, position, 0, 0, level, 0, b"", len(axes))
     return head + b"".join(
-        struct.pack("<4siifi", axis.encode(), at, sizes.get(axis, 1), 0.0, sizes.get(axis, 1))
-        for axis, at in start.items()
+        struct.pack("<4siifi", axis.encode(), at, sizes.get(axis, 1), 0.0, stored.get(axis, 1))
+        for axis, at in axes.items()
     )
 
 

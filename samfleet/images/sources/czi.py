@@ -6,6 +6,7 @@ refused.
 
 import contextlib
 import math
+import statistics
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
@@ -71,8 +72,8 @@ class CziSource:
         problem = axes.problem or real(np.dtype(image.dtype))
         if not problem:
             check_level(self._reading.level, len(levels))
-        sizes = _axes_of(levels[self._reading.level if not problem else 0]).sizes
-        mpp = image.mpp
+        level = levels[self._reading.level if not problem else 0]
+        sizes = _axes_of(level).sizes
         return Scene(
             name,
             axes.times,
@@ -82,11 +83,20 @@ class CziSource:
             sizes.get("X", 0),
             str(np.dtype(image.dtype)),
             axes.sizes.get("S") == 3 and axes.channels == 3,
-            None if mpp is None else pixel_side(*mpp),
+            self._side(image, level),
             iso_time(image.datetime),
             len(levels),
             problem,
         )
+
+    def _side(self, image: Any, level: Any) -> float | None:
+        """The side of a pixel in µm, at the level that is read."""
+        if image.mpp is None:
+            return None
+        step = 1.0
+        if self._reading.level:  # of most subblocks, since those at an edge may be cut
+            step = statistics.median(max(entry.scale) for entry in level.directory_entries)
+        return pixel_side(*(side * step for side in image.mpp))
 
     def read(self, scene: int, time: int, slice: int) -> Image:
         """One plane. What no subblock covers is 0, as between the tiles of a mosaic."""

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import pickle
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -224,6 +225,25 @@ def test_a_plane_of_which_tiles_are_missing_has_the_size_of_the_others(tmp_path)
     expected = np.zeros((16, 16), np.uint16)
     expected[:8, :8] = data[1, 0, 0, :8, :8]
     np.testing.assert_array_equal(found, expected)
+
+
+@needs_czifile
+def test_of_a_pyramid_the_full_resolution_is_read_or_another(tmp_path):
+    path, data = tmp_path / "a.czi", RNG.integers(1, 255, (2, 1, 2, 16, 24), np.uint8)
+    smaller = data[..., ::4, ::4]
+    write_czi(path, [*subblocks_of(data, 8), *pyramid_of(smaller, 4)], NAMES)
+    scenes = [describe(path, level=level).scenes[0] for level in (0, 1)]
+    assert [(s.levels, s.times, s.height, s.width) for s in scenes] == [(2, 2, 16, 24), (2, 2, 4, 6)]  # fmt: skip
+    assert [scene.pixel_size_um for scene in scenes] == [0.5, 2]
+    np.testing.assert_array_equal(check_windows(path, Plane(0, 1)), data[1, 0].transpose(1, 2, 0))
+    found = read(path, Plane(0, 1), Reading(Limits(100), level=1)).pixels
+    np.testing.assert_array_equal(found, smaller[1, 0].transpose(1, 2, 0))
+
+
+def pyramid_of(data: np.ndarray, step: int) -> Iterator[Subblock]:
+    """A level of a pyramid, in tiles."""
+    for start, pixels in subblocks_of(data, 3):
+        yield start | {"X": start["X"] * step, "Y": start["Y"] * step, "step": step}, pixels
 
 
 @needs_czifile
