@@ -12,7 +12,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Instant:
         self.seconds: dict[str, float] = {}
         self.device_seconds: float | None = None
         self.tiles: Tiles | None = None
+        self.following: Callable[[], np.ndarray | None] = lambda: None
         self._found = found
 
     def why_not_shown(self, height: int, width: int) -> str:

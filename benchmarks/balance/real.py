@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
 import cv2
@@ -50,6 +50,7 @@ class Sleeper:
 
     def __init__(self, slowness: float):
         self._slowness = slowness
+        self.following: Callable[[], np.ndarray | None] = lambda: None
         self.seconds = {"encoding": 0.0, "decoding": 0.0, "postprocessing": 0.0}
 
     def why_not_shown(self, height: int, width: int) -> str:

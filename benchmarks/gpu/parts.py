@@ -45,7 +45,7 @@ def main() -> None:
         predictor.set_image(rgb)
         for name in precisions_on(device):
             generator, precision = MaskGenerator(sam, name), PRECISIONS[name]
-            generator._encode(rgb)
+            generator._encoded(rgb)
             line = f"cuDNN's TF32 {allowed}, {name}:"
             for count in BATCHES:
                 points = draw(count)

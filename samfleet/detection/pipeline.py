@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -63,6 +64,7 @@ class Generator(Protocol):
     seconds: dict[str, float]
     device_seconds: float | None
     tiles: Tiles | None
+    following: Callable[[], np.ndarray | None]
 
     def why_not_shown(self, height: int, width: int) -> str:
         """Why SAM cannot be shown an image of this size, in words; empty if it can."""
@@ -205,12 +207,50 @@ def _times(pixels: float) -> float:
     return max(1.0, pixels / _LARGE_PIXELS)
 
 
+class ReadAhead:
+    """Images that were read, of which the next one can be seen before it is taken.
+
+    Args:
+        detections: the images; None where none was ready for a second.
+        is_ready: whether the next one would be there at once.
+    """
+
+    def __init__(
+        self,
+        detections: Iterable[Detection | None],
+        is_ready: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._detections, self._is_ready = iter(detections), is_ready
+        self._early: deque[Detection | None] = deque()
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Detection | None]:
+        while self._early or self._take():
+            yield self._early.popleft()
+
+    def _take(self) -> bool:
+        if self._error is not None:
+            raise self._error
+        self._early.extend(islice(self._detections, 1))
+        return bool(self._early)
+
+    def following(self) -> np.ndarray | None:
+        """What SAM sees of the next image, if it is read and in memory: (height, width, 3) uint8."""
+        if not self._early and self._is_ready():
+            try:
+                self._take()
+            except Exception as error:  # which is not that of the image that the device is at
+                self._error = error
+        read = self._early[0].read if self._early and self._early[0] is not None else None
+        return read.rgb if isinstance(read, ReadImage) else None
+
+
 def read_images(
     settings: Settings,
     root: Path,
     following: Callable[[bool], ShardImage | None],
     workers: WorkerPool,
-) -> Iterator[Detection | None]:
+) -> ReadAhead:
     """Read images in workers, ahead of what is consumed; the first ones are started at once.
 
     Args:
@@ -235,7 +275,7 @@ def read_images(
             tasks.add(detection, times, read, path, settings.image, settings.display, wish)
 
     start(most)
-    return _finish_reading(tasks, start, most)
+    return ReadAhead(_finish_reading(tasks, start, most), lambda: tasks.ready() > 0)
 
 
 def _wish(root: Path, planned: ShardImage) -> Wish:
@@ -284,7 +324,7 @@ class Unfinished(Protocol):
 
 def find_masks(
     settings: Settings,
-    detections: Iterable[Detection | None],
+    detections: ReadAhead,
     generator: Generator,
     device: Device,
     use: DeviceUse,
@@ -297,6 +337,7 @@ def find_masks(
         DeviceError: the device failed.
         RecordingError: tiles that are finished cannot be written.
     """
+    generator.following = detections.following
     for detection in detections:
         if detection is None:
             yield None

@@ -67,6 +67,14 @@ class Candidates:
         )
 
 
+Following = Callable[[], np.ndarray | None]
+
+
+def no_following() -> None:
+    """Nothing is known of the next view."""
+    return None
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """A part of an image that is shown to the model.
@@ -78,6 +86,7 @@ class View:
         cut: tells which of (n, 4) boxes, in the part and with both ends inside, its edge cuts; None if
             it cuts nothing.
         keeps_cut: whether what is known of cut masks is kept, too.
+        following: gives the pixels of the view that is shown next, without waiting; None if that is not known.
     """
 
     rgb: np.ndarray
@@ -85,6 +94,7 @@ class View:
     points: np.ndarray
     cut: Callable[[torch.Tensor], torch.Tensor] | None = None
     keeps_cut: bool = False
+    following: Following = no_following
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,15 @@ from torchvision.ops.boxes import batched_nms, box_area
 from samfleet.errors import UserError
 from samfleet.faults import is_out_of_memory
 from samfleet.reduction import Picture
-from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
+from samfleet.sam.generator.ahead import Encoded, EncodingAhead, StageEvents
+from samfleet.sam.generator.candidates import (
+    Candidates,
+    Chosen,
+    Following,
+    Seen,
+    View,
+    no_following,
+)
 from samfleet.sam.generator.decoder import Decoded, Decoder
 from samfleet.sam.generator.encoder import BIAS_AT_ONCE, SMALLEST_BIAS, encode_frames
 from samfleet.sam.generator.fast_decoder import FastDecoder
@@ -94,6 +102,8 @@ class MaskGenerator:
 
     Attributes:
         tiles: how the next image is divided, which may be set before it.
+        following: gives the image that comes next, (height, width, 3) uint8, if it is shown as a whole and at hand;
+            a GPU encodes it while the host is busy with what was found in the present one.
         seconds: seconds of the last image, by stage: encoding, decoding, postprocessing.
         device_seconds: for how long a GPU has had work so far, by its own clock; None on a CPU. Work that
             waits for the host within a stage counts.
@@ -158,16 +168,19 @@ class MaskGenerator:
         self.mask_nms_of = mask_nms_of
         self.skip_background = skip_background
         self.tiles = tiles
+        self.following: Following = no_following
         self.refine_with_boxes = refine_with_boxes
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.device_seconds = 0.0 if sam.device.type == "cuda" else None
-        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._events: list[StageEvents] = []
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
         self._exact = precision == "exact"
         encoder = sam.image_encoder
         self._encoder = encoder if self._exact else partial(encode_frames, encoder)
         self._bias_at_once = BIAS_AT_ONCE[sam.device.type]
         self._map_prompts = map_prompts
+        # the library's encoder, which `exact` calls, waits for the device in every block
+        self._ahead = EncodingAhead(sam.device.type == "cuda" and not self._exact)
         self._decoder = (Decoder if self._exact else FastDecoder)(sam, multimask=not map_prompts)
 
     def why_not_shown(self, height: int, width: int) -> str:
@@ -288,19 +301,22 @@ class MaskGenerator:
         crop_boxes, layers = amg.generate_crop_boxes(
             size, self.crop_n_layers, self.crop_overlap_ratio
         )
-        prompts = self._prompts(rgb, crop_boxes, layers)
+        prompts = list(self._prompts(rgb, crop_boxes, layers))
+        shown = [rgb[y0:y1, x0:x1] for x0, y0, x1, y1 in crop_boxes]
         parts, crops = [], []
         masks: list[CompactMask] = []
         whole_image = [0, 0, size[1], size[0]]
-        for box, points in zip(crop_boxes, prompts, strict=True):
-            cut = partial(_is_cut, crop=box, whole=whole_image)
-            x0, y0, x1, y1 = box
-            view = View(rgb[y0:y1, x0:x1], box, points, cut if box != whole_image else None)
+        for number, (box, points) in enumerate(zip(crop_boxes, prompts, strict=True)):
+            cut = partial(_is_cut, crop=box, whole=whole_image) if box != whole_image else None
+            left = (shown[later] for later in range(number + 1, len(shown)) if len(prompts[later]))
+            following = partial(next, left, None) if len(shown) > 1 else self._next_image
+            view = View(shown[number], box, points, cut, following=following)
             seen = self.look(view, points_per_batch)
             parts.append(seen.candidates)
             masks += seen.masks
             crops += [box] * len(seen.masks)
-        with self._stage("postprocessing"):
+        # a single view's are on the host, whose device may have the next image by now
+        with self._stage("postprocessing", on_host=len(crop_boxes) == 1):
             candidates = Candidates.concatenate(parts)
             if len(crop_boxes) > 1:
                 # Masks from smaller crops come first.
@@ -313,6 +329,10 @@ class MaskGenerator:
                 masks, crops = ([each[i] for i in kept.tolist()] for each in (masks, crops))
         boxes = np.array(crops, np.int64).reshape(-1, 4)
         return Chosen(candidates, masks, boxes, np.ones(len(boxes), np.int64))
+
+    def _next_image(self) -> np.ndarray | None:
+        """The image that comes next, unless it or a part of this one may be looked at in tiles first."""
+        return self.following() if self.tiles is None and not self.crop_n_layers else None
 
     def _prompts(
         self, rgb: np.ndarray, crop_boxes: list[list[int]], layers: list[int]
@@ -333,11 +353,7 @@ class MaskGenerator:
         """The masks in a part of an image, after non-maximum suppression within it."""
         if not len(view.points):
             return Seen.nothing(_HOST)
-        with self._stage("encoding", on_host=True):
-            resized = self._resized(view.rgb)
-        unpadded = resized.shape[:2]
-        with self._stage("encoding"):
-            embedding = self._encode(resized)
+        embedding, unpadded = self._encoded(view.rgb)
         size, points = view.rgb.shape[:2], view.points
         if self._map_prompts:
             with (
@@ -386,6 +402,7 @@ class MaskGenerator:
             candidates = candidates.select(to_device(kept, self.sam.device))
             bits = MaskBits.concatenate([part.bits for part in parts]).select(kept)
             arriving = Arriving([*candidates.tensors(), *cut.tensors(), *bits.tensors()])
+        self._encode_ahead(view.following)
         host = iter(arriving.arrive())
         with self._stage("postprocessing", on_host=True):
             candidates, cut = Candidates.of(host), Candidates.of(host)
@@ -423,14 +440,41 @@ class MaskGenerator:
             rgb = rgb[..., ::-1]
         return self._transform.apply_image(rgb)
 
-    def _encode(self, resized: np.ndarray) -> torch.Tensor:
-        """The embedding of a crop, which the decoder gets as well."""
+    def _encoded(self, rgb: np.ndarray) -> tuple[torch.Tensor, tuple[int, int]]:
+        """The embedding of a view, which the decoder gets as well, and (height, width) at which it was encoded."""
+        encoded = self._ahead.take(rgb)
+        if encoded is None:
+            with self._stage("encoding", on_host=True):
+                resized = self._resized(rgb)
+            with self._stage("encoding"):
+                embedding = self._encode_frame(self._frame(resized)).float()
+            encoded = Encoded(rgb, embedding, resized.shape[:2])
+        self._events += encoded.events
+        self.seconds["encoding"] += encoded.seconds
+        with self._stage("encoding"), arithmetic(self._precision.decoder):
+            self._decoder.set_image(encoded.embedding)
+        return encoded.embedding, encoded.unpadded
+
+    def _encode_ahead(self, following: Following) -> None:
+        """Gives a GPU the next view to encode, behind all that it has to do for the present one."""
+        if self._ahead.is_of_use and (rgb := following()) is not None:
+            self._ahead.encode(rgb, self._encoded_by_itself)
+
+    def _encoded_by_itself(self, rgb: np.ndarray) -> Encoded:
+        """A view that is encoded while another one is looked at, whose times do not count for that one."""
+        start = time.perf_counter()
+        resized = self._resized(rgb)
+        seconds = time.perf_counter() - start
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        with arithmetic(self._precision.encoder):
+            embedding = self._encoder(self._frame(resized)).float()
+        end.record()
+        return Encoded(rgb, embedding, resized.shape[:2], seconds, [("encoding", begin, end)])
+
+    def _frame(self, resized: np.ndarray) -> torch.Tensor:
         pixels = to_device(resized, self.sam.device)
-        frame = self.sam.preprocess(pixels.permute(2, 0, 1)[None].contiguous())
-        embedding = self._encode_frame(frame).float()
-        with arithmetic(self._precision.decoder):
-            self._decoder.set_image(embedding)
-        return embedding
+        return self.sam.preprocess(pixels.permute(2, 0, 1)[None].contiguous())
 
     def _encode_frame(self, frame: torch.Tensor) -> torch.Tensor:
         """The embedding; if memory runs out, with half as much at once, and so for all that follow.

@@ -6,15 +6,16 @@ whole. What is too large for that is looked for in the whole image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
 from torchvision.ops.boxes import box_iou
 
 from samfleet.reduction import Picture, reduced
-from samfleet.sam.generator.candidates import Candidates, Chosen, Seen, View
+from samfleet.sam.generator.candidates import Candidates, Chosen, Following, Seen, View
 from samfleet.sam.generator.foreground import Background, Foreground, blur
 from samfleet.sam.generator.transfer import to_device
 from samfleet.sam.masks.bitmask import overlaps
@@ -154,9 +155,45 @@ def _look_at_tiles(
         size: that tiles should have.
     """
     missing = [box for box in boxes if (size, box) not in finished]
-    for box, rgb in zip(missing, picture.parts(missing), strict=True):
-        finished[size, box] = _look_at(box, rgb, layout, background, search)
+    shown = _Shown(zip(missing, picture.parts(missing), strict=True), background, search)
+    for box, rgb, points in shown:
+        finished[size, box] = _look_at(
+            box, rgb, points, layout, background, search, shown.following
+        )
     return [finished[size, box] for box in boxes]
+
+
+class _Shown:
+    """Tiles with their prompts, (n, 2) float64, which are none where there is nothing but background.
+
+    Args:
+        tiles: boxes of tiles, and their pixels.
+    """
+
+    def __init__(
+        self, tiles: Iterable[tuple[Box, np.ndarray]], background: Background, search: Search
+    ) -> None:
+        self._tiles = ((box, rgb, self._points(rgb)) for box, rgb in tiles)
+        self._background, self._search = background, search
+        self._early: list[tuple[Box, np.ndarray, np.ndarray]] = []
+
+    def _points(self, rgb: np.ndarray) -> np.ndarray:
+        points = self._search.prompts(rgb, self._background)
+        return points[:0] if (rgb == rgb[0, 0]).all() else points
+
+    def __iter__(self) -> Iterator[tuple[Box, np.ndarray, np.ndarray]]:
+        while self._next() is not None:
+            yield self._early.pop()
+
+    def _next(self) -> tuple[Box, np.ndarray, np.ndarray] | None:
+        if not self._early:
+            self._early += islice(self._tiles, 1)
+        return self._early[0] if self._early else None
+
+    def following(self) -> np.ndarray | None:
+        """The pixels of the next tile, if the model is shown it."""
+        tile = self._next()
+        return tile[1] if tile is not None and len(tile[2]) else None
 
 
 def _best(parts: list[Chosen], ranks: list[int], nms_thresh: float) -> Chosen:
@@ -193,12 +230,18 @@ def _closer(first: Chosen, closer: Chosen) -> Chosen:
 
 
 def _look_at(
-    box: Box, rgb: np.ndarray, layout: Layout, background: Background, search: Search
+    box: Box,
+    rgb: np.ndarray,
+    points: np.ndarray,
+    layout: Layout,
+    background: Background,
+    search: Search,
+    following: Following,
 ) -> FoundInTile:
-    points = search.prompts(rgb, background)
-    if not len(points) or (rgb == rgb[0, 0]).all():
+    if not len(points):
         return FoundInTile(_nothing(), Candidates.none(torch.device("cpu")), left_out=True)
-    view = View(rgb, list(box), points, _cut_by(layout, box), keeps_cut=True)
+    cut = _cut_by(layout, box)
+    view = View(rgb, list(box), points, cut, keeps_cut=True, following=following)
     seen = search.look(view)
     large = _too_large(seen.cut, layout, box, rgb, background)
     return FoundInTile(Chosen.of(seen, list(box)).packed(), large)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 
-from samfleet.detection.pipeline import Detection, measure_images
+from samfleet.detection.pipeline import Detection, ReadAhead, measure_images
 from samfleet.detection.workers import Task
 from samfleet.images.reading import ReadImage
 from samfleet.plan.shards import ShardImage
@@ -53,3 +54,39 @@ def test_an_image_that_is_measured_for_long_does_not_keep_the_device_from_others
         assert len(given) - len(measured) <= 1
     assert measured == [*names[:3], *names[4:], names[3]]
     assert detection.ledger["seconds_measuring"] == 60
+
+
+def read_as(name: str) -> Detection:
+    pixels = np.full((4, 5, 3), len(name), np.uint8)
+    return Detection(ShardImage(name, 1, name), ReadImage(name, pixels, pixels, True, "", "", 0.0))
+
+
+def test_the_next_image_can_be_seen_before_it_is_taken_unless_it_would_have_to_be_waited_for():
+    images = [read_as("a"), None, read_as("bb")]
+    ready = [True]
+    ahead = ReadAhead(images, lambda: ready[0])
+    assert ahead.following() is images[0].read.rgb
+    assert ahead.following() is images[0].read.rgb
+    taken = iter(ahead)
+    assert next(taken) is images[0]
+    assert ahead.following() is None  # nothing was ready for a second
+    assert next(taken) is None
+    ready[0] = False
+    assert ahead.following() is None
+    ready[0] = True
+    assert ahead.following() is images[2].read.rgb
+    assert list(taken) == [images[2]]
+    assert ahead.following() is None
+
+
+def test_an_error_of_what_comes_next_is_not_that_of_the_image_before():
+    def broken() -> Iterator[Detection]:
+        yield read_as("a")
+        raise OSError("claims cannot be written")
+
+    ahead = ReadAhead(broken(), lambda: True)
+    taken = iter(ahead)
+    next(taken)
+    assert ahead.following() is None
+    with pytest.raises(OSError, match="claims"):
+        next(taken)

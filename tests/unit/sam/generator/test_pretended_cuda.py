@@ -1,6 +1,6 @@
 """The mask generator on a pretended CUDA device: the same masks, and how little the host waits for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from samfleet.detection.pipeline import Detection, find_masks
+from samfleet.detection.pipeline import Detection, ReadAhead, find_masks
 from samfleet.detection.unfinished import UnfinishedImages
 from samfleet.detection.workers import Workers
 from samfleet.devices.use import DeviceUse
@@ -154,16 +154,26 @@ ERRORS: list[Callable[[], Exception]] = [
 ]
 
 
-def detected(finder: MaskGenerator) -> Detection:
-    """What a job makes of the picture."""
-    read = ReadImage("0" * 32, RGB, RGB, True, "", "", 0.0)
-    detection = Detection(ShardImage("0" * 32, 1, "a.png"), read)
-    settings = make_settings("x")
+def detections(finder: MaskGenerator, *pictures: np.ndarray) -> Iterator[Detection]:
+    """What a job makes of pictures that are all read before it begins."""
+    read = [ReadImage(str(n), rgb, rgb, True, "", "", 0.0) for n, rgb in enumerate(pictures)]
+    images = [
+        Detection(ShardImage(each.image_id, 1, f"{each.image_id}.png"), each) for each in read
+    ]
     with Workers(1) as workers, TemporaryDirectory() as store:
-        unfinished = UnfinishedImages(Path(store), flush_seconds=60)
-        (detection,) = find_masks(
-            settings, [detection], finder, Device("0", "0"), DeviceUse(), workers, unfinished
+        yield from find_masks(
+            make_settings("x"),
+            ReadAhead(images, lambda: True),
+            finder,
+            Device("0", "0"),
+            DeviceUse(),
+            workers,
+            UnfinishedImages(Path(store), flush_seconds=60),
         )
+
+
+def detected(finder: MaskGenerator) -> Detection:
+    (detection,) = detections(finder, RGB)
     return detection
 
 
@@ -206,6 +216,120 @@ def test_where_the_encoder_does_not_fit_it_does_half_at_once(
     caplog.clear()
     finder._encode_frame(frame)
     assert not caplog.text  # it stays with what fits
+
+
+PICTURES = (RGB, RGB[::-1].copy(), RGB[:, ::-1].copy())
+
+
+def same(ones: list, others: list) -> bool:
+    """Whether what was found has the same bits."""
+    names = ("boxes", "predicted_iou", "stability", "points", "crops")
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for one, other in zip(ones, others, strict=True)
+        for name in names
+    ) and all(
+        np.array_equal(one.region(number)[0], other.region(number)[0])
+        for one, other in zip(ones, others, strict=True)
+        for number in range(len(one.boxes))
+    )
+
+
+def noted(events: list[str], name: str, function: Callable, *arguments, **options):
+    events.append(name)
+    return function(*arguments, **options)
+
+
+def test_the_next_picture_is_encoded_while_the_host_is_at_the_present_one(device, sam, monkeypatch):
+    finder = MaskGenerator(moved(sam), "fast", **FEW, points_per_batch=36)
+    finder.find(RGB)
+    device.restart()
+    expected = [finder.find(rgb) for rgb in PICTURES]
+    waits, launches, copied = device.waits.total(), device.launches, device.to_host
+    events: list[str] = []
+    monkeypatch.setattr(finder, "_encoder", partial(noted, events, "encode", finder._encoder))
+    decoder, packer = finder._decoder, generator.packer_of
+    monkeypatch.setattr(decoder, "decode", partial(noted, events, "decode", decoder.decode))
+    monkeypatch.setattr(generator, "packer_of", partial(noted, events, "pack", packer))
+    device.restart()
+    found = []
+    for detection in detections(finder, *PICTURES):
+        events.append("found")
+        found.append(detection.found)
+        assert detection.ledger["seconds_encoding"] > 0
+    first, middle, last = (
+        ["encode"],
+        ["decode", "encode", "pack", "found"],
+        ["decode", "pack", "found"],
+    )
+    assert events == first + 2 * middle + last
+    assert same(found, expected)
+    assert (device.launches, device.to_host) == (launches, copied)
+    assert device.waits.total() <= waits
+
+
+def test_nothing_is_encoded_ahead_once_memory_ran_out_for_it(device, sam, monkeypatch, caplog):
+    finder = MaskGenerator(moved(sam), "fast", **FEW)
+    expected = [finder.find(rgb) for rgb in PICTURES]
+    encoder, calls = finder._encoder, []
+
+    def scarce(frame: torch.Tensor) -> torch.Tensor:
+        calls.append(frame)
+        if len(calls) == 2:  # the second picture, before its turn
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return encoder(frame)
+
+    monkeypatch.setattr(finder, "_encoder", scarce)
+    found = list(detections(finder, *PICTURES))
+    assert same([each.found for each in found], expected)
+    assert len(calls) == 4
+    assert caplog.text.count("no longer encoded ahead") == 1
+    assert "half as much" not in caplog.text
+    # and every picture had as many prompts at once as it would have had
+    assert {each.ledger["points_per_batch"] for each in found} == {finder.points_per_batch}
+
+
+def test_an_encoder_that_fails_ahead_of_its_turn_costs_no_other_picture(device, sam, monkeypatch):
+    finder = MaskGenerator(moved(sam), "fast", **FEW)
+    encoder = finder._encoder
+
+    def fails_for_the_second(frame: torch.Tensor) -> torch.Tensor:
+        if torch.equal(frame.cpu(), second.cpu()):
+            raise RuntimeError("something is wrong with it")
+        return encoder(frame)
+
+    second = finder._frame(finder._resized(PICTURES[1]))
+    monkeypatch.setattr(finder, "_encoder", fails_for_the_second)
+    statuses = [getattr(each.read, "status", "ok") for each in detections(finder, *PICTURES)]
+    assert statuses == ["ok", "error", "ok"]
+
+
+@pytest.mark.parametrize("way", ["crops", "tiles", "without background"])
+def test_every_view_is_encoded_once_and_ahead_but_for_the_first(device, sam, way, monkeypatch):
+    finder = MaskGenerator(moved(sam), "fast", **FEW | {"points_per_side": 3} | WAYS[way])
+    finder._ahead.is_of_use = False
+    expected = finder.find(RGB)
+    device.restart()
+    finder.find(RGB)
+    launches, waits = device.launches, device.waits.total()
+    finder._ahead.is_of_use = True
+    ahead: list[str] = []
+    encode = finder._ahead.encode
+    monkeypatch.setattr(finder._ahead, "encode", partial(noted, ahead, "view", encode))
+    device.restart()
+    assert same([finder.find(RGB)], [expected])
+    assert (len(ahead) >= 3) == (way != "without background")
+    assert device.launches == launches
+    assert device.waits.total() <= waits
+
+
+def test_exact_and_a_cpu_encode_nothing_ahead(device, sam):
+    def asked() -> None:
+        raise AssertionError
+
+    for finder in (MaskGenerator(sam, "fast", **FEW), MaskGenerator(moved(sam), "exact", **FEW)):
+        finder.following = asked
+        finder.find(RGB)
 
 
 @pytest.mark.parametrize("precision", ["exact", "fast"])
