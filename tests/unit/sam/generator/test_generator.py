@@ -205,7 +205,7 @@ def test_skipping_prompts_with_crops(spotted_in_the_middle):
 @pytest.mark.parametrize("layers", [0, 1])
 def test_a_blank_image_is_done_without_the_model(sam, layers, monkeypatch):
     generator = MaskGenerator(sam, "fast", skip_background=True, **ALL | {"crop_n_layers": layers})
-    monkeypatch.setattr(generator, "_encode", lambda rgb: pytest.fail("encoded"))
+    monkeypatch.setattr(generator, "_encoded", lambda rgb: pytest.fail("encoded"))
     assert generator.generate(np.full((70, 90, 3), 30, np.uint8)) == []
 
 
