@@ -20,7 +20,7 @@ from samfleet.files import must_be_writable
 from samfleet.plan.collection import columns_digest, scan_collection
 from samfleet.plan.commands import note_command
 from samfleet.plan.mistakes import Retries
-from samfleet.plan.outlook import outlook
+from samfleet.plan.outlook import division, outlook
 from samfleet.plan.record import present_plan
 from samfleet.plan.stamp import plan_stamp
 from samfleet.plan.watching import ProgressLines
@@ -189,12 +189,25 @@ def refuse_arrays(plan):
         )
 
 
+@cache
+def announce(plan):
+    """Say how a plan that was just made will be carried out; its own log may lie on another machine."""
+    if plan.shards and not any(
+        done_file(RESULTS, plan.id, each.name).exists() for each in plan.shards
+    ):
+        logger.info(
+            f"samfleet: {counted(plan.pending, 'image')} to detect, {division(plan, gpu_count())}"
+        )
+
+
 def summary_input(wildcards):
     """The summary's stamp and the record of every shard of the plan."""
     checkpoints.plan.get()
     plan = present_plan(plan_file(RESULTS))
     with plain_errors():
         refuse_arrays(plan)
+    if workflow.is_main_process and not workflow.dryrun:
+        announce(plan)
     return {
         "stamp": stamp("summary", partial(number_of_summary_stamp, plan)),
         "done": [f"results/plan/{plan.id}/{shard.name}.done" for shard in plan.shards],
@@ -314,19 +327,19 @@ PROGRESS = ProgressLines(
 BEGAN = time.time()
 
 
-def close_run():
+def close_run(succeeded):
     """Say no more how far the run is, but what it has done."""
     PROGRESS.end()
-    for line in account(RESULTS, BEGAN):
+    for line in account(RESULTS, BEGAN, succeeded):
         logger.info(f"samfleet: {line}")
 
 
 onsuccess:
-    close_run()
+    close_run(succeeded=True)
 
 
 onerror:
-    close_run()
+    close_run(succeeded=False)
 
 
 onstart:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _EVERY_SECONDS = 2.0
 _JOBS = 40  # that are listed at most
 _NAMED_JOBS = 3  # at the chunks of a shard
-_STATES = ("silent", "failed", "detecting", "loading", "ended", "waiting", "done")
+_STATES = ("silent", "failed", "stopped", "detecting", "loading", "ended", "waiting", "done")
 """What is listed first: what somebody should look at."""
 
 
@@ -81,7 +81,7 @@ def _table(results: Path, plan: Plan, progress: Progress) -> "RenderableType":
     for name in ("images", "a second", "failed"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("its chunks")
-    ranked = sorted(progress.jobs, key=lambda job: _STATES.index(job.state))
+    ranked = sorted(progress.jobs, key=lambda job: (*_STATES, job.state).index(job.state))
     at_work = progress.at_work
     for job in ranked[:_JOBS]:
         chunks = _chunks(results, plan, job.shard, at_work)

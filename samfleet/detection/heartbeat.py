@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from samfleet.detection.recording import Recorder
+from samfleet.detection.stopping import Stopped
 from samfleet.detection.unfinished import UnfinishedImages
 from samfleet.plan.progress import BEAT_SECONDS, Beat, read_beat, write_beat
 
@@ -53,7 +54,7 @@ class Heartbeat:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._say("failed" if kind else "ended")
+        self._say("ended" if kind is None else "stopped" if issubclass(kind, Stopped) else "failed")
 
     def _beat(self) -> None:
         while not self._ended.wait(self._every):

@@ -162,8 +162,8 @@ def _leave(results: Path, plan: Plan, work: Work, done: Path) -> None:
     if all(done_file(results, plan.id, shard.name).exists() for shard in plan.shards):
         done.unlink()
         raise OutOfTimeError(
-            f"the time of this job is over, {left} of the plan are left, and no other job is: it has to be "
-            "started again; with a larger shard.max_hours jobs ask for more time"
+            f"the time of this job is over, {left} of the plan are left, and no other job is at work: this one has to "
+            "be started again, and goes on there; with a larger shard.max_hours jobs ask for more time"
         )
     logger.info("the time of this job is over: %s are left to other jobs", left)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from samfleet.plan.collection import Collection
 from samfleet.plan.manifest import ManifestRow, read_manifest
-from samfleet.plan.record import has_manifest, read_plan
+from samfleet.plan.record import Plan, has_manifest, read_plan
 from samfleet.planes import ONLY
 from samfleet.results import last_plan_file, manifest_file, store_folder
 from samfleet.store.index import read_stored_images
-from samfleet.wording import counted
+from samfleet.wording import counted, lasting
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,26 @@ class Outlook:
             f"{self.moved} moved, {self.removed} removed; "
             f"{'up to ' if self.to_detect else ''}{self.to_detect} to detect{each}"
         )
+
+
+def division(plan: Plan, devices: int) -> str:
+    """By how many jobs the images of a plan are to be detected, in words, and why not by one for each device.
+
+    Args:
+        plan: a plan with jobs.
+        devices: how many may be used at a time.
+    """
+    jobs = len(plan.shards)
+    at_a_time = min(devices, jobs)
+    words = f"by {counted(jobs, 'job')} on {counted(at_a_time, 'device')}"
+    if jobs > devices:
+        words += " (more jobs than devices, since shard.max_hours limits how long one lasts)"
+    elif jobs < min(devices, plan.pending):
+        words += (
+            f" of {devices} (more jobs would hardly outlast their own start: shard.min_seconds)"
+        )
+    seconds = sum(shard.seconds for shard in plan.shards) / at_a_time
+    return f"{words}, expected to take about {lasting(max(1, seconds))}"
 
 
 def outlook(collection: Collection, results: Path, model_key: str, retry_failed: bool) -> Outlook:

@@ -36,6 +36,7 @@ from samfleet.plan.manifest import (
     write_known_files,
     write_manifest,
 )
+from samfleet.plan.outlook import division
 from samfleet.plan.record import Plan, PlannedShard, any_has_manifest, is_complete, read_plan
 from samfleet.plan.shards import (
     Chunk,
@@ -66,7 +67,7 @@ from samfleet.statuses import Status
 from samfleet.store.index import StoredImage, read_stored_images
 from samfleet.store.segments import rebuild_index
 from samfleet.store.unfinished import remove_needless
-from samfleet.wording import counted, lasting
+from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -272,17 +273,9 @@ def _new_plan(
         planned.append(PlannedShard(name, len(images), round(sum(seconds), 1)))
     if planned:
         write_chunks(chunks_file(results, plan_id), chunks)
-        logger.info(
-            "%s to detect are cut into %s for %s on %s, expected to take about %s",
-            counted(len(pending), "image"),
-            counted(len(chunks), "chunk"),
-            counted(len(planned), "job"),
-            counted(min(gpus, len(planned)), "device"),
-            lasting(sum(shard.seconds for shard in planned) / min(gpus, len(planned))),
-        )
     configuration = json.dumps(asdict(settings), indent=1)
     write_atomic(plan_config_file(results, plan_id), configuration + "\n")
-    return Plan(
+    plan = Plan(
         id=plan_id,
         max_pixels=settings.image.max_pixels,
         images=len(rows),
@@ -290,6 +283,14 @@ def _new_plan(
         shards=tuple(planned),
         **present,
     )
+    if planned:
+        logger.info(
+            "%s to detect are cut into %s, to be drawn %s",
+            counted(len(pending), "image"),
+            counted(len(chunks), "chunk"),
+            division(plan, gpus),
+        )
+    return plan
 
 
 def tile_counter(settings: Settings, paths: Iterable[str]) -> Callable[[str], int]:

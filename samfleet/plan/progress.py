@@ -16,6 +16,7 @@ from pathlib import Path
 from samfleet.files import read_object, write_atomic
 from samfleet.plan.record import Plan
 from samfleet.results import beat_file, beats_folder, done_file
+from samfleet.wording import counted
 
 BEAT_SECONDS = 10.0
 """How often a job says that it lives."""
@@ -33,7 +34,7 @@ class Beat:
 
     Attributes:
         host, device: where it runs.
-        state: "loading" the model, "detecting", "ended" or "failed".
+        state: "loading" the model, "detecting", "ended", "failed", or "stopped" by a signal.
         recorded: images that it has recorded, with those of `earlier`.
         failed: how many of these have no masks for a reason.
         written: how many of these are on the disk.
@@ -214,19 +215,19 @@ def _details(progress: Progress) -> Iterator[str]:
     if (left := progress.seconds_left) is not None and progress.recorded < progress.images:
         yield f"{duration(left)} left"
     if progress.failed:
-        yield f"{progress.failed} failed"
+        yield f"{counted(progress.failed, 'image')} failed"
     by_device: dict[str, float] = {}
     for job in progress.in_state("detecting"):
         if job.beat:
             name = f"{job.beat.host} {job.beat.device}"
             by_device[name] = by_device.get(name, 0.0) + job.rate
     hosts = {name.split(" ")[0] for name in by_device}
-    if 1 < len(by_device) <= 8:
+    if 1 < len(by_device) <= 8 and all(by_device.values()):
         named = (
-            f"{name.split(' ', 1)[1] if len(hosts) == 1 else name} {rate:.3g}"
+            f"{name.split(' ', 1)[1] if len(hosts) == 1 else name}: {rate:.3g}"
             for name, rate in sorted(by_device.items())
         )
-        yield "/".join(named)
+        yield f"by device {', '.join(named)}"
     elif by_device:
         yield f"on {len(by_device)} device{'s' if len(by_device) > 1 else ''}"
     places = [job.beat.place for job in progress.in_state("detecting") if job.beat]
@@ -235,6 +236,9 @@ def _details(progress: Progress) -> Iterator[str]:
         yield f"at {at} with {', '.join(places)}"
     if loading := len(progress.in_state("loading")):
         yield f"{loading} loading the model"
+    for state in ("stopped", "failed"):  # and will be started again
+        if jobs := len(progress.in_state(state)):
+            yield f"{counted(jobs, 'job')} {state}"
     if waiting := len(progress.in_state("waiting")):
         yield f"{waiting} waiting"
     if silent := progress.in_state("silent"):

@@ -87,7 +87,10 @@ def test_plan_takes_its_number_and_the_gpus_from_the_stamp(workdir, monkeypatch)
     plan = planned()
     assert (plan.stamp, plan.images) == (7, 2)
     assert "2 images, 2 to detect\n" in log("plan")
-    words = "2 images to detect are cut into 2 chunks for 1 job on 1 device, expected to take about 3 seconds"
+    words = (
+        "2 images to detect are cut into 2 chunks, to be drawn by 1 job on 1 device of 2 (more jobs would hardly "
+        "outlast their own start: shard.min_seconds), expected to take about 3 seconds"
+    )
     assert words in log("plan")
 
 

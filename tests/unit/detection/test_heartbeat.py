@@ -1,11 +1,13 @@
 """What a job says of itself while it lives."""
 
+import signal
 import time
 
 import pytest
 
 from samfleet.detection.heartbeat import Heartbeat
 from samfleet.detection.recording import Recorder
+from samfleet.detection.stopping import Stopped
 from samfleet.detection.unfinished import UnfinishedImages
 from samfleet.plan.progress import read_beat
 from tests.builders import stored_rows
@@ -82,6 +84,13 @@ def test_the_next_attempt_counts_on_from_what_reached_the_disk(tmp_path, recorde
         assert read_beat(path).recorded == 2
         record(again, "C", "D")
     assert read_beat(path).recorded == 4
+
+
+def test_a_job_that_a_signal_ends_has_not_failed(tmp_path, recorder, unfinished):
+    path = tmp_path / "beat.json"
+    with pytest.raises(Stopped), Heartbeat(path, recorder, unfinished, "gpu0", "0001-a"):
+        raise Stopped(signal.SIGTERM)
+    assert read_beat(path).state == "stopped"
 
 
 def test_a_disk_that_cannot_be_written_to_ends_no_job(tmp_path, recorder, unfinished):

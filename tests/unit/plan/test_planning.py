@@ -13,8 +13,9 @@ import tifffile
 from samfleet.digests import image_id
 from samfleet.plan import manifest, planning
 from samfleet.plan.manifest import read_manifest
+from samfleet.plan.outlook import division
 from samfleet.plan.planning import make_plan
-from samfleet.plan.record import plan_of_shard, read_plan
+from samfleet.plan.record import PlannedShard, plan_of_shard, read_plan
 from samfleet.plan.shards import read_chunks
 from samfleet.results import (
     LEDGER_COLUMNS,
@@ -30,6 +31,7 @@ from samfleet.results import (
 from tests.builders import (
     carry_out,
     make_settings,
+    plan_of,
     shard_images,
     stored_rows,
     write_files,
@@ -502,3 +504,19 @@ def test_a_damaged_record_of_a_plan_is_no_plan(tmp_path):
     for text in ("{", "[]", '{"shards": []}', '{"shards": 3}'):
         path.write_text(text)
         assert read_plan(path) is None
+
+
+@pytest.mark.parametrize(
+    ("jobs", "devices", "images", "words"),
+    [
+        (2, 2, 90, "by 2 jobs on 2 devices, expected to take about 10 minutes"),
+        (1, 3, 90, "by 1 job on 1 device of 3 (more jobs would hardly outlast their own start: shard.min_seconds), "
+         "expected to take about 10 minutes"),
+        (3, 8, 3, "by 3 jobs on 3 devices, expected to take about 10 minutes"),  # an image each
+        (5, 2, 90, "by 5 jobs on 2 devices (more jobs than devices, since shard.max_hours limits how long one lasts), "
+         "expected to take about 25 minutes"),
+    ],
+)  # fmt: skip
+def test_why_there_are_not_as_many_jobs_as_devices_is_said(jobs, devices, images, words):
+    plan = plan_of(*(PlannedShard(f"{n:04d}", 1, 600.0) for n in range(jobs)), images=images)
+    assert division(plan, devices) == words

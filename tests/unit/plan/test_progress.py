@@ -60,7 +60,7 @@ def test_jobs_are_added_up_and_the_time_left_follows_from_their_rates(results):
     assert progress.seconds_left == 300 / 3
     assert [job.state for job in progress.jobs] == ["detecting", "detecting", "loading", "waiting"]
     assert in_words(progress) == (
-        "25%: 100 of 400 images, 3 a second, 2 min left, 2 failed, gpu1 2/gpu2 1, "
+        "25%: 100 of 400 images, 3 a second, 2 min left, 2 images failed, by device gpu1: 2, gpu2: 1, "
         "1 loading the model, 1 waiting"
     )
 
@@ -85,6 +85,21 @@ def test_a_job_that_stopped_breathing_is_silent_and_adds_no_speed(results):
     assert "1 silent for 3 min" in in_words(progress)
     done(results, 2)  # its record says more than its silence
     assert not progress_of(results, PLAN).in_state("silent")
+
+
+def test_jobs_that_were_stopped_or_failed_are_counted_apart_from_images_that_failed(
+    results, capsys
+):
+    beat(results, 1, recorded=60, failed=2, rate=2.0)
+    beat(results, 2, recorded=20, state="stopped")
+    beat(results, 3, recorded=20, state="stopped")
+    beat(results, 4, state="failed")
+    words = in_words(progress_of(results, PLAN))
+    assert words.endswith("2 min left, 2 images failed, on 1 device, 2 jobs stopped, 1 job failed")
+    beat(results, 4, state="a word of another version")
+    assert cli.main(["status", "--results", str(results)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(" 0")]
+    assert [line[0] for line in lines] == ["0002", "0003", "0001", "0004"]
 
 
 def test_a_plan_that_was_carried_out_is_done_whatever_heartbeats_say(results):

@@ -1,6 +1,7 @@
 """What a run says of itself afterwards."""
 
 import json
+import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -9,8 +10,10 @@ import pytest
 
 from samfleet import cli
 from samfleet.plan.commands import note_command, noted_commands
+from samfleet.plan.progress import Beat, write_beat
 from samfleet.plan.record import PlannedShard
 from samfleet.results import (
+    beat_file,
     commands_file,
     done_file,
     report_file,
@@ -121,7 +124,33 @@ def test_a_run_ends_with_a_short_account(results):
     assert "summary.csv has a row for each image" in lines[2]
     assert "1 image without a result" in lines[3]
     assert len(list(account(results, began=2e10))) == 3  # nothing was detected since
+    # two more were found by a job that was stopped: it left results and no record of its own
+    (results / "plan" / "last.json").write_text(replace(PLAN, pending=5).to_json())
+    assert next(line for line in account(results, 0) if "detected on" in line).endswith(
+        "25% of the time; 2 images more by jobs that were stopped or failed"
+    )
+    # a job has not ended: what it has is not known
+    undone = (*PLAN.shards, PlannedShard("0002", 2, 60.0))
+    (results / "plan" / "last.json").write_text(replace(PLAN, pending=5, shards=undone).to_json())
+    assert next(line for line in account(results, 0) if "detected on" in line).endswith("the time")
     report_file(results).write_text("<!doctype html>")
     assert f"{report_file(results)} shows it: open it in a browser" in account(results, began=0)
     summary_file(results).unlink()
     assert list(account(results, began=0)) == []
+
+
+def test_a_run_that_did_not_reach_its_end_does_not_describe_the_tables_of_an_earlier_one(results):
+    summary_file(results).write_text("image,status,n_objects\na.tif,ok,600\n")
+    os.utime(summary_file(results), (1000, 1000))
+    assert list(account(results, 2000, succeeded=False)) == []  # it failed before its plan
+    undone = (*PLAN.shards, PlannedShard("0002", 7, 60.0))
+    (results / "plan" / "last.json").write_text(replace(PLAN, shards=undone).to_json())
+    for shard, written in (("0001", 3), ("0002", 2)):  # what was not written is lost
+        stopped = Beat("node1", "gpu0", "stopped", recorded=written + 1, written=written)
+        write_beat(beat_file(results, "P", shard), stopped)
+    assert list(account(results, 2000, succeeded=False)) == [
+        "5 of 10 images are detected, and kept: run again for the others and for the tables"
+    ]
+    # an image that failed ends a run with `on_error: fail`, when its tables are written
+    os.utime(summary_file(results), (3000, 3000))
+    assert next(account(results, 2000, succeeded=False)) == "1 image (1 ok), 600 objects"
