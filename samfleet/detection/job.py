@@ -23,7 +23,12 @@ from samfleet.detection.pipeline import (
 )
 from samfleet.detection.recording import Recorder
 from samfleet.detection.stopping import Stopped, StopSignals
-from samfleet.detection.threads import Supply, unusable_threads, wait_passively_in_a_crowd
+from samfleet.detection.threads import (
+    MAXIMUM_WORKERS,
+    Supply,
+    unusable_threads,
+    wait_passively_in_a_crowd,
+)
 from samfleet.detection.unfinished import UnfinishedImages
 from samfleet.detection.work import Work
 from samfleet.detection.workers import Workers
@@ -48,9 +53,6 @@ from samfleet.versions import installed_versions
 from samfleet.wording import counted
 
 logger = logging.getLogger(__name__)
-
-# A fast GPU finds the masks of several images in the second that measuring one image can take.
-_MAXIMUM_WORKERS = 16
 
 
 class PlanError(PermanentError):
@@ -200,7 +202,7 @@ def _detect(
         logger.warning("%s", unusable)
     root = collection_root(settings.images)
     try:
-        count = min(_MAXIMUM_WORKERS, max(1, threads - 1))
+        count = min(MAXIMUM_WORKERS, max(1, threads - 1))
         with open_workers(count, settings.image.timeout_seconds) as workers:
             use, supply = DeviceUse(), Supply(count)
             generator = None

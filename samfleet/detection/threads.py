@@ -6,7 +6,12 @@ import os
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from samfleet.wording import counted
+
 logger = logging.getLogger(__name__)
+
+MAXIMUM_WORKERS = 16
+"""A fast GPU finds the masks of several images in the second that measuring one image can take."""
 
 _ENOUGH_IMAGES = 50
 """So many tell how long an image takes."""
@@ -36,7 +41,10 @@ def unusable_threads(threads: int) -> str:
     usable = len(os.sched_getaffinity(0))
     if usable >= threads:
         return ""
-    return f"the job was given {threads} CPU threads and may use {usable} CPU{'s' if usable > 1 else ''}"
+    return (
+        f"the job was given {threads} CPU threads and may use {counted(usable, 'CPU')}: let it use as many, or give it "
+        "fewer threads (shard.threads on a cluster, elsewhere --cores)"
+    )
 
 
 class Supply:
@@ -71,9 +79,15 @@ class Supply:
         needed = self._worked / device_seconds
         if needed <= _TOLERANCE * self._workers:
             return ""
+        words = (
+            f"{self._workers} worker process{'es' if self._workers > 1 else ''} can read and measure "
+            f"{self._images * self._workers / self._worked:.2g} images a second, the device finds the masks of "
+            f"{self._images / device_seconds:.2g}, so that it waits."
+        )
+        if self._workers >= MAXIMUM_WORKERS:
+            return f"{words} A job has no more of them, however many CPU threads it is given"
+        threads = min(math.ceil(needed), MAXIMUM_WORKERS) + 1
         return (
-            f"too few CPU threads: {self._workers} worker process{'es' if self._workers > 1 else ''} can read and "
-            f"measure {self._images * self._workers / self._worked:.2g} images a second, the device finds the masks "
-            f"of {self._images / device_seconds:.2g}, so that it waits. Give the job {math.ceil(needed) + 1} threads: "
-            "shard.threads on a cluster, elsewhere more --cores, which the jobs share"
+            f"too few CPU threads: {words} Give the job {threads} threads: shard.threads on a cluster, elsewhere more "
+            "--cores, which the jobs share"
         )

@@ -64,6 +64,21 @@ def test_a_job_with_too_few_threads_says_once_how_many_it_needs(caplog):
 
 
 @pytest.mark.parametrize(
+    ("workers", "advice"),
+    [
+        (15, "too few CPU threads: 15 worker processes can"),
+        (15, "Give the job 17 threads: shard.threads on a cluster"),
+        (16, "so that it waits. A job has no more of them, however many CPU threads it is given"),
+    ],
+)
+def test_no_more_threads_are_advised_than_a_job_makes_use_of(caplog, workers, advice):
+    noted(workers, images=200, worked=10.0, device=0.25)  # 40 would be needed
+    (words,) = caplog.messages
+    assert advice in words
+    assert ("Give the job" in words) == (workers < 16)
+
+
+@pytest.mark.parametrize(
     ("workers", "images", "worked", "device"),
     [(3, 200, 0.75, 0.25), (3, 200, 0.8, 0.25), (1, 200, 0.1, 0.25), (3, 20, 2.0, 0.25)],
     ids=["just enough", "nearly enough", "plenty", "too early to tell"],
@@ -82,5 +97,8 @@ def test_images_that_could_not_be_read_neither_need_workers_nor_a_device(caplog)
 
 def test_threads_that_a_job_may_not_use_are_named(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    assert unusable_threads(4) == "the job was given 4 CPU threads and may use 1 CPU"
+    assert unusable_threads(4) == (
+        "the job was given 4 CPU threads and may use 1 CPU: let it use as many, or give it fewer threads "
+        "(shard.threads on a cluster, elsewhere --cores)"
+    )
     assert unusable_threads(1) == ""
