@@ -15,6 +15,7 @@ from samfleet.plan.progress import Job, Progress, duration, in_words, progress_o
 from samfleet.plan.record import Plan, read_plan
 from samfleet.plan.shards import CHUNKS_HEADER
 from samfleet.results import chunks_file, chunks_folder, last_plan_file
+from samfleet.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -89,7 +90,7 @@ def _table(results: Path, plan: Plan, progress: Progress) -> "RenderableType":
     more = len(ranked) - _JOBS
     bar = Table.grid(expand=True)
     bar.add_row(ProgressBar(total=max(1, progress.images), completed=progress.recorded))
-    notes = [f"and {more} more jobs"] if more > 0 else []
+    notes = [f"and {counted(more, 'more job')}"] if more > 0 else []
     if not progress.is_done:
         notes.append(
             "A job does the chunks of its shard, then those that other jobs have not come to."
@@ -98,13 +99,13 @@ def _table(results: Path, plan: Plan, progress: Progress) -> "RenderableType":
 
 
 def _chunks(results: Path, plan: Plan, shard: str, at_work: set[str]) -> str:
-    """How far the chunks of a shard are, in words; nothing if their table is damaged."""
+    """How far the chunks of a shard are, in words; nothing if that cannot be read."""
     count = _counts(chunks_file(results, plan.id)).get(shard)
-    return (
-        chunks_in_words(taken(chunks_folder(results, plan.id), shard), shard, count, at_work)
-        if count
-        else ""
-    )
+    try:
+        claimed = taken(chunks_folder(results, plan.id), shard)
+    except OSError:  # of a network file system, now and then
+        return ""
+    return chunks_in_words(claimed, shard, count, at_work) if count else ""
 
 
 def chunks_in_words(chunks: Taken, shard: str, count: int, at_work: set[str]) -> str:

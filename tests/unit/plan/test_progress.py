@@ -276,6 +276,9 @@ def test_many_helpers_of_a_shard_are_counted_and_claims_that_cannot_be_read_are_
     told = rows_of_status(results, capsys)
     assert told["0001"].endswith(" 0 of 9 done, 5 at work (5 by 5 other jobs)")
 
+    (folder / "0002").write_text("no folder")
+    assert rows_of_status(results, capsys)["0002"].endswith(" 0")  # failed; of its chunks nothing
+
     chunks_file(results, "P").write_text("damaged")
     status_counts.cache_clear()
     assert rows_of_status(results, capsys)["0001"].split() == ["waiting", "0"]
