@@ -33,10 +33,13 @@ class Channels:
         given += [""] * (self.count - len(given))
         if self.count == 1:
             return (given[0],) if given[0] else ()
-        return tuple(
-            f"{name}_{n}" if name and given.count(name) > 1 else name or str(n)
-            for n, name in enumerate(given[: self.count])
-        )
+        names = [name or str(n) for n, name in enumerate(given[: self.count])]
+        # once more where a number makes it another channel's name: "1" and none, or GFP_1, GFP and GFP
+        while len(set(names)) < len(names):
+            names = [
+                f"{name}_{n}" if names.count(name) > 1 else name for n, name in enumerate(names)
+            ]
+        return tuple(names)
 
     def number(self, name: str) -> int | None:
         """Of the channel that has this name in the metadata or in `names`; None if not exactly one has.

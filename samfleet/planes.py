@@ -182,10 +182,15 @@ class Selection:
     def narrowed(self, scene: str, time: str, slice: str) -> "Selection":
         """This selection, with what the cells of a table say where they are not empty."""
         return Selection(
-            _of_cell(scene) if scene else self.scenes,
+            _of_scene(scene) if scene else self.scenes,
             _of_cell(time) if time else self.times,
             _of_cell(slice) if slice else self.slices,
         )
+
+
+def _of_scene(cell: str) -> int | str:
+    """A number, unless zeros before it say that it may be a name: fields are called 01, 02, …"""
+    return cell if cell.startswith("0") and cell != "0" else _of_cell(cell)
 
 
 def _of_cell(cell: str) -> int | str:
@@ -267,12 +272,12 @@ def _numbers(
     if chosen == "all":
         return list(range(count)), ""
     wanted = chosen if isinstance(chosen, tuple) else (chosen,)
-    known = {name: number for number, name in reversed(list(enumerate(names))) if name}
-    numbers = {
-        number
-        for each in wanted
-        if (number := each if isinstance(each, int) else known.get(each, -1)) in range(count)
-    }
+    numbers: set[int] = set()
+    for each in wanted:
+        called = {number for number, name in enumerate(names) if name and name == each}
+        if not called and (isinstance(each, int) or each.isdecimal()):  # digits that are no name
+            called = {int(each)}.intersection(range(count))
+        numbers |= called
     if numbers:
         return sorted(numbers), ""
     written = ", ".join(map(str, wanted))

@@ -82,6 +82,8 @@ class Scale:
         channel = self.fluorescence.channel
         if isinstance(channel, int) or (channel in COLORS and not any(channels.metadata)):
             found = f"the image has {counted(channels.count, 'channel')}, counted from 0"
+            if str(channel) in channels.names:
+                found += f'; in quotes, "{channel}", it is the name of one'
         else:
             found = str(channels)
         return f"fluorescence.channel is {channel}, but {found}"

@@ -44,9 +44,30 @@ def test_slices_may_be_chosen(slices, expected):
 
 
 def test_scenes_may_be_chosen_by_name_and_number():
-    scenes = [Scene("A1"), Scene("A2"), Scene("B1"), Scene("A2")]
+    scenes = [Scene("A1"), Scene("A2"), Scene("B1"), Scene("C1")]
     assert [cells[0] for cells in chosen(*scenes, scenes=("A2", 2))] == [1, 2]
     assert [cells[0] for cells in chosen(*scenes, scenes="B1")] == [2]
+
+
+def test_all_scenes_of_a_name_are_chosen():
+    scenes = [Scene("A1"), Scene("A2"), Scene("A1"), Scene("")]
+    assert [cells[0] for cells in chosen(*scenes, scenes="A1")] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("cell", "names", "number"),
+    [
+        ("01", ["01", "02", "03"], 0),
+        ("1", ["01", "02", "03"], 1),
+        ("02", ["A1", "A2", "A3"], 2),
+        ("0", ["1", "0", "2"], 0),
+        ("00", ["01", "00"], 1),
+    ],
+)
+def test_digits_with_zeros_before_them_are_a_scenes_name_if_one_has_it(cell, names, number):
+    selection = Selection().narrowed(cell, "", "")
+    found = select(Description(tuple(map(Scene, names))), selection)
+    assert [plane.scene for plane, _ in found.planes] == [number]
 
 
 @pytest.mark.parametrize("selection", [{"times": 2}, {"slices": (3,)}, {"scenes": "B1"}])

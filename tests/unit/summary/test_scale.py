@@ -72,6 +72,8 @@ def test_the_measured_plane_is_that_of_the_channel_if_the_image_has_it(channel, 
         ("GFP", (), None),
         ("488", ("405", "488"), 3),
         ("1", ("1", "2"), 2),
+        ("1", ("1", ""), 2),
+        ("1_1", ("1", ""), 3),
         ("1", ("DAPI", "GFP"), 3),
         ("1", (), None),
         (" red x", ("DAPI", " red x"), 3),
@@ -104,6 +106,12 @@ def test_the_channels_of_colour_are_called_by_their_colours(channel, plane):
         ("blue", (), 2, "the image has 2 channels, counted from 0"),
         ("blue", ("DAPI", "GFP"), 2, "the channels are called DAPI, GFP"),
         (1, ("DAPI",), 1, "the image has 1 channel, counted from 0"),
+        (
+            488,
+            ("405", "488"),
+            2,
+            'the image has 2 channels, counted from 0; in quotes, "488", it is the name of one',
+        ),
     ],
 )
 def test_it_is_said_which_channels_there_are_instead(channel, names, count, words):
