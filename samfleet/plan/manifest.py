@@ -326,7 +326,8 @@ def images_of_file(
     total = Selected()
     for selection in selections:
         selected = select(description, selection)
-        found |= {plane: problem for plane, problem in selected.planes if plane not in found}
+        for plane, problem in selected.planes:
+            found[plane] = _both(found[plane], problem) if plane in found else problem
         total = selected
     rows = [
         ManifestRow(
@@ -342,6 +343,15 @@ def images_of_file(
     ]
     total.planes = list(found.items())
     return rows, total
+
+
+def _both(one: str, other: str) -> str:
+    """Why an image that two selections name cannot be read; empty if one of them can read it."""
+    if not (one and other):
+        return ""
+    if other in one:
+        return one
+    return f"{one}; {other.partition(': ')[2]}"
 
 
 def only_image(file: KnownFile) -> ManifestRow:

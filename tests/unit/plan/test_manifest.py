@@ -18,13 +18,15 @@ from samfleet.plan.collection import (
     scan_collection,
 )
 from samfleet.plan.manifest import (
+    KnownFile,
     ManifestRow,
     identify,
+    images_of_file,
     read_known_files,
     read_manifest,
     write_manifest,
 )
-from samfleet.planes import Plane
+from samfleet.planes import Description, Plane, Scene, Selection
 from tests.builders import write_files
 
 SUFFIXES = [".tif", ".png"]
@@ -369,3 +371,18 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
     write_manifest(tmp_path / "manifest.tsv", rows)
     assert list(read_manifest(tmp_path / "manifest.tsv")) == rows
     assert list(read_manifest(tmp_path / "none.tsv")) == []
+
+
+def test_every_selection_that_finds_nothing_in_a_file_is_said():
+    description = Description((Scene("A"), Scene("B"))).to_json()
+    file = KnownFile("a.nd2", "D", 9, 9, description)
+    ((row,), _) = images_of_file(file, [Selection(7), Selection("C"), Selection(7)])
+    assert row.problem.startswith("unsupported: it has 2 scenes")
+    assert row.problem.count("image.scenes is 7") == row.problem.count("image.scenes is C") == 1
+
+
+@pytest.mark.parametrize("scenes", [(5, 0), (0, 5)])
+def test_a_selection_that_finds_nothing_costs_no_image_that_another_finds(scenes):
+    file = KnownFile("a.tif", "D", 9, 9)
+    ((row,), _) = images_of_file(file, [Selection(number) for number in scenes])
+    assert (row.image_id, row.problem) == ("D", "")
