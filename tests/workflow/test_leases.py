@@ -1,5 +1,6 @@
 """One device, one job: shards on eight pretended devices, jobs and a whole run killed in the middle."""
 
+import contextlib
 import datetime
 import itertools
 import re
@@ -60,7 +61,8 @@ def freeze_holders(snakemake: psutil.Popen, count: int, known: list[psutil.Proce
 def kill(processes: list[psutil.Process]) -> None:
     """Kill processes and wait until they are gone."""
     for process in processes:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since it was listed
+            process.kill()
     _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
     assert not alive
 
