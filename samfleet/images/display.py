@@ -91,11 +91,6 @@ def find_painter(
         return Painter(is_color, colormap, channel, as_stored=True)
     if not is_color:
         channel = _channel_number(Channels(tuple(names), channels, is_color), channel)
-    if not is_color and channels > 1 and not isinstance(channel, str) and channel >= channels:
-        raise ImageError(
-            "unsupported",
-            f"the image has {channels} channels, but display.channel is {channel} (counted from 0)",
-        )
 
     def shown() -> Iterable[np.ndarray]:
         for part in parts():
@@ -132,8 +127,13 @@ def _channel_number(channels: Channels, channel: int | str) -> int | str:
     """The number of a channel that is given by its name; a number or "max" as it is.
 
     Raises:
-        ImageError: "unsupported", there is no channel of that name.
+        ImageError: "unsupported", there is no channel of that name or number; an only one has every number.
     """
+    if isinstance(channel, int) and 1 < channels.count <= channel:
+        raise ImageError(
+            "unsupported",
+            f"the image has {channels.count} channels, but display.channel is {channel} (counted from 0)",
+        )
     if isinstance(channel, int) or channel == "max":
         return channel
     number = channels.number(channel)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -85,7 +85,7 @@ class KeptBlocks:
         self.shape, self.dtype, self.is_color = windows.shape, windows.dtype, windows.is_color
         row_bytes = _BAND_ROWS * self.shape[2] * self.dtype.itemsize
         self._columns = max(_LEAST_COLUMNS, _BLOCK_BYTES // row_bytes)
-        self._blocks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._block = lru_cache(_KEPT_BLOCKS)(partial(_block, windows, self._columns))
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         if y1 - y0 > _BAND_ROWS or x1 - x0 > self._columns:
@@ -101,16 +101,12 @@ class KeptBlocks:
                 found[below : below + height, beside : beside + width] = part
         return found
 
-    def _block(self, row: int, column: int) -> np.ndarray:
-        if (row, column) in self._blocks:
-            self._blocks.move_to_end((row, column))
-            return self._blocks[row, column]
-        top, left = row * _BAND_ROWS, column * self._columns
-        end, right = min(top + _BAND_ROWS, self.shape[0]), min(left + self._columns, self.shape[1])
-        block = self._blocks[row, column] = self._windows.read(top, end, left, right)
-        if len(self._blocks) > _KEPT_BLOCKS:
-            self._blocks.popitem(last=False)
-        return block
+
+def _block(windows: Windows, columns: int, row: int, column: int) -> np.ndarray:
+    """The block at a place of the grid of blocks, smaller at the image's right and lower edge."""
+    top, left = row * _BAND_ROWS, column * columns
+    end, right = min(top + _BAND_ROWS, windows.shape[0]), min(left + columns, windows.shape[1])
+    return windows.read(top, end, left, right)
 
 
 def bands(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
