@@ -273,6 +273,7 @@ def write_ome_zarr(
     names: Sequence[str] = (),
     pixel_um: float = 0.5,
     chunks: int = 16,
+    compressors: Any = "auto",
 ) -> None:
     """One image as OME-Zarr 0.4 or 0.5, each level half as large as the one before."""  # fmt: skip
     kinds = {"t": "time", "c": "channel"}
@@ -288,6 +289,7 @@ def write_ome_zarr(
             ),
             dtype=small.dtype,
             zarr_format=2 if version == "0.4" else 3,
+            compressors=compressors,
         )
         array[:] = small
         scale = [pixel_um * 2**level if axis in "yx" else 1.0 for axis in axes]

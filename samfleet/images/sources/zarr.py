@@ -99,7 +99,13 @@ class ZarrSource:
         if path not in self._open:
             import zarr
 
-            self._open = {path: zarr.open_array(self._path / path, mode="r")}
+            from samfleet.images.sources.blosc_chunks import BloscChunks, is_blosc
+
+            folder = zarr.storage.LocalStore(self._path / path, read_only=True)
+            array = zarr.open_array(folder, mode="r")
+            if is_blosc(array):
+                array = zarr.open_array(BloscChunks(folder), mode="r")
+            self._open = {path: array}
         return self._open[path]
 
     def close(self) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import nd2
+import numcodecs
 import numpy as np
 import psutil
 import pytest
 import tifffile
+import zarr
 
 from samfleet import content
 from samfleet.images.formats.image import ImageError, Limits
@@ -303,6 +305,23 @@ def test_joined_files_are_read_in_windows(tmp_path):
     with pytest.raises(ImageError, match=r"b\.dv: the file is truncated"):
         (tmp_path / "b.dv").write_bytes((tmp_path / "b.dv").read_bytes()[:-100])
         windows_of(channels[0][1], Plane(0, None, "2"), channels=channels)
+
+
+@pytest.mark.parametrize(
+    ("version", "blosc"), [("0.4", numcodecs.Blosc()), ("0.5", zarr.codecs.BloscCodec())]
+)
+def test_a_chunk_of_blosc_that_is_cut_short_is_damaged(tmp_path, version, blosc):
+    """Blosc itself does not notice, and gives what memory holds behind the chunk."""
+    data = np.random.default_rng(1).integers(0, 4000, (40, 40), np.uint16)
+    path = tmp_path / "a.zarr"
+    write_ome_zarr(path, data, "yx", version=version, chunks=40, compressors=blosc)
+    np.testing.assert_array_equal(read(path, ONLY, READING).pixels[:, :, 0], data)
+    chunk = max((path / "0").rglob("*"), key=lambda file: file.stat().st_size * file.is_file())
+    whole = chunk.read_bytes()
+    for length in (0, 12, len(whole) // 2, len(whole) - 1):
+        chunk.write_bytes(whole[:length])
+        with pytest.raises(ImageError, match="damaged"):
+            read(path, ONLY, READING)
 
 
 def test_a_window_of_a_zarr_reads_no_other_chunk(tmp_path, monkeypatch):
