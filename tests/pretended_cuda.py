@@ -270,8 +270,6 @@ def _attend(
     scale: float | None = None,
 ) -> torch.Tensor:
     given = [each for each in (query, key, value, bias) if each is not None]
-    if torch.is_autocast_enabled("cuda"):
-        given = [each.to(torch.get_autocast_dtype("cuda")) for each in given]
     if len({each.dtype for each in given}) > 1 or not all(map(_is_pretended, given)):
         raise RuntimeError("Expected query, key, value and bias of one dtype on one device")
     DEVICE.launches += 1

@@ -28,7 +28,7 @@ ALGORITHM_VERSION = 2
 
 _OF_DECODER = ("decoder_statistics", "seeds", "refine_with_boxes")
 
-PRECISION_VERSIONS = {"bf16": 2}
+PRECISION_VERSIONS = {"bf16": 3}
 """Like `ALGORITHM_VERSION`, for precisions whose own arithmetic changed; all others are at 1."""
 
 

@@ -28,7 +28,12 @@ from samfleet.sam.generator.candidates import (
     no_following,
 )
 from samfleet.sam.generator.decoder import Decoded, Decoder
-from samfleet.sam.generator.encoder import BIAS_AT_ONCE, SMALLEST_BIAS, encode_frames
+from samfleet.sam.generator.encoder import (
+    BIAS_AT_ONCE,
+    SMALLEST_BIAS,
+    encode_frames,
+    in_bf16,
+)
 from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.foreground import Foreground
 from samfleet.sam.generator.geometry import Geometry
@@ -67,8 +72,8 @@ class MaskGenerator:
 
     The records are those of ``segment_anything.SamAutomaticMaskGenerator`` with
     ``output_mode="coco_rle"`` at the same ``points_per_batch``: identical bits with ``exact``, equal
-    except for float32 rounding with ``fast``. ``tf32`` and ``bf16`` compute matrix products in these
-    formats, on CUDA devices only. On a CPU, ``exact`` needs the number of torch threads to be one or
+    except for float32 rounding with ``fast``. ``tf32`` computes matrix products in TF32, ``bf16`` also those
+    of the encoder's blocks in bf16, on CUDA devices only. On a CPU, ``exact`` needs the number of torch threads to be one or
     another power of two: with three, the last bits of the library's own logits change.
 
     Args:
@@ -152,6 +157,8 @@ class MaskGenerator:
             point_grids = amg.build_all_layer_point_grids(
                 points_per_side, crop_n_layers, crop_n_points_downscale_factor
             )
+        if self._precision.blocks == torch.bfloat16:
+            sam = in_bf16(sam)
         self.sam = sam
         self.precision = precision
         self.points_per_batch = points_per_batch or self._precision.points_per_batch(sam.device)

@@ -19,7 +19,8 @@ class Precision:
     """One value of `sam.precision`.
 
     Attributes:
-        encoder, decoder: the format of matrix products: "float32", "tf32" or "bf16".
+        encoder, decoder: the format of matrix products: "float32" or "tf32".
+        blocks: the format of the weights of the encoder's blocks, and so of their products.
         prompts: how many prompts are decoded at once on a CPU and on a GPU. Fixed, since another
             number can change the last bits.
         needs_gpu: whether it works on GPUs only.
@@ -27,6 +28,7 @@ class Precision:
 
     encoder: str
     decoder: str
+    blocks: torch.dtype = torch.float32
     prompts: tuple[int, int] = (64, 256)
     needs_gpu: bool = True
 
@@ -41,17 +43,14 @@ PRECISIONS = {
     "fast": Precision("float32", "float32", needs_gpu=False),
     "tf32": Precision("tf32", "tf32"),
     # A decoder in bf16 changes most outlines; benchmarks/README.md has the figures.
-    "bf16": Precision("bf16", "tf32"),
+    "bf16": Precision("tf32", "tf32", blocks=torch.bfloat16),
 }
 
 
 @contextmanager
 def arithmetic(kind: str) -> Iterator[None]:
-    """A block in which matrix products are computed in "float32", "tf32" or "bf16"."""
-    if kind == "bf16":
-        with torch.autocast("cuda", torch.bfloat16):
-            yield
-    elif kind == "tf32":
+    """A block in which products of float32 matrices are computed in "float32" or "tf32"."""
+    if kind == "tf32":
         matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
         allowed = matmul.allow_tf32, cudnn.allow_tf32
         matmul.allow_tf32 = cudnn.allow_tf32 = True
