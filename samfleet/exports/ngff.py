@@ -4,17 +4,20 @@ The format is Zarr 2 with chunks in nested folders, which every reader of OME-Za
 See https://ngff.openmicroscopy.org/0.4/.
 """
 
+import itertools
 import json
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from samfleet.channels import Channels
 from samfleet.exports.source import Kind, Source
+from samfleet.images.reading import OpenedImage, ReadImage
 from samfleet.opened.masks import (
     MASK_COLUMNS,
     RANKING_COLUMNS,
@@ -26,19 +29,26 @@ from samfleet.opened.masks import (
 _VERSION = "0.4"
 _CHUNK = 1024
 _LABELS = "objects"
+_RGB = ("FF0000", "00FF00", "0000FF")
+_COLORS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 
 
 def _write(path: Path, source: Source) -> None:
     assert source.read is not None
     windows = source.read.windows
     height, width, channels = windows.shape
-    strips = (
-        np.moveaxis(windows.read(first, min(first + _CHUNK, height), 0, width), 2, 0)
-        for first in range(0, height, _CHUNK)
-    )
+    extremes: list[np.ndarray] = []
+
+    def strips() -> Iterator[np.ndarray]:
+        for first in range(0, height, _CHUNK):
+            strip = windows.read(first, min(first + _CHUNK, height), 0, width)
+            extremes.append(_extremes(strip))
+            yield np.moveaxis(strip, 2, 0)
+
     image = _Array("cyx", (channels, height, width), windows.dtype, source.image.pixel_size)
-    multiscales = image.write(path, strips, source.image.name)
-    _write_group(path, {"multiscales": multiscales})
+    multiscales = image.write(path, strips(), source.image.name)
+    shown = _shown(source.read, np.array(extremes))
+    _write_group(path, {"multiscales": multiscales, "omero": shown})
     labels = path / "labels"
     _write_group(labels, {"labels": [_LABELS]})
     kind = np.dtype(label_type(source.objects))
@@ -52,6 +62,32 @@ def _write(path: Path, source: Source) -> None:
     image_label = {"version": _VERSION, "properties": about, "source": {"image": "../../"}}
     attributes = {"multiscales": multiscales, "image-label": image_label}
     _write_group(labels / _LABELS, attributes)
+
+
+def _shown(read: ReadImage | OpenedImage, extremes: np.ndarray) -> dict[str, Any]:
+    """How a viewer shows the channels: `omero` of OME-Zarr, with their names, colours and ranges.
+
+    Args:
+        read: the image.
+        extremes: the lowest and the highest value of each channel in parts of it, (parts, 2, channels).
+    """
+    lowest, highest = extremes[:, 0].min(0), extremes[:, 1].max(0)
+    count = len(lowest)
+    names = Channels(read.channels, count, read.is_color).names or ("",) * count
+    colors = _RGB if read.is_color and count == len(_RGB) else itertools.cycle(_COLORS)
+    channels = []
+    for number, (name, color) in enumerate(zip(names, colors, strict=False)):
+        low, high = float(lowest[number]), float(highest[number])
+        window = {"min": low, "max": high, "start": low, "end": high}
+        color = "FFFFFF" if count == 1 else color
+        channels.append({"label": name, "color": color, "active": True, "window": window})
+    return {"version": _VERSION, "channels": channels}
+
+
+def _extremes(strip: np.ndarray) -> np.ndarray:
+    """The lowest and the highest value of each channel, (2, channels); what is not finite counts as 0."""
+    values = np.nan_to_num(strip, posinf=0, neginf=0)
+    return np.stack([values.min((0, 1)), values.max((0, 1))])
 
 
 @dataclass(frozen=True)

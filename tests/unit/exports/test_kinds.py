@@ -185,6 +185,9 @@ def test_ome_zarr_holds_the_image_and_its_labels(detected):
     assert scale == [1, 0.5, 0.5]
     pixels = np.arange(60 * 80, dtype=np.uint16).reshape(1, 60, 80)
     np.testing.assert_array_equal(group[multiscale["datasets"][0]["path"]], pixels)
+    (channel,) = group.attrs["omero"]["channels"]
+    assert (channel["label"], channel["color"]) == ("", "FFFFFF")
+    assert channel["window"] == {"min": 0, "max": 4799, "start": 0, "end": 4799}
     assert group["labels"].attrs["labels"] == ["objects"]
     labels = group["labels/objects"]
     np.testing.assert_array_equal(np.unique(labels["0"][:]), [0, 1, 2, 3, 4])

@@ -56,6 +56,31 @@ def test_pixels_are_those_of_the_plane(stack):
     assert np.unique(group["0"][:]).tolist() == [20]
 
 
+def test_a_viewer_is_told_the_names_and_ranges_of_channels(stack):
+    path = stack.images / "s.tif"
+    pixels = np.full((2, 60, 80), 7, np.uint16)
+    pixels[1, :, 40:] = [[300]]
+    pixels[0, 59, 79] = 9000
+    about = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(path, pixels, ome=True, photometric="minisblack", metadata=about)
+    digest, found = image_id(path.read_bytes()), path.stat()
+    stack.rows[:] = stack.rows[:1]
+    stack.rows[0] |= {"time": "", "image_id": digest}
+    stack.objects["s.tif"] = stack.objects["s.tif"][:1]
+    stack.write()
+    row = ManifestRow("s.tif", digest, found.st_size, found.st_mtime_ns)
+    write_manifest(manifest_file(stack.results), [row])
+    assert stack.export("zarr").written == 1
+    group = zarr.open_group(stack.folder / "out" / "s.tif.ome.zarr", mode="r")
+    channels = group.attrs["omero"]["channels"]
+    assert [each["label"] for each in channels] == ["DAPI", "GFP"]
+    assert len({each["color"] for each in channels}) == 2
+    assert [(each["window"]["start"], each["window"]["end"]) for each in channels] == [
+        (7, 9000),
+        (7, 300),
+    ]
+
+
 def test_a_file_means_all_of_its_images(stack):
     settings = make_settings(stack.images)
     assert export(settings, stack.results, "coco", stack.folder / "out", ["s.tif"]).written == 2
