@@ -11,7 +11,7 @@ TABLES_VERSION = 3
 EVALUATION_VERSION = 2
 """Raise this when a change of the code changes the scores of an evaluation."""
 
-EXPORTS_VERSION = 1
+EXPORTS_VERSION = 2
 """Raise this when a change of the code changes the files of an export."""
 
 EXPORT_KINDS = ("overlays", "labels", "coco", "geojson", "rois", "zarr", "anndata")
