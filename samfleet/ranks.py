@@ -115,7 +115,8 @@ def histogram(values: np.ndarray) -> np.ndarray:
     numbers = 1 << 8 * values.dtype.itemsize
     values, counts = values.ravel(), np.zeros(numbers, np.int64)
     for first in range(0, len(values), _EXACT):
-        part = values[first : first + _EXACT]
+        # one row: OpenCV takes several times as long for a column
+        part = values[None, first : first + _EXACT]
         counts += cv2.calcHist([part], [0], None, [numbers], [0, numbers]).ravel().astype(np.int64)
     return counts
 
