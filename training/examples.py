@@ -101,9 +101,9 @@ def _scaled_crop(
     scale = TINY_INPUT_SIZE / max(field.image.shape) * np.exp(rng.uniform(-0.3, 0.5))
     diameter = _typical_diameter(field.labels)
     if diameter and rng.random() < 0.4:
-        scale = np.exp(rng.uniform(np.log(10), np.log(100))) / diameter
+        scale = np.exp(rng.uniform(np.log(16), np.log(90))) / diameter
     if diameter:
-        scale = np.clip(scale, 10 / diameter, 140 / diameter)
+        scale = np.clip(scale, 14 / diameter, 120 / diameter)
     size = int(np.ceil(side / scale)) + 1
     height, width = field.image.shape
     y = int(rng.integers(max(height - size, 0) + 1))

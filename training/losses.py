@@ -81,14 +81,19 @@ def _target_masks(labels: Tensor, which: Tensor, targets: Tensor) -> Tensor:
 
 
 def _mask_losses(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy divided by the area of the object, plus dice loss: (prompts, masks)."""
+    """Cross-entropy divided by the area of the object, plus soft Jaccard loss: (prompts, masks).
+
+    The latter is 1 minus the IoU of what is probable with the object, following Rahman & Wang 2016, "Optimizing
+    intersection-over-union in deep neural networks for image segmentation".
+    """
     truth = truth.expand_as(logits)
     chance = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(-1)
     area = truth.sum(-1)
-    dice = 1 - (2 * (chance * truth).sum(-1) + 1) / (chance.sum(-1) + area + 1)
+    shared = (chance * truth).sum(-1)
+    jaccard = 1 - (shared + 1) / (chance.sum(-1) + area - shared + 1)
     # Dividing by the area gives an object of a few pixels the same weight as a large one.
-    return 0.5 * cross_entropy / (area + 16) + dice
+    return 0.5 * cross_entropy / (area + 16) + jaccard
 
 
 def _true_iou(logits: Tensor, truth: Tensor) -> Tensor:

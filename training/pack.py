@@ -1,6 +1,7 @@
 """Read images and label maps for training from a pack."""
 
 import os
+from collections import Counter
 
 import numpy as np
 
@@ -22,6 +23,18 @@ def read_pack(path: str | os.PathLike) -> tuple[list[Field], list[Field]]:
         images = [Field(_grey(pack[f"i{k}"]), pack[f"l{k}"]) for k in range(count)]
     train = [p for k, p in enumerate(images) if k % VALIDATION_EVERY]
     return train, images[::VALIDATION_EVERY]
+
+
+def balanced(images: list[Field]) -> list[Field]:
+    """Repeat images of rare sizes: each size comes from a microscope of its own, and is a kind of image.
+
+    How often all images of one size are seen grows with the square root of their number; four or fewer
+    count as four.
+    """
+    counts = Counter(field.image.shape for field in images)
+    most = max(counts.values(), default=0)
+    times = {size: round((most / max(count, 4)) ** 0.5) for size, count in counts.items()}
+    return [field for field in images for _ in range(times[field.image.shape])]
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

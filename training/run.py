@@ -21,6 +21,7 @@ from training.examples import make_example
 from training.fields import Field
 from training.initialisation import initialise
 from training.losses import LOSS_WEIGHTS, Batch, collate, losses
+from training.pack import balanced
 from training.settings import TrainingSettings
 from training.trainee import Trainee
 
@@ -61,7 +62,8 @@ def train(
     run = _Run(model, settings, out)
     run.resume()
     last = settings.total
-    batches = _prefetched(train_images, settings, run.step, last, torch.device(device), workers)
+    images = balanced(train_images)
+    batches = _prefetched(images, settings, run.step, last, torch.device(device), workers)
     bar = tqdm(batches, total=last, initial=run.step, unit="step", disable=not progress)
     for batch in bar:
         values = run.update(batch)
@@ -160,14 +162,14 @@ class _Run:
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
-    """Rise linearly for 50 steps, stay, then fall linearly to 2 % over the last third.
+    """Rise linearly for 100 steps, stay, then fall linearly to 2 % over the last half.
 
     Each round repeats this, following Loshchilov & Hutter 2017, "SGDR".
     """
     steps = settings.round_steps
     done = step % steps
     left = (steps - done) / steps
-    return settings.learning_rate * min(1.0, (done + 1) / 50) * min(1.0, max(0.02, 3 * left))
+    return settings.learning_rate * min(1.0, (done + 1) / 100) * min(1.0, max(0.02, 2 * left))
 
 
 def _batch(

@@ -1,6 +1,7 @@
 """Training of `tiny`: its examples, its batched decoder, its losses and its run."""
 
 import csv
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from training.examples import make_example
 from training.fields import Field
 from training.initialisation import initialise
 from training.losses import LOSS_WEIGHTS, collate, losses, map_losses
-from training.pack import read_pack
+from training.pack import balanced, read_pack
 from training.prompts import CENTRAL, NEAR_MISS, draw_prompts
 from training.run import learning_rate, train
 from training.settings import GRID, TrainingSettings
@@ -141,6 +142,22 @@ def test_pack_is_split_and_checked(tmp_path):
         Field(np.zeros((2, 2)), np.zeros((2, 3)))
 
 
+def test_images_of_rare_sizes_recur():
+    def images(number: int, side: int) -> list[Field]:
+        blank = np.zeros((side, side), np.uint8)
+        return [Field(blank, blank) for _ in range(number)]
+
+    seen = balanced(images(64, 9) + images(16, 8) + images(1, 7))
+    times = Counter(len(field.image) for field in seen)
+    assert times == {
+        9: 64,
+        8: 32,
+        7: 4,
+    }  # as the square root: 16 of 64 twice each, and 1 as if it were 4
+    assert len({id(field) for field in seen}) == 81
+    assert balanced([]) == []
+
+
 # --- the model ------------------------------------------------------------------------------
 
 
@@ -193,6 +210,10 @@ def test_losses_of_a_perfect_mask_are_least():
     logits = torch.cat([good, bad, torch.zeros_like(good)], dim=1)
     perfect, wrong, unsure = loss_terms._mask_losses(logits, truth)[0].tolist()
     assert perfect < 0.01 < unsure < wrong
+    larger = good.clone()
+    larger[..., 9:18] = 10  # twice as large, at logits of 10: an IoU of a half
+    (loss,) = loss_terms._mask_losses(larger, truth)[0].tolist()
+    assert loss == pytest.approx(0.5 * 9 * 10 / (9 + 16) + 1 - 10 / 19, rel=1e-3)
     assert loss_terms._true_iou(logits, truth)[0].tolist() == [1, 0, 0]
 
 
@@ -336,8 +357,8 @@ def test_learning_rate_rises_stays_and_falls_in_every_round():
     )
     assert settings.total == 1800
     rates = [learning_rate(step, settings) for step in range(1800)]
-    assert rates[0] == 1 / 50 and rates[100] == rates[590] == 1
-    assert rates[750] == pytest.approx(0.5) and rates[899] == 0.02
+    assert rates[0] == 1 / 100 and rates[100] == rates[450] == 1
+    assert rates[675] == pytest.approx(0.5) and rates[899] == 0.02
     assert rates[900:] == rates[:900]
 
 
