@@ -45,6 +45,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="vit_h", help="random weights")
     parser.add_argument("--our-points-per-batch", type=int, help="default: the precision's own")
+    parser.add_argument("--compiled", action="store_true", help="also with `sam.compile`")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
     parameters = generator_parameters(arguments)
@@ -59,6 +60,12 @@ def main() -> None:
         arguments.precisions = [name for name in arguments.precisions if name in ("exact", "fast")]
     own = parameters | {"points_per_batch": arguments.our_points_per_batch}
     ours = {name: MaskGenerator(sam, name, **own) for name in arguments.precisions}
+    if arguments.compiled:
+        ours |= {
+            f"{name}, compiled": MaskGenerator(sam, name, compiled=True, **own)
+            for name in arguments.precisions
+            if name != "exact"
+        }
     for generator in ours.values():
         generator._decoder = SyntheticOutputs(synthetic, real=generator._decoder)
     sam.mask_decoder = synthetic
@@ -92,8 +99,10 @@ def main() -> None:
         busy_share={name: busy for name, (busy, _) in use.items()},
         peak_mebibytes={name: peak for name, (_, peak) in use.items()},
         share_of_roofline={
-            name: flop / compared["seconds"][name] / PEAK[name] if flop and known else None
-            for name in ours
+            name: flop / compared["seconds"][name] / PEAK[generator.precision]
+            if flop and known
+            else None
+            for name, generator in ours.items()
         },
         **compared,
     )

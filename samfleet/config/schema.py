@@ -236,6 +236,11 @@ def _contradictions(config: dict) -> list[str]:
             f"sam.precision: {sam['precision']} needs a GPU, but "
             + ("devices are pretended" if config["devices"] else "device is cpu")
         )
+    if sam["compile"] and sam["precision"] == "exact":
+        errors.append(
+            "sam.compile: sam.precision exact runs the operations of segment_anything as they are; "
+            "compile with fast, tf32 or bf16"
+        )
     errors += _tile_contradictions(sam) + _pattern_faults(config["image"]["channel_pattern"])
     own = sam["model"] == "tiny" or sam["checkpoint"] or sam["decoder"]
     if sam["prompts"] == "decoder" and not own:

@@ -89,6 +89,7 @@ class SamSettings:
     precision: str
     points_per_side: int
     points_per_batch: int | None = field(metadata=NEUTRAL)
+    compile: bool = field(metadata=NEUTRAL)
     pred_iou_thresh: float
     stability_score_thresh: float
     stability_score_offset: float

@@ -81,15 +81,20 @@ def default_cache_folder() -> Path:
     return root / "samfleet"
 
 
+def cache_folder(configured: str | os.PathLike) -> Path:
+    """The folder of what is fetched or made once: the configured one, by default `default_cache_folder()`."""
+    return Path(os.path.expanduser(configured)) if configured else default_cache_folder()
+
+
 def weights_path(
-    model: str, checkpoint: str | os.PathLike = "", cache_folder: str | os.PathLike | None = None
+    model: str, checkpoint: str | os.PathLike = "", folder: str | os.PathLike = ""
 ) -> Path:
     """The path of a model's weights; the file need not exist yet.
 
     Args:
         model: One of `MODEL_NAMES`.
         checkpoint: The user's own file, or empty for the standard weights of the model.
-        cache_folder: The folder of official files; by default `default_cache_folder()`.
+        folder: The folder of official files; by default `default_cache_folder()`.
 
     Raises:
         ValueError: if the model is unknown.
@@ -100,13 +105,12 @@ def weights_path(
         return Path(os.path.expanduser(checkpoint))
     if model == "tiny":
         return TINY_WEIGHTS
-    folder = Path(os.path.expanduser(cache_folder)) if cache_folder else default_cache_folder()
-    return folder / OFFICIAL_WEIGHTS[model].file_name
+    return cache_folder(folder) / OFFICIAL_WEIGHTS[model].file_name
 
 
 def configured_weights(sam: SamSettings) -> Path:
     """The weights file that a configuration means."""
-    return weights_path(sam.model, sam.checkpoint, sam.cache_folder or None)
+    return weights_path(sam.model, sam.checkpoint, sam.cache_folder)
 
 
 def configured_decoder(sam: SamSettings) -> Path | None:

@@ -90,6 +90,10 @@ class FastDecoder(Decoder):
     ) -> torch.Tensor:
         if len(prompts) < len(image):
             tokens, image = tokens[prompts], image[prompts]
+        return self._masks(tokens, image)
+
+    def _masks(self, tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Masks of all these prompts, (prompts, masks per prompt, height, width)."""
         first, norm, activation, second, last_activation = self.decoder.output_upscaling
         image = _upscale(first, image)
         image = functional.layer_norm(image, norm.weight.shape, norm.weight, norm.bias, norm.eps)

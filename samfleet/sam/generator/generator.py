@@ -81,6 +81,7 @@ class MaskGenerator:
         precision: ``exact``, ``fast``, ``tf32`` or ``bf16``.
         points_per_side: prompts along each side of the image; None with ``point_grids``.
         points_per_batch: prompts decoded at once; None is the precision's fixed default.
+        compiled: decode with compiled code; not with ``exact``.
         pred_iou_thresh: masks whose predicted IoU is not above it are rejected; 0 lets all pass.
         stability_score_thresh: smallest IoU of a mask with itself at shifted thresholds; 0 lets all
             pass.
@@ -114,7 +115,7 @@ class MaskGenerator:
             waits for the host within a stage counts.
 
     Raises:
-        ValueError: if the precision is unknown or the device does not support it, or unless exactly
+        ValueError: if the precision is unknown, or the device or compiled code does not support it, or unless exactly
             one of ``points_per_side`` and ``point_grids`` is given.
     """
 
@@ -125,6 +126,7 @@ class MaskGenerator:
         *,
         points_per_side: int | None = 32,
         points_per_batch: int | None = None,
+        compiled: bool = False,
         pred_iou_thresh: float = 0.88,
         stability_score_thresh: float = 0.95,
         stability_score_offset: float = 1.0,
@@ -147,6 +149,8 @@ class MaskGenerator:
         self._precision = PRECISIONS[precision]
         if self._precision.needs_gpu and sam.device.type != "cuda":
             raise ValueError(f"precision {precision!r} needs a CUDA device, not {sam.device}")
+        if compiled and precision == "exact":
+            raise ValueError("exact runs the library's operations as they are, not compiled")
         if (points_per_side is None) == (point_grids is None):
             raise ValueError("give exactly one of points_per_side and point_grids")
         if tiles is not None and crop_n_layers:
@@ -188,7 +192,7 @@ class MaskGenerator:
         self._map_prompts = map_prompts
         # the library's encoder, which `exact` calls, waits for the device in every block
         self._ahead = EncodingAhead(sam.device.type == "cuda" and not self._exact)
-        self._decoder = (Decoder if self._exact else FastDecoder)(sam, multimask=not map_prompts)
+        self._decoder = _decoder_class(self._exact, compiled)(sam, multimask=not map_prompts)
 
     def why_not_shown(self, height: int, width: int) -> str:
         """Why SAM cannot be shown an image of this size in pixels, in words; empty if it can."""
@@ -569,6 +573,15 @@ class MaskGenerator:
             seconds = begin.elapsed_time(end) / 1000
             self.seconds[name] += seconds
             self.device_seconds = (self.device_seconds or 0.0) + seconds
+
+
+def _decoder_class(exact: bool, compiled: bool) -> type[Decoder]:
+    if compiled:
+        # only here, since torch's compiler takes seconds to import
+        from samfleet.sam.generator.compiled_decoder import CompiledDecoder
+
+        return CompiledDecoder
+    return Decoder if exact else FastDecoder
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import torch
 
 from samfleet.config.settings import SamSettings, in_micrometres
@@ -10,7 +13,7 @@ from samfleet.sam.model import load_model
 from samfleet.sam.prompts.loading import load_map_decoder
 from samfleet.sam.prompts.prompts import MapPrompts
 from samfleet.sam.tiles import configured_tiles
-from samfleet.sam.weights import configured_decoder, configured_weights
+from samfleet.sam.weights import cache_folder, configured_decoder, configured_weights
 
 
 def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGenerator:
@@ -25,6 +28,8 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         # With other numbers of threads, torch splits products such that their last bits change.
         threads = 1 << (threads.bit_length() - 1)
     torch.set_num_threads(threads)
+    if settings.compile and device == "cuda":
+        _keep_compiled_code(cache_folder(settings.cache_folder) / "compiled")
     weights = configured_weights(settings)
     sam = load_model(settings.model, weights, device)
     map_prompts = None
@@ -39,6 +44,7 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         settings.precision,
         points_per_side=settings.points_per_side,
         points_per_batch=settings.points_per_batch,
+        compiled=settings.compile and device == "cuda",
         pred_iou_thresh=settings.pred_iou_thresh,
         stability_score_thresh=settings.stability_score_thresh,
         stability_score_offset=settings.stability_score_offset,
@@ -55,3 +61,12 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         map_prompts=map_prompts,
         refine_with_boxes=settings.refine_with_boxes and map_prompts is not None,
     )
+
+
+def _keep_compiled_code(folder: Path) -> None:
+    """Let compiled code be kept in a folder, and compile in this process, which no others then outlive.
+
+    Only for what is compiled for the first time afterwards; the user's own environment variables stand above it.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")

@@ -68,6 +68,7 @@ WRONG = [
     ("sam.points_per_side", 1.5),
     ("sam.points_per_side", True),
     ("sam.points_per_batch", 0),
+    ("sam.compile", "inductor"),
     ("sam.pred_iou_thresh", 1.1),
     ("sam.pred_iou_thresh", "0,75"),
     ("sam.stability_score_thresh", -0.1),
@@ -208,6 +209,7 @@ def test_all_errors_are_in_one_message():
         ),
         ({"sam": {"precision": "bf16"}, "device": "cpu"}, "precision", "device"),
         ({"sam": {"precision": "tf32"}, "devices": ["a"]}, "precision", "devices"),
+        ({"sam": {"precision": "exact", "compile": True}}, "compile", "sam.precision exact"),
     ],
 )
 def test_keys_that_contradict_each_other_are_both_named(config, key, other):

@@ -74,6 +74,7 @@ NEUTRAL_VALUES = {
     "sam.cache_folder": "elsewhere",
     "sam.decoder": "elsewhere.pt",
     "sam.points_per_batch": 32,
+    "sam.compile": True,
     "fluorescence.channel": "red",
     "fluorescence.white": 4095,
     "fluorescence.min_predicted_iou": 0.9,

@@ -1,5 +1,6 @@
 """The generator that a configuration asks for."""
 
+import os
 from dataclasses import fields
 
 import numpy as np
@@ -21,6 +22,7 @@ from samfleet.sam.tiles import (
 )
 from samfleet.store.segments import SCHEMA
 from tests.builders import make_settings
+from tests.pretended_cuda import pretended_cuda
 
 
 @pytest.mark.parametrize(("precision", "threads"), [("exact", 2), ("fast", 3)])
@@ -53,7 +55,7 @@ def test_every_setting_reaches_the_generator():
         "mask_nms_of": "smaller",
         "skip_background": True,
     }
-    places = {"checkpoint", "cache_folder"}
+    places = {"checkpoint", "cache_folder", "compile"}
     tiles = {"tile_size", "tile_overlap", "tile_whole_image", "object_diameter"}
     prompts = {"prompts", "decoder", "decoder_statistics", "seeds", "refine_with_boxes"}
     names = {field.name for field in fields(SamSettings)}
@@ -66,6 +68,20 @@ def test_every_setting_reaches_the_generator():
     assert [len(grid) for grid in generator.point_grids] == [16, 4]
     for name in set(values) - {"model", "points_per_side", "crop_n_points_downscale_factor"}:
         assert getattr(generator, name) == values[name]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_decoder_is_compiled_for_a_gpu_and_its_code_kept(device, tmp_path, monkeypatch):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR")}
+    monkeypatch.setattr(os, "environ", inherited)
+    sam = {"model": "tiny", "compile": True, "cache_folder": str(tmp_path)}
+    threads = torch.get_num_threads()
+    with pretended_cuda():
+        decoder = load_generator(make_settings(sam=sam).sam, device, threads)._decoder
+    is_compiled = device == "cuda"
+    assert type(decoder).__name__ == ("CompiledDecoder" if is_compiled else "FastDecoder")
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    assert folder == (str(tmp_path / "compiled") if is_compiled else None)
 
 
 def test_a_decoder_gives_the_prompts_with_its_seeds(tmp_path):
