@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from samfleet.digests import digest_of
 from samfleet.wording import counted
@@ -62,6 +62,10 @@ ONLY = Plane()
 """The one image of a file."""
 
 
+PixelSide = float | tuple[float, float] | None
+"""The side of a pixel in µm; both sides, the shorter first, if it is not square; None if they are not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A scene of a file, as its header describes it.
@@ -73,7 +77,7 @@ class Scene:
         height, width: in pixels, 0 if not known.
         dtype: of the pixels, if known.
         is_color: whether the channels are red, green and blue.
-        pixel_size_um: the side of a pixel in µm; None if that is not known or pixels are not square.
+        pixel_size_um: the side of a pixel in µm.
         acquired: when, in ISO 8601, if known.
         levels: how many resolutions there are.
         problem: why it cannot be read; empty if nothing is known to be wrong.
@@ -87,7 +91,7 @@ class Scene:
     width: int = 0
     dtype: str = ""
     is_color: bool = False
-    pixel_size_um: float | None = None
+    pixel_size_um: PixelSide = None
     acquired: str = ""
     levels: int = 1
     problem: str = ""
@@ -153,10 +157,7 @@ class Description:
         try:
             read = json.loads(text)
             scenes = [
-                Scene(
-                    **scene
-                    | ({"channels": tuple(scene["channels"])} if "channels" in scene else {})
-                )
+                Scene(**{name: _as_read(value) for name, value in scene.items()})
                 for scene in read["scenes"]
             ]
             own = frozenset(map(tuple, read["own"])) if "own" in read else None
@@ -164,6 +165,11 @@ class Description:
             return cls(tuple(scenes), companions, own)
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("a description is damaged") from error
+
+
+def _as_read(value: Any) -> Any:
+    """What JSON has turned into a list."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,7 +271,7 @@ def write_ome_zarr(
     version: str = "0.4",
     levels: int = 1,
     names: Sequence[str] = (),
-    pixel_um: float = 0.5,
+    pixel_um: float | tuple[float, float] = 0.5,
     chunks: int = 16,
     compressors: Any = "auto",
 ) -> None:
@@ -292,7 +292,8 @@ def write_ome_zarr(
             compressors=compressors,
         )
         array[:] = small
-        scale = [pixel_um * 2**level if axis in "yx" else 1.0 for axis in axes]
+        sides = pixel_um if isinstance(pixel_um, tuple) else (pixel_um, pixel_um)  # of y and x
+        scale = [sides["yx".index(axis)] * 2**level if axis in "yx" else 1.0 for axis in axes]
         transformations = [{"type": "scale", "scale": scale}]
         datasets.append({"path": str(level), "coordinateTransformations": transformations})
     named = [

@@ -4,6 +4,8 @@ import math
 import re
 from datetime import datetime
 
+from samfleet.planes import PixelSide
+
 _MICROMETRES = {
     "m": 1e6, "meter": 1e6, "metre": 1e6, "cm": 1e4, "centimeter": 1e4, "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3,
     "µm": 1.0, "μm": 1.0, "um": 1.0, "\\u00b5m": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "micrometre": 1.0,
@@ -26,11 +28,33 @@ def micrometres(length: object, unit: str) -> float | None:
     return rounded(value * factor) if factor and math.isfinite(value) and value > 0 else None
 
 
-def pixel_side(x: float | None, y: float | None) -> float | None:
-    """The side of a pixel in µm, from its width and height; None if it is not square, or not known."""
+def pixel_side(x: float | None, y: float | None) -> PixelSide:
+    """The side of a pixel in µm, from its width and height."""
     if not x or not y or not (math.isfinite(x) and math.isfinite(y)) or x <= 0 or y <= 0:
         return None
-    return rounded(x) if abs(x - y) <= _SQUARE * max(x, y) else None
+    if abs(x - y) <= _SQUARE * max(x, y):
+        return rounded(x)
+    return rounded(min(x, y)), rounded(max(x, y))
+
+
+def scaled(side: PixelSide, factor: float) -> PixelSide:
+    """The side of pixels that are so many times as large."""
+    if isinstance(side, tuple):
+        return rounded(side[0] * factor), rounded(side[1] * factor)
+    return None if side is None else rounded(side * factor)
+
+
+def square_side(side: PixelSide) -> float | None:
+    """The side of a pixel that is square; else None."""
+    return None if isinstance(side, tuple) else side
+
+
+def about_sides(side: PixelSide) -> str:
+    """A warning if a pixel is not square; else empty."""
+    if not isinstance(side, tuple):
+        return ""
+    shorter, longer = side
+    return f"pixels are not square, with sides of {shorter:g} and {longer:g} µm: sizes in µm need image.pixel_size_um"
 
 
 def rounded(length: float) -> float:

@@ -19,6 +19,7 @@ from samfleet.digests import digest_of, digest_of_lines
 from samfleet.files import TableError, escape_name, remove_leftovers, write_atomic
 from samfleet.images.formats.image import ImageError
 from samfleet.images.sources.source import describe
+from samfleet.images.units import square_side
 from samfleet.marker import mark
 from samfleet.plan.collection import Collection, collection_root, scan_collection
 from samfleet.plan.cost import START_SECONDS, expected_cost
@@ -320,7 +321,7 @@ def _usual_pixel_size(settings: Settings, root: Path, paths: Iterable[str]) -> f
     for path in itertools.islice(paths, _DESCRIBED_AT_MOST):
         with contextlib.suppress(ImageError, OSError, MemoryError):
             scenes = describe(root / path, settings.image.level).scenes
-            if size := next((scene.pixel_size_um for scene in scenes), None):
+            if size := square_side(next((scene.pixel_size_um for scene in scenes), None)):
                 return size
     return None
 

@@ -182,7 +182,7 @@ def _in_pixels(length: float, pixel_size_um: float | None) -> float:
     """How many pixels a length in µm is."""
     if pixel_size_um is None:
         raise PixelSizeError(
-            f"sam.object_diameter is {length:g} µm, but the image does not say how large its pixels are; set "
+            f"sam.object_diameter is {length:g} µm, but the image does not say how large its pixels are, or they are not square; set "
             "image.pixel_size_um, or give the diameter in pixels"
         )
     if length / pixel_size_um < _SMALLEST_DIAMETER:

@@ -18,7 +18,7 @@ from samfleet.images.formats.image import Image, missing_reader, unreadable
 from samfleet.images.sources.axes import Axes, check_level, height_width_channels, place_name, real
 from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import iso_time, pixel_side
-from samfleet.planes import Description, Scene
+from samfleet.planes import Description, PixelSide, Scene
 
 _OLDEST = 2026
 _SUBBLOCK = "ZISRAWSUBBLOCK"
@@ -89,7 +89,7 @@ class CziSource:
             problem,
         )
 
-    def _side(self, image: Any, level: Any) -> float | None:
+    def _side(self, image: Any, level: Any) -> PixelSide:
         """The side of a pixel in µm, at the level that is read."""
         if image.mpp is None:
             return None

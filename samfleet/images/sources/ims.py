@@ -11,7 +11,7 @@ from samfleet.images.formats.image import Image, unreadable, unsupported
 from samfleet.images.sources.axes import check_level, real
 from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import iso_time, micrometres, pixel_side
-from samfleet.planes import Description, Scene
+from samfleet.planes import Description, PixelSide, Scene
 
 
 class ImsSource:
@@ -63,7 +63,7 @@ class ImsSource:
         name = _text(self._file.get(f"DataSetInfo/Channel {number}"), "Name")
         return "" if name == "(name not specified)" else name
 
-    def _side(self, image: Any, height: int, width: int) -> float | None:
+    def _side(self, image: Any, height: int, width: int) -> PixelSide:
         """The side of a pixel: the extent of the image, which is in µm unless it says otherwise."""
         unit = _text(image, "Unit") or "um"
         sides = []

@@ -21,6 +21,7 @@ from samfleet.images.formats.image import (
     unreadable,
     unsupported,
 )
+from samfleet.images.units import about_sides, square_side
 from samfleet.planes import ONLY, PROJECTIONS, Description, Plane, Scene
 
 
@@ -233,8 +234,9 @@ def image_of(scene: Scene, pixels: np.ndarray) -> Image:
     return Image(
         pixels,
         scene.is_color,
+        warning=about_sides(scene.pixel_size_um),
         channels=() if scene.is_color else scene.channels,
-        pixel_size_um=scene.pixel_size_um,
+        pixel_size_um=square_side(scene.pixel_size_um),
         acquired=scene.acquired,
     )
 

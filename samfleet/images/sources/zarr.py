@@ -17,7 +17,7 @@ from samfleet.images.formats.image import Image, ImageError, unreadable, unsuppo
 from samfleet.images.sources.axes import Axes, height_width_channels, place_name, real
 from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import micrometres, pixel_side
-from samfleet.planes import Description, Scene
+from samfleet.planes import Description, PixelSide, Scene
 
 _OLD_AXES = "tczyx"
 """Of versions before 0.3, which name none."""
@@ -254,7 +254,7 @@ def _labels(attributes: Mapping[str, Any], count: int) -> tuple[str, ...]:
 
 def _side(
     named: list[Any], names: list[str], scale: Mapping[str, Any], dataset: Mapping[str, Any]
-) -> float | None:
+) -> PixelSide:
     """The side of a pixel in µm: the scale of the dataset and that of all, in the units of the axes."""
     sides = []
     for axis in "YX":

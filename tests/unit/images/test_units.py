@@ -4,7 +4,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from samfleet.images.units import iso_time, micrometres, pixel_side
+from samfleet.images.units import (
+    about_sides,
+    iso_time,
+    micrometres,
+    pixel_side,
+    scaled,
+    square_side,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +36,17 @@ def test_a_length_has_the_digits_that_mean_something(length, unit, expected):
 
 def test_the_side_of_a_pixel_is_rounded_and_square():
     assert pixel_side(0.09999999999999999, 0.1) == 0.1
-    assert pixel_side(0.1, 0.2) is None
+    assert pixel_side(0.1, 0.1009) == 0.1
     assert pixel_side(None, 0.1) is None
+
+
+def test_a_pixel_that_is_not_square_has_two_sides_and_a_warning():
+    side = pixel_side(0.65, 0.49999999999999999)
+    assert side == (0.5, 0.65) and square_side(side) is None
+    assert scaled(side, 2) == (1, 1.3) and scaled(0.25, 2) == 0.5 and scaled(None, 2) is None
+    assert "sides of 0.5 and 0.65 µm" in about_sides(side)
+    assert "image.pixel_size_um" in about_sides(side)
+    assert about_sides(0.5) == about_sides(None) == ""
 
 
 @pytest.mark.parametrize(

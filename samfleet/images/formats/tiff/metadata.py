@@ -9,6 +9,7 @@ from typing import Any
 import tifffile
 
 from samfleet.images.units import iso_time, micrometres, pixel_side
+from samfleet.planes import PixelSide
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _UNITS = {2: "inch", 3: "cm"}
@@ -22,7 +23,7 @@ def channel_names(tiff: tifffile.TiffFile) -> tuple[str, ...]:
     )
 
 
-def side_of_pixel(tiff: tifffile.TiffFile) -> float | None:
+def side_of_pixel(tiff: tifffile.TiffFile) -> PixelSide:
     """The side of a pixel in µm by metadata other than OME's, if it is known."""
     found = _first_known(tiff, (_lsm_side, _stk_side, _metaseries_side, _micromanager_side, _slide_side, _imagej_side))  # fmt: skip
     return found or None
@@ -57,14 +58,14 @@ def _metaseries_channels(tiff: Any) -> Any:
     return (str(plane.get("_IllumSetting_") or plane.get("image-name", "")),)
 
 
-def _lsm_side(tiff: Any) -> float | None:
+def _lsm_side(tiff: Any) -> PixelSide:
     if not tiff.is_lsm:
         return None
     sides = (micrometres(tiff.lsm_metadata[f"VoxelSize{axis}"], "m") for axis in "XY")
     return pixel_side(*sides)
 
 
-def _stk_side(tiff: Any) -> float | None:
+def _stk_side(tiff: Any) -> PixelSide:
     if not tiff.is_stk:
         return None
     found = tiff.stk_metadata
@@ -79,7 +80,7 @@ def _number(value: Any) -> float:
     return value[0] / value[1] if isinstance(value, tuple) else float(value)
 
 
-def _metaseries_side(tiff: Any) -> float | None:
+def _metaseries_side(tiff: Any) -> PixelSide:
     if not tiff.is_metaseries:
         return None
     plane = tiff.metaseries_metadata["PlaneInfo"]
@@ -104,13 +105,13 @@ def _slide_time(tiff: Any) -> str:
     return datetime.strptime(f"{said['Date']} {said['Time']}", "%m/%d/%y %H:%M:%S").isoformat()
 
 
-def _micromanager_side(tiff: Any) -> float | None:
+def _micromanager_side(tiff: Any) -> PixelSide:
     if not tiff.is_micromanager:
         return None
     return micrometres(tiff.micromanager_metadata["Summary"]["PixelSize_um"], "µm")
 
 
-def _slide_side(tiff: Any) -> float | None:
+def _slide_side(tiff: Any) -> PixelSide:
     page = tiff.pages.first
     if tiff.is_svs:
         found = re.search(r"\bMPP\s*=\s*([\d.]+)", page.description)
@@ -118,14 +119,14 @@ def _slide_side(tiff: Any) -> float | None:
     return _side_by_resolution(page, "") if tiff.is_ndpi else None
 
 
-def _imagej_side(tiff: Any) -> float | None:
+def _imagej_side(tiff: Any) -> PixelSide:
     if not tiff.is_imagej:
         return None
     unit = str(tiff.imagej_metadata.get("unit", ""))
     return None if unit.lower() in _NO_UNIT else _side_by_resolution(tiff.pages.first, unit)
 
 
-def _side_by_resolution(page: tifffile.TiffPage, unit: str) -> float | None:
+def _side_by_resolution(page: tifffile.TiffPage, unit: str) -> PixelSide:
     """The side of a pixel, from pixels per unit; `unit` is what the tags call none."""
     unit = unit or _UNITS.get(int(page.tags.valueof(_RESOLUTION_UNIT, 1)), "")
     x, y = (_number(page.tags.valueof(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))

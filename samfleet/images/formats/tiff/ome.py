@@ -16,6 +16,7 @@ import tifffile
 
 from samfleet.images.formats.image import unreadable, unsupported
 from samfleet.images.units import iso_time, micrometres, pixel_side
+from samfleet.planes import PixelSide
 
 _TAG = re.compile(r"<(?:\w+:)?(OME|BinaryOnly|Pixels|Channel|TiffData|UUID)\b([^<>]*)>([^<]*)")
 _ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"([^"]*)"')
@@ -33,13 +34,13 @@ class OmeImage:
     Attributes:
         name: of the image, or of the well and the field that it is of.
         channels: their names; empty where one has none.
-        pixel_size_um: the side of a pixel in µm, if it is known.
+        pixel_size_um: the side of a pixel in µm.
         acquired: when, in ISO 8601, if that is known.
     """
 
     name: str
     channels: tuple[str, ...]
-    pixel_size_um: float | None
+    pixel_size_um: PixelSide
     acquired: str
 
 

@@ -18,7 +18,7 @@ from samfleet.images.formats.tiff.ome import OmeImage, OmeMetadata, ome_metadata
 from samfleet.images.formats.tiff.pages import check_header, read_page
 from samfleet.images.formats.tiff.shaped import check_channels, shaped_series
 from samfleet.images.formats.tiff.stacks import PageData, Plane, Stack, listed, unknown_channels
-from samfleet.images.units import rounded
+from samfleet.images.units import scaled
 from samfleet.wording import counted
 
 _MOST_PLANES = 1_000_000
@@ -95,10 +95,10 @@ class TiffPlanes:
 
     def _about_stack(self, which: int | None) -> OmeImage:
         about = self._said_of(which)
-        if which is None or about.pixel_size_um is None:
+        if which is None:
             return about
         smaller = self._widths[self.numbers[which]] / self.stacks[which].series.keyframe.imagewidth
-        return replace(about, pixel_size_um=rounded(about.pixel_size_um * smaller))
+        return replace(about, pixel_size_um=scaled(about.pixel_size_um, smaller))
 
     def _said_of(self, which: int | None) -> OmeImage:
         if (

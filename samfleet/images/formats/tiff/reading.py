@@ -16,6 +16,7 @@ from samfleet.images.formats.orientation import orientation_tag, upright
 from samfleet.images.formats.tiff.colors import apply_color_model
 from samfleet.images.formats.tiff.planes import TiffPlanes
 from samfleet.images.formats.tiff.stacks import Plane
+from samfleet.images.units import about_sides, square_side
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # fmt: skip
 # The tags of the layout, the colours, and the metadata about planes and channels.
@@ -67,13 +68,15 @@ def as_image(
     about = planes.about(page)
     channels = 1 if image.pixels.ndim == 2 else image.pixels.shape[2]
     named = not image.is_color and len(about.channels) >= channels
+    sides = about_sides(about.pixel_size_um)
+    warnings = [plane.warning, _calibration(planes.tiff), image.warning, sides]
     return replace(
         image,
         pixels=upright(image.pixels, orientation_tag(plane.keyframe)),
         plane=plane.words,
-        warning="; ".join(filter(None, [plane.warning, _calibration(planes.tiff), image.warning])),
+        warning="; ".join(filter(None, warnings)),
         channels=about.channels[:channels] if named else (),
-        pixel_size_um=about.pixel_size_um,
+        pixel_size_um=square_side(about.pixel_size_um),
         acquired=about.acquired,
     )
 

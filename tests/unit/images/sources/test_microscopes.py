@@ -23,7 +23,7 @@ from samfleet.images.sources.joined import JoinedSource
 from samfleet.images.sources.joined import describe as describe_joined
 from samfleet.images.sources.large import FileWindows, large_image
 from samfleet.images.sources.source import Reading, describe, open_source, read, read_plane
-from samfleet.planes import ONLY, Plane, Selection, select
+from samfleet.planes import ONLY, Description, Plane, Selection, select
 from tests.microscopes import (
     write_dv,
     write_group,
@@ -289,6 +289,31 @@ def test_what_cannot_be_read_in_windows_is_read_whole(tmp_path, name):
     has_windows = large_image(path, (), Plane(0, 1, "1"), READING, 0) is not None
     assert has_windows == (name in WINDOWED)
     assert large_image(path, (), Plane(0, 1, "1"), READING, H * W) is None  # it is not large
+
+
+def test_pixels_that_are_not_square_are_said_with_both_sides_however_the_file_is_read(tmp_path):
+    data = DATA[0, :, 0]
+    write_ome_zarr(tmp_path / "a.zarr", data, "zyx", levels=2, pixel_um=(0.65, 0.5))
+    sides = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 650, "PhysicalSizeYUnit": "nm"}
+    tifffile.imwrite(tmp_path / "b.ome.tif", data, metadata={"axes": "ZYX"} | sides)
+    stack = {"axes": "ZYX", "unit": "um"}
+    tifffile.imwrite(
+        tmp_path / "c.tif", data, imagej=True, resolution=(2, 1 / 0.65), metadata=stack
+    )
+    words = "sides of 0.5 and 0.65 µm: sizes in µm need image.pixel_size_um"
+    channels = tuple((path.name[0], path) for path in sorted(tmp_path.iterdir()))
+    joined = JoinedSource(channels, READING)
+    images = [read_plane(joined, Plane(0, None, "max")), windows_of(channels[0][1], Plane(0, None, "mean"), channels=channels).about]  # fmt: skip
+    joined.close()
+    for _, path in channels:
+        (scene,) = describe(path).scenes
+        assert scene.pixel_size_um == (0.5, 0.65)
+        assert Description.of_json(Description((scene,)).to_json()).scenes == (scene,)
+        images += [read(path, Plane(0, None, "max"), READING), windows_of(path, Plane(0, None, "1")).about]  # fmt: skip
+    for image in images:
+        assert image.warning.count(words) == 1 and image.pixel_size_um is None
+    smaller = read(tmp_path / "a.zarr", Plane(0, None, "max"), Reading(Limits(1000), level=1))
+    assert "sides of 1 and 1.3 µm" in smaller.warning
 
 
 def test_joined_files_are_read_in_windows(tmp_path):
