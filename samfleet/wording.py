@@ -24,6 +24,12 @@ def first_lines(lines: Sequence[str], most: int = 20) -> str:
     return "".join(f"\n  {line}" for line in [*lines[:most], *more])
 
 
+def some_of(words: Sequence[str], most: int = 5) -> str:
+    """The first of some words on one line, and how many more there are: "A1, A2 and 94 more"."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
 def looked_for(path: str | Path) -> str:
     """Where a relative path was looked for, to be put behind what is wrong with it; else empty."""
     return "" if os.path.isabs(path) else f" (looked for in {os.getcwd()})"

@@ -2,14 +2,16 @@
 
 import logging
 from collections import Counter
+from collections.abc import Container, Iterator
 from pathlib import Path
 
+from samfleet.files import escape_name
 from samfleet.images.formats.image import ImageError, MissingReader
 from samfleet.images.sources import joined, source
 from samfleet.plan.collection import Collection
 from samfleet.plan.manifest import EVERYTHING, KnownFile, ManifestRow, images_of_file, only_image
-from samfleet.planes import Description, Selection
-from samfleet.wording import counted
+from samfleet.planes import PROJECTIONS, Description, Selection
+from samfleet.wording import counted, some_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,9 @@ class Holding:
     def __init__(self) -> None:
         self._kinds: Counter = Counter()
         self._images = self._files = self._left_out = self._projected = self._without = 0
+        self._is_any_known = False
+        self._most = {"scenes": 1, "times": 1, "slices": 1}  # in a file
+        self._names: dict[str, None] = {}  # of scenes
 
     def images_of(
         self, file: KnownFile, collection: Collection, selection: Selection
@@ -47,17 +52,48 @@ class Holding:
             return [only_image(file)]
         selections = collection.selections(file.path, selection)
         rows, selected = images_of_file(file, selections)
+        self._is_any_known = self._is_any_known or not file.problem
         if file.description:
+            description = Description.of_json(file.description)
+            self._count(description)
             self._files += 1
             self._images += len(rows)
-            self._kinds[Description.of_json(file.description).images] += 1
+            self._kinds[description.images] += 1
             self._without += not rows
             self._left_out += selected.left_out
             self._projected += selected.projected
         return rows
 
+    def _count(self, description: Description) -> None:
+        scenes, most = description.scenes, self._most
+        most["scenes"] = max(most["scenes"], len(scenes))
+        most["times"] = max([most["times"], *(scene.times for scene in scenes)])
+        most["slices"] = max([most["slices"], *(scene.slices for scene in scenes)])
+        self._names |= {scene.name: None for scene in scenes if scene.name}
+
+    def _lacking(self, selection: Selection) -> Iterator[str]:
+        """For each key of the selection the entries that match nothing in any file, and what there is."""
+        for key, chosen in (
+            ("scenes", selection.scenes),
+            ("times", selection.times),
+            ("slices", selection.slices),
+        ):
+            if chosen == "all" or (key == "slices" and chosen in PROJECTIONS):
+                continue
+            names = self._names if key == "scenes" else {}
+            most = self._most[key]
+            entries = chosen if isinstance(chosen, tuple) else (chosen,)
+            lacking = [str(each) for each in entries if not _is_among(each, most, names)]
+            if lacking:
+                there = f"numbers 0 to {most - 1}" if most > 1 else "only number 0"
+                called = f", and names {some_of([*map(escape_name, names)])}" if names else ""
+                asked = some_of([*map(escape_name, lacking)])
+                yield f"image.{key}: {asked} (known: {there}{called})"
+
     def report(self, selection: Selection) -> None:
-        """Say how many files hold how many images, and what of them is left out."""
+        """Say how many files hold how many images, what of them is left out, and what is asked for in vain."""
+        if self._is_any_known and (lacking := " and ".join(self._lacking(selection))):
+            logger.warning("nothing in the files that can be read matches %s", lacking)
         if not self._files:
             return
         kinds = ", ".join(f"{n} of {kind}" for kind, n in self._kinds.most_common(5))
@@ -79,6 +115,11 @@ class Holding:
                 "%s left out by image.scenes, image.times or image.slices, or by the table",
                 "1 plane is" if self._left_out == 1 else f"{self._left_out} planes are",
             )
+
+
+def _is_among(entry: int | str, most: int, names: Container[str]) -> bool:
+    """Whether a scene is so called, or a scene, time or slice has this number."""
+    return entry in names or ((isinstance(entry, int) or entry.isdecimal()) and int(entry) < most)
 
 
 def _hold(files: int) -> str:

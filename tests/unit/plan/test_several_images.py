@@ -18,7 +18,7 @@ from samfleet.plan.planning import make_plan
 from samfleet.planes import Plane
 from samfleet.results import descriptions_file, manifest_file, store_folder
 from tests.builders import carry_out, make_settings, shard_images, stored_rows, write_segment
-from tests.microscopes import write_dv, write_ome_zarr
+from tests.microscopes import write_dv, write_lif, write_ome_zarr
 
 KEY = "0123456789abcdef"
 STACK = np.arange(2 * 3 * 8 * 9, dtype=np.uint16).reshape(2, 3, 8, 9)
@@ -139,6 +139,42 @@ def test_the_plan_says_what_files_hold_and_what_is_left_out(run, caplog):
     caplog.clear()
     run.plan(slices=1)
     assert "4 planes are left out" in caplog.text and "projection" not in caplog.text
+
+
+def test_entries_that_match_nothing_in_any_file_are_said_once_with_what_there_is(run, caplog):
+    names = ["A1", "A2", "B1", "B2", "C1", "C2", "D1"]
+    position = STACK[:, :1, np.newaxis].astype(np.uint8)
+    write_lif(run.images / "c.lif", dict.fromkeys(names, position[:1]))
+    write_lif(run.images / "d.lif", {"E1": position, "01": position})
+    wanted = {"suffixes": [".tif", ".lif"], "scenes": ["A2", "Z9", 6, 7, "E1", "01", "99"]}
+    for _ in range(2):  # the second time nothing is described anew
+        caplog.clear()
+        run.plan(**wanted, times=[0, 1, 5], slices=[2, 3])
+        run.detect()
+        (said,) = [each for each in caplog.messages if "matches" in each]
+        assert said == (
+            "nothing in the files that can be read matches image.scenes: Z9, 7, 99 (known: numbers 0 to 6, and names "
+            "A1, A2, B1, B2, C1 and 4 more) and image.times: 5 (known: numbers 0 to 1) and image.slices: 3 "
+            "(known: numbers 0 to 2)"
+        )
+    caplog.clear()
+    run.plan(suffixes=[".tif", ".lif"], scenes=["A2", 6, "E1", "1"], times=1, slices=[0, 2])
+    assert "matches" not in caplog.text
+
+
+def test_entries_are_not_said_to_match_nothing_if_no_file_is_known_or_nothing_is_chosen(
+    run, caplog
+):
+    run.plan(slices="mean")
+    assert "matches" not in caplog.text
+    (run.images / "b.tif").unlink()
+    run.plan(scenes=[0, "A1"])
+    assert "matches image.scenes: A1 (known: only number 0)" in caplog.text
+    caplog.clear()
+    (run.images / "a.tif").unlink()
+    (run.images / "a.tif").symlink_to("gone.tif")
+    run.plan(scenes=[0, "A1"])
+    assert "a.tif cannot be read" in caplog.text and "matches" not in caplog.text
 
 
 def test_the_cost_of_a_file_is_shared_by_its_images(run):
