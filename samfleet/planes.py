@@ -19,6 +19,18 @@ Chosen = int | str | tuple[int | str, ...]
 """The value of `image.scenes`, `image.times` or `image.slices`: "all" or another word, a number, or several."""
 
 
+Cells = tuple[str, str, str]
+"""The columns `scene`, `time` and `slice` of a table, by which it tells the images of a file."""
+
+NO_CELLS: Cells = ("", "", "")
+"""Those of the one image of a file; and, where a table selects images, of what the configuration selects."""
+
+
+def ending_of(cells: Cells) -> str:
+    """For a name: such as "_s0_t3_zmax"; empty for the one image of a file."""
+    return "".join(f"_{name}{cell}" for name, cell in zip("stz", cells, strict=True) if cell)
+
+
 class Plane(NamedTuple):
     """Which image of a file; what the file has only one of is None, or empty.
 
@@ -38,13 +50,7 @@ class Plane(NamedTuple):
         return ", ".join(f"{name} {value}" for name, value in named if value is not None)
 
     @property
-    def ending(self) -> str:
-        """For the name of a file: such as "_s0_t3_zmax"; empty for the one image of a file."""
-        named = (("s", self.scene), ("t", self.time), ("z", self.slice or None))
-        return "".join(f"_{name}{value}" for name, value in named if value is not None)
-
-    @property
-    def cells(self) -> tuple[str, str, str]:
+    def cells(self) -> Cells:
         """Its columns in tables."""
         scene = "" if self.scene is None else str(self.scene)
         time = "" if self.time is None else str(self.time)
@@ -209,19 +215,26 @@ class Selected:
 
     Attributes:
         planes: the images, each with why it cannot be read, if that is known.
-        left_out: how many planes (scene × time × slice) no image shows, and no projection includes.
-        projected: how many of these are seen only within a projection.
+        missing: why there is none; empty if there is one, or if another file of the same set has it.
+        held: how many planes (scene × time × slice) the file has.
+        shown: how many of them an image shows, or includes in a projection, or another file of the set has.
+        projected: how many are seen only within a projection.
     """
 
     planes: list[tuple[Plane, str]] = field(default_factory=list)
-    left_out: int = 0
+    missing: str = ""
+    held: int = 0
+    shown: int = 0
     projected: int = 0
+
+    @property
+    def left_out(self) -> int:
+        """How many planes are not shown."""
+        return max(0, self.held - self.shown)
 
 
 def select(description: Description | None, selection: Selection) -> Selected:
     """The images of a file that are wanted, in the order of scenes, times and slices.
-
-    A selection that finds nothing in a file gives one image, with the reason.
 
     Args:
         description: of the file; None if it holds one image.
@@ -236,7 +249,7 @@ def select(description: Description | None, selection: Selection) -> Selected:
     names = [scene.name for scene in description.scenes]
     chosen, reason = _numbers("scenes", selection.scenes, len(description.scenes), names)
     reasons = [reason]
-    shown = 0
+    shown = elsewhere = 0
     for number in chosen:
         scene = description.scenes[number]
         which = number if several_scenes else None
@@ -250,16 +263,17 @@ def select(description: Description | None, selection: Selection) -> Selected:
         for time, slice in product(times, slices):
             place = (number, time, -1 if slice in PROJECTIONS else int(slice or 0))
             if description.own is not None and place not in description.own:
-                shown += 1
+                elsewhere += 1
                 continue
             plane = Plane(which, time if several_times else None, slice if several_slices else "")
             found.planes.append((plane, ""))
         shown += len(times) * (scene.slices if slices and slices[0] in PROJECTIONS else len(slices))
         if slices and slices[0] in PROJECTIONS and scene.slices > 1:
             found.projected += len(times) * scene.slices
-    if not found.planes and description.own is None:
-        found.planes.append((ONLY, next(filter(None, reasons), "unreadable: it has no image")))
-    found.left_out = max(0, sum(scene.times * scene.slices for scene in description.scenes) - shown)
+    if not found.planes and not elsewhere:
+        found.missing = next(filter(None, reasons), "unreadable: it has no image")
+    found.held = sum(scene.times * scene.slices for scene in description.scenes)
+    found.shown = shown + elsewhere
     return found
 
 

@@ -21,9 +21,7 @@ def _write(path: Path, sources: Iterable[Source], measurements: Sequence[str]) -
         for source in sources:
             image = source.image
             size = {"width": image.width, "height": image.height}
-            plane = {
-                name: cell for name, cell in zip(PLACE[1:], image.plane.cells, strict=True) if cell
-            }
+            plane = {name: cell for name, cell in zip(PLACE[1:], image.cells, strict=True) if cell}
             images.append({"id": len(images) + 1, "file_name": image.file, **plane, **size})
             for row in source.objects:
                 number += 1

@@ -34,7 +34,7 @@ class Files:
         self._settings = settings
         self._root = collection_root(settings.images)
         self._planned = {
-            (escape_name(row.path), *row.plane.cells): row
+            (escape_name(row.path), *row.cells): row
             for row in read_manifest(manifest_file(results))
         }
 

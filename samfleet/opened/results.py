@@ -25,6 +25,9 @@ _NUMBERS = {*SUMMARY_COLUMNS} - {
 }
 """The columns of summary.csv that are numbers; the user's own stay as text."""
 
+_AS_WRITTEN = {"scene", "time"}
+"""Of these, those that may be words, where a table asked for an image that is not there."""
+
 Row = Mapping[str, Any]
 """A row of one of the tables."""
 
@@ -56,7 +59,12 @@ class Results:
         """The rows of summary.csv, with the text as it was before it was guarded for spreadsheets."""
         rows = pd.DataFrame(read_csv(summary_file(self.folder)), dtype=str)
         for name in _NUMBERS & {*rows.columns}:
-            rows[name] = pd.to_numeric(rows[name].replace("", None))
+            text = rows[name].replace("", None)
+            numbers = pd.to_numeric(text, errors="coerce" if name in _AS_WRITTEN else "raise")
+            in_words = text.notna() & numbers.isna()
+            rows[name] = (
+                numbers.astype(object).where(~in_words, text) if in_words.any() else numbers
+            )
         return rows
 
     @cached_property

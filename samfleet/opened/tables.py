@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from samfleet.cells import read_csv
 from samfleet.errors import UserError
 from samfleet.opened.masks import MEASUREMENTS
-from samfleet.planes import Plane
+from samfleet.planes import Cells, ending_of
 from samfleet.results import OBJECT_COLUMNS, SUMMARY_COLUMNS, objects_file, summary_file
 from samfleet.statuses import Status
 
@@ -33,7 +33,7 @@ class TableImage:
 
     Attributes:
         file: the path of its file, as the tables write it.
-        plane: which image of the file it is.
+        cells: its columns `scene`, `time` and `slice`.
         image_id: the digest of its content.
         status, reason: as in the table.
         width, height: in pixels; 0 if they are not known.
@@ -42,7 +42,7 @@ class TableImage:
     """
 
     file: str
-    plane: Plane
+    cells: Cells
     image_id: str
     status: str
     reason: str
@@ -54,12 +54,12 @@ class TableImage:
     @property
     def name(self) -> str:
         """The path of its file and, if that holds several images, which of them it is."""
-        return self.file + self.plane.ending
+        return self.file + ending_of(self.cells)
 
     @property
     def place(self) -> Place:
         """The columns of tables by which it is known: file, scene, time and slice, as text."""
-        return (self.file, *self.plane.cells)
+        return (self.file, *self.cells)
 
     @property
     def is_detected(self) -> bool:
@@ -82,7 +82,7 @@ def table_images(results: Path) -> list[TableImage]:
         return [
             TableImage(
                 file=row["image"],
-                plane=Plane.of_cells(row["scene"], row["time"], row["slice"]),
+                cells=(row["scene"], row["time"], row["slice"]),
                 image_id=row["image_id"],
                 status=row["status"],
                 reason=row["reason"],

@@ -18,7 +18,7 @@ from samfleet.digests import digest_of, digest_of_lines
 from samfleet.files import escape_name
 from samfleet.marker import MARKER, kind_of, listed
 from samfleet.plan.table import ManifestError, read_table
-from samfleet.planes import Plane, Selection
+from samfleet.planes import NO_CELLS, Cells, Selection
 from samfleet.resources import DEMO_FOLDER
 from samfleet.wording import counted, looked_for
 
@@ -50,7 +50,7 @@ class TableRow(NamedTuple):
         values: of the user's further columns.
     """
 
-    cells: tuple[str, str, str]
+    cells: Cells
     values: list[str]
 
 
@@ -76,10 +76,10 @@ class Collection:
     columns: list[str] = field(default_factory=list)
     rows: dict[str, list[TableRow]] = field(default_factory=dict)
 
-    def selections(self, path: str, selection: Selection) -> tuple[Selection, ...]:
-        """Which images of a file are wanted, given what the configuration selects."""
-        cells = dict.fromkeys(row.cells for row in self.rows.get(path, ()))
-        return tuple(selection.narrowed(*each) for each in cells) or (selection,)
+    def selections(self, path: str, selection: Selection) -> dict[Cells, Selection]:
+        """Which images of a file are wanted, by the cells of the table's rows, given what the configuration selects."""
+        rows = self.rows.get(path, ())
+        return {row.cells: selection.narrowed(*row.cells) for row in rows} or {NO_CELLS: selection}
 
     def passed_over(self) -> str:
         """What to do about image files that are passed over, although samfleet did not write them; or nothing."""
@@ -176,14 +176,24 @@ def collection_columns(images: str) -> tuple[list[str], dict[str, list[TableRow]
     return table.columns, table.rows
 
 
-def values_of(rows: Sequence[TableRow], plane: Plane, scene_name: str) -> list[str] | None:
-    """The user's values for an image: those of the first row that selects it; None if no row does."""
-    known = plane.cells
+def values_of(
+    rows: Sequence[TableRow], cells: Cells, scene_name: str, is_there: bool = True
+) -> list[str] | None:
+    """The user's values for an image: those of the first row that selects it; None if no row does.
+
+    Args:
+        rows: of the table, for its file.
+        cells: of the image.
+        scene_name: the name of its scene.
+        is_there: whether there is such an image. If not, its cells may be those of the row that asks for it.
+    """
+    if not is_there and (asking := next((row for row in rows if row.cells == cells), None)):
+        return asking.values
     for row in rows:
         if all(
             not wanted or wanted == found or (not found and wanted in ("0", "all"))
             or wanted in ("all", *(names if names else ()))
-            for wanted, found, names in zip(row.cells, known, ((scene_name,), (), ()), strict=True)
+            for wanted, found, names in zip(row.cells, cells, ((scene_name,), (), ()), strict=True)
         ):  # fmt: skip
             return row.values
     return None

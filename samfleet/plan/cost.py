@@ -71,8 +71,8 @@ def expected_cost(
         tiles_of: how many tiles the image in a file has as the planner counts them. Tiles that are left
             out, or looked at twice, are then part of the seconds of a tile.
     """
-    known = {row.image_id: row for row in rows}
-    sharing = Counter(row.path for row in rows)
+    known = {row.image_id: row for row in rows if row.image_id}
+    sharing = Counter(row.path for row in rows if row.image_id)
     measured: deque[tuple[float, float, ManifestRow]] = deque(maxlen=_MEASURED_AT_MOST)
     try:
         with ledger_file(results).open(newline="", encoding="utf-8-sig") as file:

@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,9 @@ from samfleet.files import (
 from samfleet.images.sources.counting import holds_one_image
 from samfleet.plan.collection import Collection, ScannedFile
 from samfleet.planes import (
+    NO_CELLS,
     ONLY,
+    Cells,
     Description,
     Plane,
     Selected,
@@ -53,7 +55,7 @@ class ManifestRow(NamedTuple):
         image_id: empty if there is a problem.
         size, mtime_ns: of the file.
         problem: why it cannot be read; begins with a status and a colon unless that is `unreadable`.
-        plane: which image of the file it is.
+        cells: which image of the file it is; as a table says it, if the file does not have it or cannot be read.
         channels: (name, path) of the files that are its channels, if it is joined from several.
     """
 
@@ -62,8 +64,13 @@ class ManifestRow(NamedTuple):
     size: int
     mtime_ns: int
     problem: str = ""
-    plane: Plane = ONLY
+    cells: Cells = NO_CELLS
     channels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def plane(self) -> Plane:
+        """Which image of the file it is, of one with an id."""
+        return Plane.of_cells(*self.cells)
 
 
 class KnownFile(NamedTuple):
@@ -102,9 +109,11 @@ def read_manifest(path: str | Path) -> Iterator[ManifestRow]:
                 int(size),
                 int(mtime_ns),
                 problem,
-                Plane.of_cells(scene, time, slice),
+                (unescape_name(scene), time, slice) if scene or time or slice else NO_CELLS,
                 channels_of(channels),
             )
+            if identity:
+                Plane.of_cells(*image.cells)
         except ValueError as error:
             raise TableError(path, f"numbers of {name} are damaged") from error
         yield image
@@ -122,9 +131,9 @@ def manifest_digest(rows: Iterable[ManifestRow]) -> str:
 
 def _lines(rows: Iterable[ManifestRow]) -> Iterator[str]:
     yield "\t".join(MANIFEST_COLUMNS) + "\n"
-    for path, identity, size, mtime_ns, problem, plane, channels in rows:
+    for path, identity, size, mtime_ns, problem, (scene, time, slice), channels in rows:
         problem = escape_name(problem) if problem else ""
-        which = "\t\t" if plane == ONLY else "\t".join(plane.cells)
+        which = f"{escape_name(scene) if scene else ''}\t{time}\t{slice}"
         joined = channels_text(channels) if channels else ""
         yield f"{escape_name(path)}\t{identity}\t{size}\t{mtime_ns}\t{problem}\t{which}\t{joined}\n"
 
@@ -316,19 +325,33 @@ def has_its_companions(folder: Path, file: KnownFile) -> bool:
 
 
 def images_of_file(
-    file: KnownFile, selections: Sequence[Selection]
+    file: KnownFile, selections: Mapping[Cells, Selection]
 ) -> tuple[list[ManifestRow], Selected]:
-    """The images of a file that any of several selections wants, each once, and what they leave out."""
-    if file.problem or (not file.description and tuple(selections) == (EVERYTHING,)):
-        return [only_image(file)], Selected([(ONLY, file.problem)])
+    """The images of a file that any of several selections wants, each once, and what they leave out.
+
+    A selection that finds nothing in the file gives a row with the reason and the cells that ask for it, unless
+    an image has these.
+
+    Args:
+        file: as it was read.
+        selections: by the cells that ask for them.
+    """
+    if not file.description and selections == {NO_CELLS: EVERYTHING}:
+        return [only_image(file)], Selected()
     description = Description.of_json(file.description) if file.description else None
-    found: dict[Plane, str] = {}
+    found: dict[Cells, tuple[Plane, str]] = {}
     total = Selected()
-    for selection in selections:
+    for cells, selection in selections.items():
+        if file.problem:
+            found[cells] = ONLY, file.problem
+            continue
         selected = select(description, selection)
-        for plane, problem in selected.planes:
-            found[plane] = _both(found[plane], problem) if plane in found else problem
-        total = selected
+        found |= {plane.cells: (plane, problem) for plane, problem in selected.planes}
+        if selected.missing:
+            found.setdefault(cells, (ONLY, selected.missing))
+        total.held = selected.held
+        total.shown += selected.shown
+        total.projected = min(total.held, total.projected + selected.projected)
     rows = [
         ManifestRow(
             file.path,
@@ -336,28 +359,18 @@ def images_of_file(
             file.size,
             file.mtime_ns,
             problem,
-            plane,
+            cells,
             file.channels,
         )
-        for plane, problem in found.items()
+        for cells, (plane, problem) in found.items()
     ]
-    total.planes = list(found.items())
     return rows, total
-
-
-def _both(one: str, other: str) -> str:
-    """Why an image that two selections name cannot be read; empty if one of them can read it."""
-    if not (one and other):
-        return ""
-    if other in one:
-        return one
-    return f"{one}; {other.partition(': ')[2]}"
 
 
 def only_image(file: KnownFile) -> ManifestRow:
     """The one image of a file, or the one row of a file with a problem."""
     return ManifestRow(
-        file.path, file.digest, file.size, file.mtime_ns, file.problem, ONLY, file.channels
+        file.path, file.digest, file.size, file.mtime_ns, file.problem, NO_CELLS, file.channels
     )
 
 

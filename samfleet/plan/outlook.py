@@ -7,7 +7,6 @@ from pathlib import Path
 from samfleet.plan.collection import Collection
 from samfleet.plan.manifest import ManifestRow, read_manifest
 from samfleet.plan.record import Plan, has_manifest, read_plan
-from samfleet.planes import ONLY
 from samfleet.results import last_plan_file, manifest_file, store_folder
 from samfleet.store.index import read_stored_images
 from samfleet.wording import counted, lasting
@@ -95,8 +94,7 @@ def outlook(collection: Collection, results: Path, model_key: str, retry_failed:
             continue
         rows = (first, *further.get(path, ()))
         images += len(rows)
-        # a manifest has ONLY itself for the one image of a file
-        several = several or len(rows) > 1 or first.plane is not ONLY
+        several = several or len(rows) > 1 or any(first.cells)
         if first.size != file.size or first.mtime_ns != file.mtime_ns:
             changed += 1
         else:

@@ -47,7 +47,7 @@ from samfleet.plan.shards import (
     write_chunks,
     write_shard,
 )
-from samfleet.planes import ONLY, Selection
+from samfleet.planes import Selection
 from samfleet.results import (
     chunks_file,
     descriptions_file,
@@ -148,7 +148,7 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
 
 
 def _content(row: ManifestRow) -> str:
-    which = "" if row.plane == ONLY else "\t" + "\t".join(row.plane.cells)
+    which = "\t".join(map(escape_name, ("", *row.cells))) if any(row.cells) else ""
     return f"{escape_name(row.path)}\t{row.image_id}\t{row.problem}{which}\n"
 
 
@@ -192,7 +192,7 @@ def _known_rows(settings: Settings, results: Path, last: Plan | None) -> list[Ma
 def _known_files(rows: list[ManifestRow]) -> Iterator[KnownFile]:
     """The files in a manifest that hold one image, whose id is their digest."""
     for row in rows:
-        if row.image_id and row.plane == ONLY:
+        if row.image_id and not any(row.cells):
             yield KnownFile(row.path, row.image_id, row.size, row.mtime_ns, channels=row.channels)
 
 
@@ -223,7 +223,7 @@ def _pending(
 ) -> Iterator[ShardImage]:
     """One image for each content that has no result yet, in the order of the paths."""
     seen = set()
-    sharing = Counter(row.path for row in rows if row.plane != ONLY)
+    sharing = Counter(row.path for row in rows if row.image_id and any(row.cells))
     for row in rows:
         if not row.image_id or row.image_id in seen:
             continue
@@ -360,8 +360,7 @@ def _report(
         )
     if passed_over := collection.passed_over():
         logger.warning("%s", passed_over)
-    for row in rows:
-        if row.problem:
-            logger.warning("%s %s", escape_name(row.path), row.problem)
+    for path, problem in dict.fromkeys((row.path, row.problem) for row in rows if row.problem):
+        logger.warning("%s %s", escape_name(path), problem)
     holding.report(selection)
     logger.info("%s, %d to detect", counted(len(rows), "image"), len(pending))

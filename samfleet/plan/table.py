@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from samfleet.errors import UserError
 from samfleet.files import escape_name
-from samfleet.planes import PROJECTIONS
+from samfleet.planes import NO_CELLS, PROJECTIONS, Cells
 from samfleet.results import OBJECT_COLUMNS, SUMMARY_COLUMNS
 from samfleet.wording import counted, first_lines
 
@@ -49,7 +49,7 @@ class NamedImages(NamedTuple):
     line: int
     path: str
     values: list[str]
-    cells: tuple[str, str, str] = ("", "", "")
+    cells: Cells = NO_CELLS
     channels: tuple[tuple[str, str], ...] = ()
 
 

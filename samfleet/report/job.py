@@ -169,7 +169,7 @@ def _pictures(
     planned = {
         place: row
         for row in read_manifest(manifest_file(results))
-        if (place := (escape_name(row.path), *row.plane.cells)) in shown
+        if (place := (escape_name(row.path), *row.cells)) in shown
     }
     for index in detected:
         image = shown_image(settings, rows[index], planned.get(_place(rows[index])))

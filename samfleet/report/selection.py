@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from samfleet.digests import digest_of
-from samfleet.planes import Plane
+from samfleet.planes import ending_of
 from samfleet.statuses import Status
 
 MOST_PICTURES = 200
@@ -53,7 +53,7 @@ class Sample:
 
 def name_of(row: Row) -> str:
     """The path of an image's file and, if that holds several, which of them it is."""
-    return row["image"] + Plane.of_cells(row["scene"], row["time"], row["slice"]).ending
+    return row["image"] + ending_of((row["scene"], row["time"], row["slice"]))
 
 
 def was_detected(row: Row) -> bool:

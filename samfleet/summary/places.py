@@ -1,5 +1,6 @@
 """Which image each row of the tables is: its file, its place in it, and the user's own columns."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ from samfleet.config.settings import Settings
 from samfleet.files import TableError, escape_name
 from samfleet.plan.collection import collection_columns, values_of
 from samfleet.plan.manifest import ManifestRow, read_known_files
-from samfleet.planes import ONLY, Description
+from samfleet.planes import Description, Scene
 from samfleet.results import descriptions_file
 from samfleet.statuses import Status
 
@@ -22,22 +23,21 @@ def image_places(settings: Settings, results: Path, rows: list[ManifestRow]) -> 
         rows: of the manifest.
     """
     columns, said = collection_columns(settings.images)
-    names = _scene_names(results) if any(row.plane != ONLY for row in rows) else {}
-    scene_names = [
-        names.get(row.path, {}).get(row.plane.scene or 0, "") if row.plane != ONLY else ""
-        for row in rows
-    ]
+    scenes = _scenes(results) if any(any(row.cells) for row in rows) else {}
+    scene_names = [_scene_name(row, scenes.get(row.path, ())) for row in rows]
     nothing = [""] * len(columns)
     values = [
-        (values_of(said.get(row.path, ()), row.plane, name) or nothing) if columns else ()
+        (values_of(said.get(row.path, ()), row.cells, name, bool(row.image_id)) or nothing)
+        if columns
+        else ()
         for row, name in zip(rows, scene_names, strict=True)
     ]
     place = {
         "image": pa.array([escape_name(row.path) for row in rows], pa.string()),
-        "scene": pa.array([row.plane.scene for row in rows], pa.int32()),
+        "scene": pa.array([_printable(row.cells[0]) or None for row in rows], pa.string()),
         "scene_name": pa.array(map(_printable, scene_names), pa.string()),
-        "time": pa.array([row.plane.time for row in rows], pa.int32()),
-        "slice": pa.array([row.plane.slice for row in rows], pa.string()),
+        "time": pa.array([row.cells[1] or None for row in rows], pa.string()),
+        "slice": pa.array([row.cells[2] for row in rows], pa.string()),
     }
     own = {
         _printable(name): pa.array([_printable(each[n]) for each in values], pa.string())
@@ -46,14 +46,22 @@ def image_places(settings: Settings, results: Path, rows: list[ManifestRow]) -> 
     return pa.table(place | own)
 
 
-def _scene_names(results: Path) -> dict[str, dict[int, str]]:
-    """The names of the scenes of files that hold several images; none if they are not known any more."""
+def _scene_name(row: ManifestRow, scenes: Sequence[Scene]) -> str:
+    """The name of the scene of an image; empty for an image that is not in the file."""
+    number = row.cells[0] or "0"
+    if not (any(row.cells) and number.isdecimal() and int(number) < len(scenes)):
+        return ""
+    scene = scenes[int(number)]
+    return scene.name if row.image_id or scene.problem else ""
+
+
+def _scenes(results: Path) -> dict[str, tuple[Scene, ...]]:
+    """The scenes of files that hold several images; none if they are not known any more."""
     try:
         return {
-            file.path: {
-                n: s.name for n, s in enumerate(Description.of_json(file.description).scenes)
-            }
+            file.path: Description.of_json(file.description).scenes
             for file in read_known_files(descriptions_file(results))
+            if file.description
         }
     except TableError:
         return {}

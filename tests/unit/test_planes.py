@@ -71,11 +71,12 @@ def test_digits_with_zeros_before_them_are_a_scenes_name_if_one_has_it(cell, nam
 
 
 @pytest.mark.parametrize("selection", [{"times": 2}, {"slices": (3,)}, {"scenes": "B1"}])
-def test_a_selection_that_finds_nothing_in_a_file_leaves_a_row_with_the_reason(selection):
-    ((scene, time, slice, problem),) = chosen(STACK, **selection)
-    assert (scene, time, slice) == (None, None, "")
+def test_why_a_selection_finds_nothing_in_a_file_is_said(selection):
+    found = select(Description((STACK,)), Selection(**selection))
     (name,) = selection
-    assert problem.startswith("unsupported: it has ") and f"image.{name} is " in problem
+    assert found.planes == [] and f"image.{name} is " in found.missing
+    assert found.missing.startswith("unsupported: it has ")
+    assert select(Description((STACK,)), Selection()).missing == ""
 
 
 def test_a_scene_that_cannot_be_read_has_its_own_row_and_costs_no_other():
@@ -104,7 +105,10 @@ def test_of_a_set_of_files_each_gives_the_images_that_are_its_own():
     assert [p.cells for p, _ in select(description, Selection()).planes] == [("0", "0", "max")]
     all_slices = select(description, Selection(slices="all")).planes
     assert [p.cells for p, _ in all_slices] == [("0", "0", "0"), ("0", "1", "2")]
-    assert select(Description((STACK,), companions, frozenset()), Selection()).planes == []
+    of_others = Description((STACK,), companions, frozenset())
+    found = select(of_others, Selection())
+    assert (found.planes, found.missing) == ([], "")
+    assert "it has 2 times" in select(of_others, Selection(times=7)).missing  # nor has another file
 
 
 def test_a_table_narrows_the_selection():

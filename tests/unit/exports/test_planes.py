@@ -34,7 +34,9 @@ def stack(tmp_path) -> Detected:
         row |= {"image_id": identity, "reason": "", "width": 80, "height": 60}
         detected.rows.append(row)
         found = path.stat()
-        rows.append(ManifestRow("s.tif", identity, found.st_size, found.st_mtime_ns, plane=plane))
+        rows.append(
+            ManifestRow("s.tif", identity, found.st_size, found.st_mtime_ns, cells=plane.cells)
+        )
     objects = [object_row(disc(60, 80, 20, 20 + 30 * t, 9), 1, time=t) for t in (0, 1)]
     detected.objects["s.tif"] = objects
     detected.write()

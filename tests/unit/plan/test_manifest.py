@@ -12,10 +12,12 @@ from samfleet.marker import mark
 from samfleet.plan import manifest
 from samfleet.plan.collection import (
     ManifestError,
+    TableRow,
     collection_columns,
     collection_root,
     columns_digest,
     scan_collection,
+    values_of,
 )
 from samfleet.plan.manifest import (
     KnownFile,
@@ -26,7 +28,7 @@ from samfleet.plan.manifest import (
     read_manifest,
     write_manifest,
 )
-from samfleet.planes import Description, Plane, Scene, Selection
+from samfleet.planes import Description, Scene, Selection
 from tests.builders import write_files
 
 SUFFIXES = [".tif", ".png"]
@@ -365,7 +367,8 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
     rows = [
         ManifestRow(os.fsdecode(b"caf\xe9\n.tif"), "12ab", 3, 10**18),
         ManifestRow("b\\x41.tif", "", 0, 0, "cannot be read: No such file or directory"),
-        ManifestRow("c.nd2", "34cd", 5, 6, "", Plane(0, 12, "max")),
+        ManifestRow("c.nd2", "34cd", 5, 6, "", ("0", "12", "max")),
+        ManifestRow("c.nd2", "", 5, 6, "unsupported: it", ("C\t\\x41\n", "all", "mean")),
         ManifestRow("d", "56ef", 7, 8, channels=(("DAPI", "d_w1.tif"), ("GFP", "d\t_w2.tif"))),
     ]
     write_manifest(tmp_path / "manifest.tsv", rows)
@@ -373,16 +376,44 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
     assert list(read_manifest(tmp_path / "none.tsv")) == []
 
 
-def test_every_selection_that_finds_nothing_in_a_file_is_said():
-    description = Description((Scene("A"), Scene("B"))).to_json()
+def asked(*cells, **configured) -> dict:
+    """What rows of a table with these cells select."""
+    return {each: Selection(**configured).narrowed(*each) for each in cells}
+
+
+def test_every_row_of_a_table_that_selects_nothing_in_a_file_has_its_own_row_and_reason():
+    description = Description((Scene("A", times=3), Scene("07"))).to_json()
     file = KnownFile("a.nd2", "D", 9, 9, description)
-    ((row,), _) = images_of_file(file, [Selection(7), Selection("C"), Selection(7)])
-    assert row.problem.startswith("unsupported: it has 2 scenes")
-    assert row.problem.count("image.scenes is 7") == row.problem.count("image.scenes is C") == 1
+    cells = [("7", "", ""), ("C", "", "mean"), ("A", "2", ""), ("A", "9", ""), ("A", "09", "")]
+    rows, _ = images_of_file(file, asked(*cells))
+    assert [row.cells for row in rows] == [*cells[:2], ("0", "2", ""), *cells[3:]]
+    assert [bool(row.image_id) for row in rows] == [False, False, True, False, False]
+    assert "image.scenes is 7" in rows[0].problem and "image.scenes is C" in rows[1].problem
+    assert all("it has 3 times, and image.times is 9" in row.problem for row in rows[3:])
 
 
-@pytest.mark.parametrize("scenes", [(5, 0), (0, 5)])
-def test_a_selection_that_finds_nothing_costs_no_image_that_another_finds(scenes):
-    file = KnownFile("a.tif", "D", 9, 9)
-    ((row,), _) = images_of_file(file, [Selection(number) for number in scenes])
-    assert (row.image_id, row.problem) == ("D", "")
+def test_every_row_of_a_table_has_its_own_row_if_its_file_cannot_be_read():
+    file = KnownFile("a.nd2", "", 9, 9, problem="cannot be read: Permission denied")
+    rows, _ = images_of_file(file, asked(("0", "", ""), ("1", "", "")))
+    assert [row.cells for row in rows] == [("0", "", ""), ("1", "", "")]
+    assert {(row.image_id, row.problem) for row in rows} == {("", file.problem)}
+
+
+@pytest.mark.parametrize("cells", [[("5", "", ""), ("0", "", "")], [("0", "", ""), ("5", "", "")]])
+def test_a_row_that_selects_nothing_costs_no_image_that_another_finds(cells):
+    rows, _ = images_of_file(KnownFile("a.tif", "D", 9, 9), asked(*cells))
+    assert {(row.cells, row.image_id) for row in rows} == {(("5", "", ""), ""), (("", "", ""), "D")}
+
+
+@pytest.mark.parametrize("cells", [[("", "", ""), ("0", "", "")], [("0", "", ""), ("", "", "")]])
+def test_the_key_of_the_tables_stays_unique(cells):
+    """By the configuration the row without cells asks for scene 5, and its key is that of the one image."""
+    rows, _ = images_of_file(KnownFile("a.tif", "D", 9, 9), asked(*cells, scenes=5))
+    assert [(row.cells, row.image_id, row.problem) for row in rows] == [(("", "", ""), "D", "")]
+
+
+def test_the_values_of_what_is_not_there_are_those_of_the_row_that_asks_for_it():
+    rows = [TableRow(("", "", ""), ["all"]), TableRow(("1", "", ""), ["one"])]
+    assert values_of(rows, ("1", "", ""), "", is_there=False) == ["one"]
+    assert values_of(rows, ("1", "", ""), "") == ["all"]
+    assert values_of(rows, ("2", "", ""), "", is_there=False) == ["all"]

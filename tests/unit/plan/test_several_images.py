@@ -1,5 +1,6 @@
 """Files that hold several images, Zarrs, sets and joined files, from the scan to the shards."""
 
+import csv
 import json
 import logging
 import shutil
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from samfleet import open_results
+from samfleet.cells import read_csv
+from samfleet.opened.tables import table_images
 from samfleet.plan import manifest
 from samfleet.plan.collection import ManifestError, scan_collection
 from samfleet.plan.cost import guess_cost
@@ -16,7 +20,9 @@ from samfleet.plan.manifest import read_manifest
 from samfleet.plan.outlook import outlook
 from samfleet.plan.planning import make_plan
 from samfleet.planes import Plane
-from samfleet.results import descriptions_file, manifest_file, store_folder
+from samfleet.report.selection import name_of
+from samfleet.results import descriptions_file, manifest_file, store_folder, summary_file
+from samfleet.summary.tables import write_summary
 from tests.builders import carry_out, make_settings, shard_images, stored_rows, write_segment
 from tests.microscopes import write_dv, write_lif, write_ome_zarr
 
@@ -39,7 +45,7 @@ class Run:
         return self.last
 
     def rows(self) -> list[tuple]:
-        return [(row.path, *row.plane.cells) for row in read_manifest(manifest_file(self.results))]
+        return [(row.path, *row.cells) for row in read_manifest(manifest_file(self.results))]
 
     def pending(self, **image) -> list[tuple]:
         before = self.last
@@ -243,6 +249,42 @@ def test_a_table_selects_planes_and_keeps_its_columns(run):
     run.plan()
     (row,) = read_manifest(manifest_file(run.results))
     assert row.problem.startswith("unsupported: it has 2 times, and image.times is 7")
+
+
+def test_rows_of_a_table_that_select_nothing_have_rows_of_their_own_in_the_summary(run, caplog):
+    run.source = run.images / "images.csv"
+    asked = [
+        ("a.tif", "5", "", "", "five"),
+        ("a.tif", "=1+1", "all", "", "formula"),
+        ("b.tif", "", "07", "", "seven"),
+        ("b.tif", "", "1", "", "there"),
+        ("b.tif", "Z9, left", "", "mean", "named"),
+        ("gone.nd2", "0", "", "", "lost"),
+        ("gone.nd2", "1", "", "", "lost, too"),
+    ]
+    with run.source.open("w", newline="") as file:
+        csv.writer(file).writerows([("image", "scene", "time", "slice", "dose"), *asked])
+    assert run.pending() == [("b.tif", "", "1", "max")]
+    assert caplog.text.count("gone.nd2 cannot be read") == 1
+    assert "3 planes are left out" in caplog.text and "3 slices of Z are seen only" in caplog.text
+    run.detect()
+    assert run.pending() == []
+    write_summary(make_settings(run.source), run.results, store_folder(run.results, KEY))
+    rows = read_csv(summary_file(run.results))
+    found = [
+        tuple(row[name] for name in ("image", "scene", "time", "slice", "dose")) for row in rows
+    ]
+    asked[3] = ("b.tif", "", "1", "max", "there")
+    assert found == asked
+    assert [row["status"] for row in rows] == [*["unsupported"] * 3, "ok", "unsupported", *["unreadable"] * 2]  # fmt: skip
+    assert [bool(row["image_id"]) for row in rows] == [row[4] == "there" for row in asked]
+    assert "it has 2 times" in rows[2]["reason"] and "image.scenes is Z9, left" in rows[4]["reason"]
+    results = open_results(run.results)
+    assert results.images["scene"].dropna().tolist() == [5, "=1+1", "Z9, left", 0, 1]
+    assert results.images["time"].dropna().tolist() == ["all", 7, 1]
+    assert results.labels(results.images.iloc[3]).max() == 1
+    assert [image.name for image in table_images(run.results)][1:3] == ["a.tif_s=1+1_tall", "b.tif_t07"]  # fmt: skip
+    assert name_of(rows[4]) == "b.tif_sZ9, left_zmean"
 
 
 def write_channels(folder) -> None:

@@ -66,7 +66,7 @@ def tables(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
         [
             ManifestRow("a\tb.png", "12ab", 30, 10**18),
             ManifestRow("c", "", 0, 0, "gone"),
-            ManifestRow("d", "34cd", 5, 6, plane=Plane(1, 2, "max"), channels=(("DAPI", "d"),)),
+            ManifestRow("d", "34cd", 5, 6, cells=("1", "2", "max"), channels=(("DAPI", "d"),)),
         ],
     )
     files, journal = folder / "descriptions.tsv", folder / "hashes.tsv"

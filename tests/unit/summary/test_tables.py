@@ -18,7 +18,7 @@ from samfleet.plan.manifest import (
     write_known_files,
     write_manifest,
 )
-from samfleet.planes import Description, Plane, Scene
+from samfleet.planes import Description, Scene
 from samfleet.store.segments import SegmentError, SegmentWriter
 from samfleet.summary import tables
 from samfleet.summary.filtering import FILTERS
@@ -210,9 +210,9 @@ def test_each_image_of_a_file_has_its_row_and_its_objects(tmp_path):
     )
     run.manifest(
         [
-            ManifestRow("a.nd2", "A", 1, 1, plane=Plane(0, 0)),
-            ManifestRow("a.nd2", "B", 1, 1, plane=Plane(0, 1)),
-            ManifestRow("a.nd2", "", 1, 1, "unsupported: it has no plane", Plane(1)),
+            ManifestRow("a.nd2", "A", 1, 1, cells=("0", "0", "")),
+            ManifestRow("a.nd2", "B", 1, 1, cells=("0", "1", "")),
+            ManifestRow("a.nd2", "", 1, 1, "unsupported: it has no plane", ("1", "", "")),
             ManifestRow("b.tif", "C", 1, 1),
         ]
     )
