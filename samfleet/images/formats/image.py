@@ -119,3 +119,10 @@ def check_page(page: int, pages: int = 1) -> None:
     if not 0 <= page < pages:
         count = "1 page" if pages == 1 else f"{pages} pages"
         raise unsupported(f"the file has {count}, and none is number {page} (counted from 0)")
+
+
+def check_level(level: int, levels: int = 1) -> None:
+    """Raise ImageError unless there is a resolution of this number."""
+    if level >= levels:
+        count = "one resolution" if levels == 1 else f"{levels} resolutions"
+        raise unsupported(f"it has {count}, and image.level is {level} (counted from 0)")

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from samfleet.images.formats.image import Limits, unreadable, unsupported
+from samfleet.images.formats.image import Limits, unreadable
 
 CHANNELS = frozenset("CSλΛ")
 """Axes whose positions are channels: C, the samples of a pixel, emission and excitation wavelengths."""
@@ -77,13 +77,6 @@ def height_width_channels(pixels: np.ndarray, axes: Sequence[str]) -> np.ndarray
     order += [i for i in range(len(axes)) if i not in order]
     pixels = pixels.transpose(order)
     return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def check_level(level: int, levels: int = 1) -> None:
-    """Raise ImageError unless there is a resolution of this number."""
-    if level >= levels:
-        count = "one resolution" if levels == 1 else f"{levels} resolutions"
-        raise unsupported(f"it has {count}, and image.level is {level} (counted from 0)")
 
 
 def real(dtype: np.dtype) -> str:

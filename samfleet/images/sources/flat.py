@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 
 from samfleet.images.formats.decoding import decode_image
-from samfleet.images.formats.image import Image, unsupported
+from samfleet.images.formats.image import Image, check_level
 from samfleet.images.sources.source import Reading
 from samfleet.planes import Description, Scene
 
@@ -14,8 +14,7 @@ class FlatSource:
 
     def __init__(self, path: Path, reading: Reading):
         self._path, self._reading = path, reading
-        if reading.level:
-            raise unsupported(f"it has one resolution, and image.level is {reading.level}")
+        check_level(reading.level)
 
     @cached_property
     def _image(self) -> Image:

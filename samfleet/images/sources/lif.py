@@ -6,15 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from samfleet.images.formats.image import Image
-from samfleet.images.sources.axes import (
-    CHANNELS,
-    Axes,
-    check_level,
-    height_width_channels,
-    place_name,
-    real,
-)
+from samfleet.images.formats.image import Image, check_level
+from samfleet.images.sources.axes import CHANNELS, Axes, height_width_channels, place_name, real
 from samfleet.images.sources.source import Reading, image_of
 from samfleet.images.units import pixel_side
 from samfleet.planes import Description, Scene

@@ -10,8 +10,8 @@ from weakref import finalize
 
 import numpy as np
 
-from samfleet.images.formats.image import Image, unreadable
-from samfleet.images.sources.axes import Axes, check_level, place_name, real
+from samfleet.images.formats.image import Image, check_level, unreadable
+from samfleet.images.sources.axes import Axes, place_name, real
 from samfleet.images.sources.source import PartWindows, Reading, image_of
 from samfleet.images.units import iso_time, pixel_side
 from samfleet.planes import Description, Scene

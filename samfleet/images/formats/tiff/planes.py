@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from samfleet.images.formats.image import Limits, check_page, unsupported
+from samfleet.images.formats.image import Limits, check_level, check_page, unsupported
 from samfleet.images.formats.tiff.metadata import channel_names, side_of_pixel, when_acquired
 from samfleet.images.formats.tiff.ome import OmeImage, OmeMetadata, ome_metadata
 from samfleet.images.formats.tiff.pages import check_header, read_page
@@ -72,8 +72,7 @@ class TiffPlanes:
             self._doubts = [_why_pages_are_planes(tiff, self.ome)]
             # Open it again: looking for series has left pages with the layout of another page.
             self.pages = _pages(opened())
-            if level:
-                raise unsupported(f"it has one resolution, and image.level is {level}")
+            check_level(level)
 
     def plane(self, page: int, limits: Limits) -> Plane:
         """Plane `page` of all; raises ImageError if there is none, or if it is too large or not supported."""
@@ -117,10 +116,7 @@ class TiffPlanes:
 def _at_level(series: tifffile.TiffPageSeries, level: int) -> tifffile.TiffPageSeries:
     """A resolution of a pyramid; the full one of what has no other."""
     levels = series.levels or [series]
-    if level >= len(levels):
-        raise unsupported(
-            f"it has {counted(len(levels), 'resolution')}, and image.level is {level} (counted from 0)"
-        )
+    check_level(level, len(levels))
     return levels[level] if level else series
 
 
