@@ -71,23 +71,35 @@ def _shown(read: ReadImage | OpenedImage, extremes: np.ndarray) -> dict[str, Any
         read: the image.
         extremes: the lowest and the highest value of each channel in parts of it, (parts, 2, channels).
     """
-    lowest, highest = extremes[:, 0].min(0), extremes[:, 1].max(0)
-    count = len(lowest)
+    ranges = np.stack([extremes[:, 0].min(0), extremes[:, 1].max(0)], axis=1)
+    count = len(ranges)
     names = Channels(read.channels, count, read.is_color).names or ("",) * count
     colors = _RGB if read.is_color and count == len(_RGB) else itertools.cycle(_COLORS)
     channels = []
     for number, (name, color) in enumerate(zip(names, colors, strict=False)):
-        low, high = float(lowest[number]), float(highest[number])
-        window = {"min": low, "max": high, "start": low, "end": high}
+        window = _window(ranges[number])
         color = "FFFFFF" if count == 1 else color
         channels.append({"label": name, "color": color, "active": True, "window": window})
     return {"version": _VERSION, "channels": channels}
 
 
+def _window(extremes: np.ndarray) -> dict[str, float]:
+    """The range of a channel from its lowest and its highest value; one that viewers accept, who refuse an empty one."""
+    low, high = map(float, extremes)
+    if low > high:  # no value is finite
+        low = high = 0.0
+    if low == high:
+        high += max(1.0, abs(high))
+    return {"min": low, "max": high, "start": low, "end": high}
+
+
 def _extremes(strip: np.ndarray) -> np.ndarray:
-    """The lowest and the highest value of each channel, (2, channels); what is not finite counts as 0."""
-    values = np.nan_to_num(strip, posinf=0, neginf=0)
-    return np.stack([values.min((0, 1)), values.max((0, 1))])
+    """The lowest and the highest finite value of each channel, (2, channels); infinity and its negative if none is."""
+    if strip.dtype.kind != "f":
+        return np.stack([strip.min((0, 1)), strip.max((0, 1))])
+    finite = np.isfinite(strip)
+    lowest = strip.min((0, 1), where=finite, initial=np.inf)
+    return np.stack([lowest, strip.max((0, 1), where=finite, initial=-np.inf)])
 
 
 @dataclass(frozen=True)

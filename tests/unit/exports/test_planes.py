@@ -8,6 +8,7 @@ import tifffile
 import zarr
 
 from samfleet.digests import image_id
+from samfleet.exports import ngff
 from samfleet.exports.job import export
 from samfleet.opened.tables import table_images
 from samfleet.plan.manifest import ManifestRow, write_manifest
@@ -83,6 +84,26 @@ def test_a_viewer_is_told_the_names_and_ranges_of_channels(stack):
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "window"),
+    [
+        ([100.0, np.nan, 200.0, np.inf, -np.inf], (100, 200)),
+        ([-7.0, -5.0, -np.inf], (-7, -5)),
+        ([np.nan, np.nan], (0, 1)),
+        ([0.0, 0.0], (0, 1)),
+        ([50.0, 50.0], (50, 100)),  # any range, but not of nothing
+    ],
+)
+def test_the_range_of_a_channel_is_that_of_finite_values_and_never_empty(values, window):
+    pixels = np.resize(np.array(values, np.float32), (6, 5, 1))
+    assert ngff._window(ngff._extremes(pixels)[:, 0]) == {
+        "min": window[0],
+        "max": window[1],
+        "start": window[0],
+        "end": window[1],
+    }
+
+
 def test_a_file_means_all_of_its_images(stack):
     settings = make_settings(stack.images)
     assert export(settings, stack.results, "coco", stack.folder / "out", ["s.tif"]).written == 2
@@ -92,3 +113,12 @@ def test_a_file_means_all_of_its_images(stack):
         ("s.tif", "1"),
     ]
     assert [each["image_id"] for each in coco["annotations"]] == [1, 2]
+
+
+def test_one_file_of_all_images_is_not_emptied_for_images_without_a_result(stack):
+    assert stack.export("coco").written == 2
+    before = (stack.folder / "out" / "objects.json").read_bytes()
+    stack.rows[1]["status"] = "unreadable"
+    stack.write()
+    assert [*stack.export("coco", "s.tif_t1").without_result] == ["s.tif_t1"]
+    assert (stack.folder / "out" / "objects.json").read_bytes() == before
