@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from samfleet.cli import export, init, methods, overlays, report, run, status, store, summary
+from samfleet.cli.arguments import check_results
 from samfleet.errors import explanation
 from samfleet.logs import configure_logging
 from samfleet.versions import samfleet_version
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("only `samfleet run` takes options after `--`")
     configure_logging(None)
     try:
+        check_results(parsed)
         parsed.carry_out(parsed)
     except Exception as error:
         words = explanation(error)

@@ -13,9 +13,23 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", type=Path, help="the configuration, YAML")
 
 
+_RESULTS = Path("results")
+
+
 def add_results(parser: argparse.ArgumentParser) -> None:
     """Let a command take the folder of the results, as `results`."""
-    parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
+    parser.add_argument("--results", type=Path, default=_RESULTS, help="default: results")
+
+
+def check_results(arguments: argparse.Namespace) -> None:
+    """Check that a folder of results that was named is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    results = getattr(arguments, "results", _RESULTS)
+    if results != _RESULTS and not results.is_dir():
+        raise UserError(f"--results {results}: no such folder; name the one that a run has written")
 
 
 def existing_config(path: Path) -> Path:

@@ -25,8 +25,11 @@ def show(arguments: argparse.Namespace) -> None:
     from samfleet.summary.provenance import methods
 
     path = run_file(arguments.results)
+    record = read_object(path)
     try:
-        print(methods(read_object(path)))
+        if "weights" not in record["model"]:
+            raise UserError(f"{path}: no image has been detected yet; run the workflow")
+        print(methods(record))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}: there is no such account of a run, or it is damaged; run the workflow again"

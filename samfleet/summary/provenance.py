@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from samfleet.channels import COLORS
 from samfleet.config.settings import Settings
 from samfleet.files import read_object, write_atomic
 from samfleet.plan.commands import noted_commands
@@ -146,6 +147,8 @@ def _tiles(sam: dict[str, Any]) -> str:
         return f", in tiles of {sam['tile_size']} pixels"
     if sam["object_diameter"] == "auto":
         return ", in tiles chosen by the size of the objects found"
+    if isinstance(sam["object_diameter"], str):
+        return f", in tiles that suit objects of {sam['object_diameter']}"
     if sam["object_diameter"]:
         return f", in tiles that suit objects of {sam['object_diameter']:g} pixels"
     return ""
@@ -170,7 +173,7 @@ def _conditions(filters: dict[str, Any]) -> Iterator[str]:
 def _measured(channel: object) -> str:
     if channel == "max":
         return "the maximum of the channels"
-    return f"channel {channel}" if isinstance(channel, int) else f"the {channel}"
+    return f"the {channel}" if channel in ("luminance", *COLORS) else f"channel {channel}"
 
 
 def _listed(words: list[str]) -> str:

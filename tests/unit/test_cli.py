@@ -272,6 +272,8 @@ def test_cores_of_this_machine_do_not_limit_jobs_elsewhere(started, workdir, opt
         (["overlays", "none.yaml", "out"], "none.yaml: no such file"),
         (["summary", "my.yaml"], "results: there is no plan; `samfleet run my.yaml` makes one"),
         (["overlays", "my.yaml", "out"], "results: there are no tables; `samfleet run my.yaml`"),
+        (["status", "--results", "none"], "--results none: no such folder"),
+        (["export", "coco", "my.yaml", "out", "--results", "none"], "none: no such folder"),
         (["init", "nowhere"], "nowhere is neither a folder nor a table (looked for in /"),
         (["init", "images"], "no image in images"),
         (

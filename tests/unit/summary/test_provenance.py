@@ -95,6 +95,21 @@ def test_the_methods_say_what_a_reader_needs(results, capsys):
     assert text == methods(json.loads(run_file(results).read_text())) + "\n"
 
 
+def test_the_methods_name_a_channel_and_a_length(results):
+    record = provenance(results, sam={"object_diameter": "12 um"}, fluorescence={"channel": "DAPI"})
+    text = methods(record)
+    assert "in tiles that suit objects of 12 um;" in text
+    assert "Fluorescence was measured on channel DAPI of the pixels" in text
+
+
+def test_before_anything_is_detected_there_are_no_methods(results, capsys):
+    record = provenance(results)
+    del record["model"]["weights"]
+    run_file(results).write_text(json.dumps(record))
+    assert cli.main(["methods", "--results", str(results)]) == 2
+    assert "no image has been detected yet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [None, "", "{}", "[1]", '{"configuration": {}}'])
 def test_without_a_run_there_are_no_methods(tmp_path, capsys, content):
     if content is not None:
