@@ -4,12 +4,12 @@ An image is a scene (position, field, series), a time point, and a slice of Z or
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from typing import Any, NamedTuple
 
-from samfleet.digests import digest_of
+from samfleet.digests import digest_of, digest_of_rows
 from samfleet.wording import counted
 
 PROJECTIONS = ("max", "mean", "sharpest")
@@ -109,6 +109,12 @@ class Companion(NamedTuple):
     name: str
     size: int
     mtime_ns: int
+
+
+def companions_digest(companions: Iterable[tuple[str, int, int]]) -> str:
+    """Changes with the name, size or time of any of some companions; empty if there are none."""
+    rows = sorted(tuple(companion) for companion in companions)
+    return digest_of_rows(rows) if rows else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from samfleet.detection.shapes import (
     hull_area,
     pixels_in_lines,
 )
+from samfleet.images.sources.large import FileWindows
 from samfleet.images.windows import KeptBlocks, WholeImage, Windows, bands
 from samfleet.ranks import RankCounter, histogram, middle_ranks
 from samfleet.sam.masks.bitmask import BitMask, overlaps
@@ -104,6 +105,8 @@ def measure_found(
     start = time.perf_counter()
     masks = surviving_masks(found)
     measured = measure_masks(pixels, is_color, masks, only_largest_part)
+    if isinstance(pixels, FileWindows):
+        pixels.check()
     return measured, time.perf_counter() - start
 
 

@@ -280,7 +280,14 @@ def read_images(
 
 def _wish(root: Path, planned: ShardImage) -> Wish:
     channels = tuple((name, path_of(root, path)) for name, path in planned.channels)
-    return Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
+    return Wish(
+        planned.plane,
+        planned.image_id,
+        planned.size,
+        planned.mtime_ns,
+        channels,
+        planned.companions,
+    )
 
 
 def _finish_reading(

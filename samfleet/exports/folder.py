@@ -12,6 +12,7 @@ from samfleet.digests import digest_of, image_id_of_file
 from samfleet.errors import UserError
 from samfleet.exports.origins import Origins
 from samfleet.files import atomic_path
+from samfleet.images.sources.large import ChangedFile
 from samfleet.marker import kind_of, listed, mark, note
 from samfleet.wording import counted, first_lines
 
@@ -102,6 +103,8 @@ class ExportFolder:
                         note(marker, *entry)
                         self._entries(path.parent).add(entry)
             self.origins.note(name, origin)
+        except ChangedFile:  # what is written is read from it
+            raise
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -24,7 +24,10 @@ from samfleet.exports.overlays import OVERLAYS
 from samfleet.exports.rois import ROIS
 from samfleet.exports.source import Kind, Source, Whole
 from samfleet.exports.stamp import export_origin, stage_of
-from samfleet.opened.files import Files
+from samfleet.images.formats.image import ImageError
+from samfleet.images.reading import OpenedImage
+from samfleet.images.sources.large import ChangedFile
+from samfleet.opened.files import CHANGED, Files
 from samfleet.opened.tables import (
     TableImage,
     measurement_columns,
@@ -110,7 +113,8 @@ def export(
     made = KINDS[kind]
     if isinstance(made, Whole):
         names = [made.file]
-        _write_whole(made, to, results, detected, exported)
+        if detected or not patterns:
+            _write_whole(made, to, results, detected, exported)
     else:
         by_suffix = {
             suffix: export_names([image.name for image in images], suffix) for suffix in made.parts
@@ -213,10 +217,15 @@ class _Work:
             if isinstance(read, str):
                 return read
             source = replace(source, read=read)
-        for suffix, write in self.kind.parts.items():
-            name = self.names[suffix][source.image.name]
-            with self.to.writing(name, origin, folder=self.kind.makes_folders) as path:
-                write(path, source)
+        try:
+            for suffix, write in self.kind.parts.items():
+                name = self.names[suffix][source.image.name]
+                with self.to.writing(name, origin, folder=self.kind.makes_folders) as path:
+                    write(path, source)
+                    if isinstance(source.read, OpenedImage):
+                        source.read.windows.check()
+        except (ChangedFile, ImageError) as error:
+            return CHANGED if isinstance(error, ChangedFile) else error.reason
         return ""
 
     def _origin(self, image: TableImage, objects: list[dict]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from samfleet.config.settings import DisplaySettings, ImageSettings
-from samfleet.content import digest_of_content, recent_stat
+from samfleet.content import digest_of_content, is_unchanged, recent_stat
 from samfleet.digests import image_id
 from samfleet.errors import UserError
 from samfleet.images.display import Painter, find_painter, to_rgb
@@ -22,8 +22,8 @@ from samfleet.images.formats.decoding import (
 )
 from samfleet.images.formats.image import Image, ImageError, Limits
 from samfleet.images.sources.large import FileWindows, large_image
-from samfleet.images.sources.opened import is_read_whole, opened_source
-from samfleet.images.sources.source import Reading, read_plane
+from samfleet.images.sources.opened import close_source, is_read_whole, opened_source
+from samfleet.images.sources.source import FolderSource, Reading, Source, companions_of, read_plane
 from samfleet.images.windows import Box, WholeImage, Windows, read_bands
 from samfleet.planes import ONLY, Plane, image_id_of_plane
 from samfleet.statuses import Status
@@ -93,7 +93,7 @@ class OpenedImage:
     """
 
     image_id: str
-    windows: Windows
+    windows: FileWindows
     painter: Painter
     is_color: bool
     plane: str
@@ -147,6 +147,7 @@ class Wish:
         image_id: its id; empty if none is expected.
         size, mtime_ns: of the file when it was identified.
         channels: (name, path) of the files that are joined as channels, instead of the file.
+        companions: what `companions_digest` gave for the files of its set; empty if it is no file of one.
     """
 
     plane: Plane = ONLY
@@ -154,6 +155,7 @@ class Wish:
     size: int = 0
     mtime_ns: int = 0
     channels: tuple[tuple[str, Path], ...] = ()
+    companions: str = ""
 
 
 THE_FILE = Wish()
@@ -167,7 +169,7 @@ def read_image(
 
     A file of one image is read once, and identified by the bytes that are decoded. Of a file of several images, of a
     Zarr or of joined files nothing is read but this image; they are the ones that were planned if their sizes and
-    times are.
+    times are, before and after it is read.
 
     Args:
         path: the file.
@@ -236,7 +238,11 @@ def open_image(
         if windows is None:
             return read_image(path, image, display, wish)
         identity = _planned_identity(path, wish)
-        return _opened(windows, identity, display, start)
+        if wish.companions not in ("", windows.companions):
+            raise FileChanged(_CHANGED)
+        opened = _opened(windows, identity, display, start)
+        windows.check()
+        return opened
     except FileChanged as error:
         return Failure(Status.CHANGED, str(error), True, "", time.perf_counter() - start)
     except (ImageError, OSError, MemoryError) as error:
@@ -308,7 +314,7 @@ def _planned_identity(path: Path, wish: Wish) -> str:
     """
     paths = [file for _, file in wish.channels] or [path]
     if wish.image_id and recent_stat(paths)[:2] != (wish.size, wish.mtime_ns):
-        raise FileChanged("the file changed after planning; run again")
+        raise FileChanged(_CHANGED)
     if wish.image_id:
         return wish.image_id
     digest, _ = digest_of_content(paths, [name for name, _ in wish.channels])
@@ -319,12 +325,38 @@ class FileChanged(Exception):
     """The files of an image are not as they were when it was planned."""
 
 
+_CHANGED = "the file changed after planning; run again"
+
+
 def _read_plane(path: Path, image: ImageSettings, wish: Wish) -> tuple[Image, str]:
-    """An image of a file that is not read whole, and its id."""
+    """An image of a file that is not read whole, and its id.
+
+    Raises:
+        FileChanged: what was read, or could not be read, may be of another content.
+    """
+    paths = [file for _, file in wish.channels] or [path]
+    found = recent_stat(paths)[:2]
     identity = _planned_identity(path, wish)
-    found = recent_stat([file for _, file in wish.channels] or [path])[:2]
-    source = opened_source(path, wish.channels, found, _reading(image))
-    return read_plane(source, wish.plane), identity
+    part = None
+    try:
+        source = opened_source(path, wish.channels, found, _reading(image))
+        if isinstance(source, FolderSource):
+            part = source.folder(wish.plane.scene or 0)
+        _check_companions(path, source, wish)
+        decoded = read_plane(source, wish.plane)
+        _check_companions(path, source, wish)
+    finally:
+        if not is_unchanged(paths, found, part):
+            close_source()
+            raise FileChanged(_CHANGED)
+    return decoded, identity
+
+
+def _check_companions(path: Path, source: Source, wish: Wish) -> None:
+    """Check that the other files of a set are those that were planned."""
+    if wish.companions and companions_of(path, source) != wish.companions:
+        close_source()
+        raise FileChanged("a file of its set changed after planning; run again")
 
 
 def _reading(image: ImageSettings) -> Reading:

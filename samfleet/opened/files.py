@@ -16,10 +16,17 @@ from samfleet.images.reading import (
 )
 from samfleet.opened.tables import TableImage
 from samfleet.plan.collection import collection_root
-from samfleet.plan.manifest import ManifestRow, read_manifest
-from samfleet.results import manifest_file
+from samfleet.plan.manifest import (
+    ManifestRow,
+    digests_of_companions,
+    read_known_files,
+    read_manifest,
+)
+from samfleet.results import descriptions_file, manifest_file
 from samfleet.sam.tiles import are_configured
 from samfleet.statuses import Status
+
+CHANGED = "the file has changed since it was detected; run the workflow again"
 
 
 class Files:
@@ -37,6 +44,7 @@ class Files:
             (escape_name(row.path), *row.cells): row
             for row in read_manifest(manifest_file(results))
         }
+        self._companions = digests_of_companions(read_known_files(descriptions_file(results)))
 
     def state(self, image: TableImage) -> list[list[int] | None]:
         """Size and time of each file of an image; None for one that is not there."""
@@ -46,7 +54,10 @@ class Files:
         """An image as it was detected; or why it is not that any more."""
         size = (image.height, image.width)
         planned = self._planned.get(image.place)
-        return read_as_detected(self._settings, image.file, image.image_id, size, planned)
+        companions = self._companions.get(planned.path, "") if planned else ""
+        return read_as_detected(
+            self._settings, image.file, image.image_id, size, planned, companions
+        )
 
     def _paths(self, image: TableImage) -> list[Path]:
         return _paths_of(self._root, image.file, self._planned.get(image.place))
@@ -58,6 +69,7 @@ def read_as_detected(
     image_id: str,
     size: tuple[int, int],
     planned: ManifestRow | None,
+    companions: str = "",
 ) -> ReadImage | OpenedImage | str:
     """An image of the summary as it was detected; or why it is not that any more.
 
@@ -69,6 +81,7 @@ def read_as_detected(
         image_id: of what was detected.
         size: (height, width) that it was detected with.
         planned: the image in the manifest, which says how it is read; None for the only one of a file.
+        companions: digest of the other files of its file's set when it was planned; empty if there are none.
     """
     root = collection_root(settings.images)
     # reading a pipe would never end
@@ -77,14 +90,16 @@ def read_as_detected(
     wish = THE_FILE
     if planned is not None:
         channels = tuple((name, path_of(root, joined)) for name, joined in planned.channels)
-        wish = Wish(planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels)
+        wish = Wish(
+            planned.plane, planned.image_id, planned.size, planned.mtime_ns, channels, companions
+        )
     path = path_of(root, unescape_name(file))
     read_or_open = open_image if are_configured(settings.sam) else read_image
     read = read_or_open(path, settings.image, settings.display, wish)
     if (read.image_id and read.image_id != image_id) or (
         isinstance(read, Failure) and read.status == Status.CHANGED
     ):
-        return "the file has changed since it was detected; run the workflow again"
+        return CHANGED
     if isinstance(read, Failure):
         return read.reason
     if read.size != size:

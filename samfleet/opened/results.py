@@ -14,7 +14,8 @@ from samfleet.cells import read_csv
 from samfleet.config.settings import Settings, settings_of
 from samfleet.errors import UserError
 from samfleet.files import read_object
-from samfleet.images.reading import OpenedImage, ReadImage
+from samfleet.images.formats.image import ImageError
+from samfleet.images.reading import OpenedImage, ReadImage, failure_of
 from samfleet.opened.files import Files
 from samfleet.opened.masks import label_strips, region_of
 from samfleet.opened.tables import PLACE, Place, TableImage, table_images
@@ -51,6 +52,8 @@ class Results:
         self.folder = Path(folder)
         self._images = None if images is None else os.fspath(images)
         self._last: tuple[Place, ReadImage | OpenedImage] | None = None
+        if not self.folder.is_dir():
+            raise UserError(f"{self.folder}: no such folder (looked for in {Path().absolute()})")
         if not (summary_file(self.folder).is_file() and objects_file(self.folder).is_file()):
             raise UserError(f"{self.folder}: there are no tables; `samfleet run` makes them")
 
@@ -90,7 +93,7 @@ class Results:
             UserError: its file is not there, cannot be read, or has changed since.
         """
         x, y, width, height = (int(row[f"bbox_{name}"]) for name in ("x", "y", "width", "height"))
-        return self._read(row).windows.read(y, y + height, x, x + width)
+        return self._window(row, y, y + height, x, x + width)
 
     def image_pixels(self, row: Row) -> np.ndarray:
         """The pixels of an image, as they are stored, (height, width, channels); the last image is kept.
@@ -101,9 +104,19 @@ class Results:
         Raises:
             UserError: its file is not there, cannot be read, or has changed since.
         """
+        height, width = self._read(row).size
+        return self._window(row, 0, height, 0, width)
+
+    def _window(self, row: Row, *box: int) -> np.ndarray:
         read = self._read(row)
-        height, width = read.size
-        return read.windows.read(0, height, 0, width)
+        try:
+            pixels = read.windows.read(*box)
+            if isinstance(read, OpenedImage):
+                read.windows.check()
+        except (ImageError, OSError) as error:  # of what stays in its file
+            self._last = None
+            raise UserError(f"{row['image']}: {failure_of(error, '').reason}") from error
+        return pixels
 
     def _read(self, row: Row) -> ReadImage | OpenedImage:
         place = _place(row)

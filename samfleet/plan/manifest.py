@@ -36,6 +36,7 @@ from samfleet.planes import (
     Selection,
     channels_of,
     channels_text,
+    companions_digest,
     image_id_of_plane,
     select,
 )
@@ -322,6 +323,15 @@ def has_its_companions(folder: Path, file: KnownFile) -> bool:
     except OSError:
         return False
     return True
+
+
+def digests_of_companions(files: Iterable[KnownFile]) -> dict[str, str]:
+    """By the path of each file of a set a digest of what the others of the set were when it was described."""
+    return {
+        file.path: companions_digest(Description.of_json(file.description).companions)
+        for file in files
+        if '"companions"' in file.description
+    }
 
 
 def images_of_file(

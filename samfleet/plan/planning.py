@@ -28,6 +28,7 @@ from samfleet.plan.holding import Holding, describe_content
 from samfleet.plan.manifest import (
     KnownFile,
     ManifestRow,
+    digests_of_companions,
     has_its_companions,
     identify,
     known_files_digest,
@@ -110,7 +111,11 @@ def make_plan(settings: Settings, results: Path, model_key: str, gpus: int, stam
     complete = last is not None and is_complete(results, last)
     # an interrupted plan may not have reached the images that were too large before it
     retry_large = last is not None and (not complete or last.max_pixels < settings.image.max_pixels)
-    pending = list(_pending(rows, stored, settings.retry_failed, retry_large))
+    companions = digests_of_companions(described)
+    pending = [
+        replace(image, companions=companions[image.path]) if image.path in companions else image
+        for image in _pending(rows, stored, settings.retry_failed, retry_large)
+    ]
     content = digest_of_lines(map(_content, rows))
     present: dict[str, Any] = {
         "stamp": stamp,

@@ -16,7 +16,17 @@ from samfleet.files import TableError, escape_name, read_rows, unescape_name, wr
 from samfleet.plan.cost import CostModel
 from samfleet.planes import ONLY, Plane, channels_of, channels_text
 
-HEADER = ("image_id", "bytes", "mtime_ns", "scene", "time", "slice", "channels", "path")
+HEADER = (
+    "image_id",
+    "bytes",
+    "mtime_ns",
+    "scene",
+    "time",
+    "slice",
+    "channels",
+    "companions",
+    "path",
+)
 CHUNKS_HEADER = ("shard", "images", "seconds")
 
 LONGEST_CHUNK_SECONDS = 120.0
@@ -40,6 +50,7 @@ class ShardImage:
         tiles: about how many; for packing only, so the list of a shard does not have it.
         plane: which image of the file it is.
         channels: (name, path) of the files that are joined as its channels.
+        companions: digest of what the other files of its file's set are; empty if there are none.
         sharing: how many images of its file are wanted; for packing only, as the tiles.
     """
 
@@ -50,6 +61,7 @@ class ShardImage:
     plane: Plane = ONLY
     mtime_ns: int = 0
     channels: tuple[tuple[str, str], ...] = ()
+    companions: str = ""
     sharing: int = 1
 
     @property
@@ -154,6 +166,7 @@ def write_shard(path: str | Path, images: Iterable[ShardImage]) -> None:
             image.mtime_ns,
             *image.plane.cells,
             channels_text(image.channels),
+            image.companions,
             escape_name(image.path),
         )
         for image in images
@@ -167,7 +180,9 @@ def read_shard(path: str | Path) -> Iterator[ShardImage]:
     Raises:
         TableError: the list is damaged.
     """
-    for identity, size, mtime_ns, scene, time, slice, channels, name in read_rows(path, HEADER):
+    for identity, size, mtime_ns, scene, time, slice, channels, companions, name in read_rows(
+        path, HEADER
+    ):
         try:
             image = ShardImage(
                 identity,
@@ -176,6 +191,7 @@ def read_shard(path: str | Path) -> Iterator[ShardImage]:
                 plane=Plane.of_cells(scene, time, slice),
                 mtime_ns=int(mtime_ns),
                 channels=channels_of(channels),
+                companions=companions,
             )
         except ValueError as error:
             raise TableError(path, f"the size of {name} is damaged") from error

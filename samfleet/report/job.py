@@ -18,7 +18,7 @@ from samfleet.errors import UserError
 from samfleet.exports.choice import check_made_under
 from samfleet.files import escape_name, read_object, write_atomic
 from samfleet.marker import mark
-from samfleet.plan.manifest import read_manifest
+from samfleet.plan.manifest import digests_of_companions, read_known_files, read_manifest
 from samfleet.report import account
 from samfleet.report.explorer import (
     explored_candidates,
@@ -38,6 +38,7 @@ from samfleet.report.pictures import (
 from samfleet.report.selection import Row, choose_pictures, choose_sample, name_of, was_detected
 from samfleet.report.stamp import report_origin, shown_scores
 from samfleet.results import (
+    descriptions_file,
     evaluation_total_file,
     filtering_file,
     manifest_file,
@@ -171,8 +172,11 @@ def _pictures(
         for row in read_manifest(manifest_file(results))
         if (place := (escape_name(row.path), *row.cells)) in shown
     }
+    companions = digests_of_companions(read_known_files(descriptions_file(results)))
     for index in detected:
-        image = shown_image(settings, rows[index], planned.get(_place(rows[index])))
+        row = planned.get(_place(rows[index]))
+        of_set = companions.get(row.path, "") if row else ""
+        image = shown_image(settings, rows[index], row, of_set)
         if isinstance(image, str):
             notes[index] = image
         else:

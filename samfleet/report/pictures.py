@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 
 from samfleet.config.settings import Settings
+from samfleet.images.formats.image import ImageError
+from samfleet.images.reading import failure_of
 from samfleet.opened.files import read_as_detected
 from samfleet.opened.masks import Region, region_of
 from samfleet.plan.manifest import ManifestRow
@@ -46,20 +48,28 @@ class Picture:
     scale: float
 
 
-def shown_image(settings: Settings, row: Row, planned: ManifestRow | None) -> np.ndarray | str:
+def shown_image(
+    settings: Settings, row: Row, planned: ManifestRow | None, companions: str = ""
+) -> np.ndarray | str:
     """What SAM was shown of an image, or why there is nothing to show.
 
     Args:
         settings: the configuration.
         row: of the summary.
         planned: the image in the manifest.
+        companions: as for `read_as_detected`.
 
     Returns:
         (height, width, 3) uint8 with red first, as large as the largest picture at most.
     """
     size = int(row["height"]), int(row["width"])
-    read = read_as_detected(settings, row["image"], row["image_id"], size, planned)
-    return read if isinstance(read, str) else fitted(read, _SIDES[0])
+    read = read_as_detected(settings, row["image"], row["image_id"], size, planned, companions)
+    if isinstance(read, str):
+        return read
+    try:
+        return fitted(read, _SIDES[0])
+    except (ImageError, OSError) as error:  # of what stays in its file
+        return failure_of(error, "").reason
 
 
 def make_picture(rgb: np.ndarray, image_side: int, pictures: int) -> Picture:

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from samfleet.content import recent_stat
+from samfleet.content import is_unchanged, recent_stat
 from samfleet.images.formats.decoding import decoding, normalised
 from samfleet.images.formats.image import Image, ImageError, Limits, unsupported
 from samfleet.images.sources.joined import JoinedSource
 from samfleet.images.sources.opened import opened_source
 from samfleet.images.sources.source import (
+    FolderSource,
     Reading,
     Source,
     WindowedSource,
+    companions_of,
     open_source,
     plane_windows,
 )
@@ -28,6 +30,13 @@ Stamp = tuple[int, int]
 """Size and time of files, by which they are known to be the same."""
 
 
+class ChangedFile(OSError):
+    """A file is another one than it was when reading it began."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESTALE, "the file has changed while it was being read")
+
+
 class FileWindows:
     """Windows of an image in a file. Another process to which this is sent opens the file itself.
 
@@ -37,11 +46,14 @@ class FileWindows:
         plane: which image of it.
         reading: how it is read; its limits do not matter.
         stamp: size and time that the files must have; None for whatever they are.
+        companions: what `companions_of` must give; None for whatever it does.
 
     Attributes:
         about: one pixel of the image, and what else is known of it.
+        source: the open file.
         shape, dtype, is_color: as `Windows` explains them.
         stamp: of the files.
+        companions: of the file.
 
     Raises:
         ImageError: the file is damaged or not supported, or windows of it cannot be read.
@@ -57,17 +69,20 @@ class FileWindows:
         plane: Plane,
         reading: Reading,
         stamp: Stamp | None = None,
+        companions: str | None = None,
     ):
         self._path, self._channels, self._plane, self._reading = path, channels, plane, reading
         self._paths = [file for _, file in channels] or [path]
         self.stamp = stamp or recent_stat(self._paths, anew=True)[:2]
         self._check_stamp()
-        self._source: Source = (
+        self.source: Source = (
             JoinedSource(channels, reading) if channels else open_source(path, reading)
         )
-        windows = plane_windows(self._source, plane, stamp is not None)
+        now = companions_of(path, self.source)
+        self.companions = now if companions is None else companions
+        windows = plane_windows(self.source, plane, stamp is not None)
         if windows is None:
-            self._source.close()
+            self.source.close()
             raise unsupported("it can only be read whole")
         self._windows = windows
         height, width = windows.size
@@ -83,7 +98,20 @@ class FileWindows:
 
     def _check_stamp(self) -> None:
         if recent_stat(self._paths)[:2] != self.stamp:
-            raise OSError(errno.ESTALE, "the file has changed while it was being read")
+            raise ChangedFile
+
+    def check(self) -> None:
+        """Check, when its windows have been read, that the file was the same all the time.
+
+        Raises:
+            OSError: it was not.
+        """
+        part = None
+        if isinstance(self.source, FolderSource):
+            part = self.source.folder(self._plane.scene or 0)
+        now = companions_of(self._path, self.source)
+        if now != self.companions or not is_unchanged(self._paths, self.stamp, part):
+            raise ChangedFile
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         self._check_stamp()
@@ -92,7 +120,7 @@ class FileWindows:
 
     def __reduce__(self) -> tuple:
         recipe = (self._path, self._channels, self._plane, self._reading, self.stamp)
-        return _reopened, recipe
+        return _reopened, (*recipe, self.companions)
 
 
 @lru_cache(maxsize=2)
@@ -102,8 +130,9 @@ def _reopened(
     plane: Plane,
     reading: Reading,
     stamp: Stamp,
+    companions: str,
 ) -> FileWindows:
-    return FileWindows(path, channels, plane, reading, stamp)
+    return FileWindows(path, channels, plane, reading, stamp, companions)
 
 
 def large_image(

@@ -36,7 +36,12 @@ def opened_source(
     """
     key = (path, tuple(channels), stat, reading)
     if key not in _last:
-        while _last:
-            _last.popitem()[1].close()
+        close_source()
         _last[key] = JoinedSource(channels, reading) if channels else open_source(path, reading)
     return _last[key]
+
+
+def close_source() -> None:
+    """Close what is open, since it may not be what it was taken for."""
+    while _last:
+        _last.popitem()[1].close()

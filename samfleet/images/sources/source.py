@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import cv2
 import numpy as np
 
-from samfleet.content import is_zarr
+from samfleet.content import is_zarr, stat_of
 from samfleet.images.formats.decoding import decoding, finished
 from samfleet.images.formats.image import (
     Image,
@@ -22,7 +22,7 @@ from samfleet.images.formats.image import (
     unsupported,
 )
 from samfleet.images.units import about_sides, square_side
-from samfleet.planes import ONLY, PROJECTIONS, Description, Plane, Scene
+from samfleet.planes import ONLY, PROJECTIONS, Description, Plane, Scene, companions_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,14 @@ class WindowedSource(Protocol):
         Raises:
             ImageError: the plane is not in the file.
         """
+
+
+@runtime_checkable
+class FolderSource(Protocol):
+    """An open folder."""
+
+    def folder(self, scene: int) -> Path:
+        """The part of it that the pixels of a scene are in."""
 
 
 MOST_CHUNK_BYTES = 1 << 27
@@ -163,6 +171,16 @@ def format_of(path: Path) -> tuple[str, str]:
         if head.startswith(signature, offset):
             return module, name
     return ("oif", "OifSource") if path.suffix.lower() == ".oif" else ("flat", "FlatSource")
+
+
+def companions_of(path: Path, source: Source) -> str:
+    """A digest of the files that an open file is a set with, as they are now; empty if it is none of a set.
+
+    Raises:
+        OSError: one is gone.
+    """
+    names = [companion.name for companion in source.description.companions]
+    return companions_digest((name, *stat_of([path.parent / name])[:2]) for name in names)
 
 
 def describe(path: Path, level: int = 0) -> Description:

@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from samfleet.images.formats.image import Image, ImageError, unreadable, unsupported
+from samfleet.images.formats.image import (
+    Image,
+    ImageError,
+    check_level,
+    unreadable,
+    unsupported,
+)
 from samfleet.images.sources.axes import Axes, height_width_channels, place_name, real
 from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import micrometres, pixel_side
@@ -83,6 +89,10 @@ class ZarrSource:
             return self._part(found, time, slice, _Span(y0, y1), _Span(x0, x1))
 
         return PartWindows(found.scene, part)
+
+    def folder(self, scene: int) -> Path:
+        """The array of a scene."""
+        return self._path / self._arrays[scene].path
 
     def _part(
         self, found: _Array, time: int, slice: int, rows: _Span, columns: _Span
@@ -202,8 +212,7 @@ def _scenes_of(
     level: int,
 ) -> list[_Array]:
     datasets = scale["datasets"]
-    if level >= len(datasets):
-        raise unsupported(f"it has {len(datasets)} resolutions, and image.level is {level}")
+    check_level(level, len(datasets))
     path = "/".join(filter(None, [group, str(datasets[level]["path"])]))
     shape, dtype = _array_metadata(root / path)
     named = scale.get("axes") or list(_OLD_AXES[-len(shape) :])

@@ -1,11 +1,14 @@
 """Exports of images that stay in their files."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 
 from samfleet.exports import ngff
 from samfleet.images import reading, windows
+from samfleet.images.formats.image import ImageError
 from samfleet.images.sources.large import FileWindows
 from samfleet.opened.files import read_as_detected
 from samfleet.opened.results import Results
@@ -92,3 +95,29 @@ def test_the_reports_picture_of_a_large_image_is_that_of_the_image(detected):
     )
     np.testing.assert_array_equal(rgb, at_once.rgb)
     assert cv2.countNonZero(rgb[..., 0]) > 0
+
+
+@pytest.mark.parametrize("then", ["changed", "damaged"])
+@pytest.mark.parametrize(("kind", "window"), [("zarr", 15), ("overlays", 11)])
+def test_a_large_image_that_changes_while_it_is_exported_costs_no_other(
+    detected, monkeypatch, kind, window, then
+):
+    detected.add("b.tif", objects=[], pixels=np.full(SIZE, 9, np.uint16), pixel_size_um="")
+    path = detected.images / "a.tif"
+    read, reads = FileWindows.read, []
+
+    def changed_before(self, *box):
+        reads.append(self._path.name)
+        if (
+            reads[-1] == "a.tif" and reads.count("a.tif") == window
+        ):  # the last: they are read once before
+            if then == "damaged":
+                raise ImageError("unreadable", "a tile is damaged")
+            os.utime(path, ns=(1, 1))
+        return read(self, *box)
+
+    monkeypatch.setattr(FileWindows, "read", changed_before)
+    exported = detected.export(kind, sam=IN_TILES)
+    assert reads.count("a.tif") == window
+    assert (exported.written, [*exported.outdated]) == (1, ["a.tif"])
+    assert not [*(detected.folder / "out").glob("a.tif*")]

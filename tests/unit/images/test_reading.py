@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from samfleet import content
+from samfleet.content import stat_of
 from samfleet.digests import image_id
 from samfleet.images import reading, windows
 from samfleet.images.reading import (
@@ -18,8 +20,12 @@ from samfleet.images.reading import (
     path_of,
     read_image,
 )
-from samfleet.planes import Plane
+from samfleet.images.sources.large import ChangedFile
+from samfleet.images.sources.source import describe
+from samfleet.planes import Plane, companions_digest
 from tests.builders import make_settings
+from tests.microscopes import write_ome_zarr
+from tests.unit.images.sources.test_tiff_source import write_set
 
 PIXELS = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10) * 500
 
@@ -117,6 +123,93 @@ def test_an_image_of_a_file_that_changed_after_planning_is_changed(tmp_path):
     os.utime(path, ns=(1, 1))
     found = read_image(path, settings.image, settings.display, wish)
     assert (found.status, found.transient, found.image_id) == ("changed", True, "")
+
+
+@pytest.mark.parametrize("then", ["replaced", "cut", "gone"])
+def test_what_changes_while_it_is_read_is_not_taken_for_what_was_planned(
+    tmp_path, monkeypatch, then
+):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.full((2, 8, 9), 3, np.uint8), photometric="minisblack")
+    stat = path.stat()
+    wish = Wish(Plane(1), "ab" * 16, stat.st_size, stat.st_mtime_ns)
+    read_plane = reading.read_plane
+
+    def changed_before(*arguments):
+        if then == "gone":
+            path.unlink()
+        elif then == "cut":
+            os.truncate(path, 200)
+        else:
+            tifffile.imwrite(path, np.full((2, 8, 9), 99, np.uint8), photometric="minisblack")
+        return read_plane(*arguments)
+
+    monkeypatch.setattr(reading, "read_plane", changed_before)
+    settings = make_settings()
+    found = read_image(path, settings.image, settings.display, wish)
+    assert isinstance(found, Failure) and found.transient
+    assert found.status == ("unreadable" if then == "gone" else "changed")
+
+
+ZARR = np.full((2, 40, 40), 7, np.uint8)
+
+
+@pytest.fixture
+def zarr_wish(tmp_path):
+    path = tmp_path / "a.zarr"
+    write_ome_zarr(path, ZARR, "tyx", chunks=20)
+    return path, Wish(Plane(None, 1), "ab" * 16, *stat_of([path])[:2])
+
+
+@pytest.mark.parametrize("then", ["a chunk", "everything"])
+def test_a_chunk_that_goes_while_a_zarr_is_read_is_no_fill_value(zarr_wish, monkeypatch, then):
+    path, wish = zarr_wish
+    read_plane = reading.read_plane
+
+    def changed_before(*arguments):
+        chunks = sorted(file for file in path.rglob("*") if file.is_file() and file.name[0] != ".")
+        for chunk in chunks if then == "everything" else chunks[-1:]:
+            chunk.unlink()
+        return read_plane(*arguments)
+
+    monkeypatch.setattr(reading, "read_plane", changed_before)
+    settings = make_settings()
+    # as of a plate that takes long to look through, so that it is seldom looked through
+    monkeypatch.setattr(content, "_RARELY", 1e6)
+    found = read_image(path, settings.image, settings.display, wish)
+    assert (found.status, found.transient) == ("changed", True)
+
+
+def test_only_the_part_of_a_zarr_that_was_read_has_to_be_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "a.zarr"
+    for field in "01":
+        write_ome_zarr(path / field, ZARR[0], "yx", chunks=20)
+    monkeypatch.setattr(content, "_RARELY", 1e6)
+    found = content.recent_stat([path])[:2]
+    looked = []
+    monkeypatch.setattr(os, "stat", lambda file, stat=os.stat: looked.append(file) or stat(file))
+    assert content.is_unchanged([path], found, path / "0" / "0")
+    assert looked and all(str(file).startswith(str(path / "0")) for file in looked)
+    (path / "1" / "0" / "1.1").write_bytes(b"other")
+    assert content.is_unchanged([path], found, path / "0" / "0")
+    assert not content.is_unchanged([path], found, path / "1" / "0")
+    assert not content.is_unchanged([path], found)
+
+
+def test_a_file_of_a_set_that_changed_after_planning_changes_the_images_of_all(tmp_path):
+    write_set(tmp_path, companion=False)
+    path, other = tmp_path / "z0.tif", tmp_path / "z1.tif"
+    planned = companions_digest(describe(path).companions)
+    stat = path.stat()
+    wish = Wish(Plane(0, 1, "max"), "ab" * 16, stat.st_size, stat.st_mtime_ns, companions=planned)
+    settings = make_settings()
+    assert read_image(path, settings.image, settings.display, wish).image_id == "ab" * 16
+    os.utime(other, ns=(1, 1))
+    found = read_image(path, settings.image, settings.display, wish)
+    assert (found.status, found.transient) == ("changed", True)
+    other.unlink()
+    found = read_image(path, settings.image, settings.display, wish)
+    assert found.transient and found.status in ("changed", "unreadable")
 
 
 def test_joined_files_are_the_named_channels_of_one_image(tmp_path):
@@ -302,3 +395,15 @@ def test_a_large_image_that_cannot_be_read_fails_as_a_small_one_does(tmp_path, m
     assert (found.status, found.image_id) == (small.status, small.image_id)
     assert found.reason.split(":")[0] == small.reason.split(":")[0]
     assert found.transient == small.transient
+
+
+def test_a_large_image_that_changes_after_its_last_window_is_noticed(tmp_path, all_are_large):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, LARGE["u1"], tile=(32, 16))
+    found = opened(path)
+    assert isinstance(found, OpenedImage)
+    found.windows.read(0, 9, 0, 9)
+    found.windows.check()
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ChangedFile):
+        found.windows.check()

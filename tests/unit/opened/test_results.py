@@ -61,6 +61,8 @@ def test_images_that_moved_are_named(detected):
 def test_a_folder_without_tables_is_refused(tmp_path):
     with pytest.raises(UserError, match="there are no tables"):
         samfleet.open_results(tmp_path)
+    with pytest.raises(UserError, match="none: no such folder"):
+        samfleet.open_results(tmp_path / "none")
 
 
 @pytest.mark.parametrize("content", ["", '{"configuration": {"images": "x", "colour": 1}}'])

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import shutil
 import sys
 
@@ -12,6 +13,7 @@ import tifffile
 
 from samfleet import open_results
 from samfleet.cells import read_csv
+from samfleet.images.sources.source import describe
 from samfleet.opened.tables import table_images
 from samfleet.plan import manifest
 from samfleet.plan.collection import ManifestError, scan_collection
@@ -19,12 +21,13 @@ from samfleet.plan.cost import guess_cost
 from samfleet.plan.manifest import read_manifest
 from samfleet.plan.outlook import outlook
 from samfleet.plan.planning import make_plan
-from samfleet.planes import Plane
+from samfleet.planes import Plane, companions_digest
 from samfleet.report.selection import name_of
 from samfleet.results import descriptions_file, manifest_file, store_folder, summary_file
 from samfleet.summary.tables import write_summary
 from tests.builders import carry_out, make_settings, shard_images, stored_rows, write_segment
 from tests.microscopes import write_dv, write_lif, write_ome_zarr
+from tests.unit.images.sources.test_tiff_source import write_set
 
 KEY = "0123456789abcdef"
 STACK = np.arange(2 * 3 * 8 * 9, dtype=np.uint16).reshape(2, 3, 8, 9)
@@ -56,6 +59,18 @@ class Run:
 
     def detect(self) -> None:
         carry_out(self.results, self.last)
+
+
+def test_a_job_is_told_what_the_other_files_of_a_set_were(run):
+    (run.images / "set").mkdir()
+    write_set(run.images / "set", companion=True)
+    planned = {each.path: each.companions for each in shard_images(run.results, run.plan())}
+    found = describe(run.images / "set" / "z0.tif").companions
+    assert planned["set/z0.tif"] == companions_digest(found) != ""
+    assert planned["a.tif"] == planned["b.tif"] == ""
+    os.utime(run.images / "set" / "z2.tif", ns=(1, 1))
+    again = {each.path: each.companions for each in shard_images(run.results, run.plan())}
+    assert again["set/z0.tif"] not in ("", planned["set/z0.tif"])
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_few_decoded_tiles_are_kept(tmp_path, monkeypatch):
     check(path)
     found = opened(path)
     found.read(0, 123, 0, 97)
-    assert len(found._source._kept) == 4  # a row of three, and one
+    assert len(found.source._kept) == 4  # a row of three, and one
 
 
 def test_what_has_no_windows_is_left_to_the_reader_of_whole_files(tmp_path, monkeypatch):

@@ -397,7 +397,7 @@ def test_windows_of_many_slices_keep_no_more_tiles_than_those_of_one(tmp_path, m
     monkeypatch.setattr(tiff_windows, "_KEPT_BYTES", 20 * 256)
     found = windows_of(path, Plane(slice="max"))
     np.testing.assert_array_equal(found.read(0, 64, 0, 64)[:, :, 0], data.max(axis=0))
-    assert len(found._source._kept) <= 20
+    assert len(found.source._kept) <= 20
 
 
 @pytest.mark.parametrize(

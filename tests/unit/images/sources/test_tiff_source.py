@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +10,7 @@ import tifffile
 from samfleet.images.formats.image import ImageError, Limits
 from samfleet.images.sources.source import Reading, describe, open_source, read, read_plane
 from samfleet.planes import ONLY, Plane, Selection, select
+from tests.microscopes import write_ome_zarr
 
 RNG = np.random.default_rng(5)
 STACK = RNG.integers(0, 4000, (2, 3, 4, 11, 13), np.uint16)  # T Z C Y X
@@ -103,6 +105,20 @@ def test_of_a_pyramid_another_level_is_read(tmp_path):
     np.testing.assert_array_equal(pixels(path, ONLY, reading)[:, :, 0], large[::2, ::2])
     with pytest.raises(ImageError, match="it has 2 resolutions"):
         describe(path, level=2)
+
+
+def test_whatever_has_no_such_level_says_so_in_the_same_words(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0, 0, 0])
+    tifffile.imwrite(tmp_path / "b.ome.tif", STACK[0, 0, 0])
+    write_ome_zarr(tmp_path / "c.zarr", STACK[0, 0, 0], "yx")
+    (tmp_path / "d.png").write_bytes(cv2.imencode(".png", STACK[0, 0, 0])[1].tobytes())
+    said = set()
+    for path in tmp_path.iterdir():
+        with pytest.raises(ImageError) as refused:
+            read(path, ONLY, Reading(Limits(10_000), level=1))
+        said.add(str(refused.value))
+    words = "it has one resolution, and image.level is 1 (counted from 0)"
+    assert said == {f"unsupported: {words}"}
 
 
 SET = """<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" {root}><Image ID="Image:0" Name="set">
