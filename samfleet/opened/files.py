@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from samfleet.config.settings import Settings
+from samfleet.content import recent_stat
 from samfleet.files import escape_name, unescape_name
 from samfleet.images.reading import (
     THE_FILE,
@@ -47,7 +48,7 @@ class Files:
         self._companions = digests_of_companions(read_known_files(descriptions_file(results)))
 
     def state(self, image: TableImage) -> list[list[int] | None]:
-        """Size and time of each file of an image; None for one that is not there."""
+        """Size and time of each file or folder of an image; None for one that is not there."""
         return [_state(path) for path in self._paths(image)]
 
     def read(self, image: TableImage) -> ReadImage | OpenedImage | str:
@@ -115,7 +116,7 @@ def _paths_of(root: Path, file: str, planned: ManifestRow | None) -> list[Path]:
 
 def _state(path: Path) -> list[int] | None:
     try:
-        found = path.stat()
+        size, mtime_ns, _ = recent_stat([path])
     except OSError:
         return None
-    return [found.st_size, found.st_mtime_ns]
+    return [size, mtime_ns]

@@ -1,12 +1,14 @@
 """Files that hold several images have an export for each of them."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import tifffile
 import zarr
 
+from samfleet import content
 from samfleet.digests import image_id
 from samfleet.exports import ngff
 from samfleet.exports.job import export
@@ -16,6 +18,7 @@ from samfleet.planes import Plane, image_id_of_plane
 from samfleet.results import manifest_file
 from tests.builders import disc, make_settings
 from tests.detected import Detected, object_row
+from tests.microscopes import write_ome_zarr
 
 
 @pytest.fixture
@@ -122,3 +125,23 @@ def test_one_file_of_all_images_is_not_emptied_for_images_without_a_result(stack
     stack.write()
     assert [*stack.export("coco", "s.tif_t1").without_result] == ["s.tif_t1"]
     assert (stack.folder / "out" / "objects.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["zarr", "overlays"])
+def test_a_zarr_of_which_a_chunk_has_changed_loses_its_export(tmp_path, kind):
+    detected = Detected(tmp_path)
+    path = tmp_path / "images" / "a.zarr"
+    write_ome_zarr(path, np.full((60, 80), 7, np.uint8), "yx", chunks=32)
+    row = {"image": "a.zarr", "scene": "", "time": "", "slice": "", "status": "ok", "reason": ""}
+    digest = content.digest_of_content([path])[0]
+    detected.rows.append(row | {"image_id": digest, "width": 80, "height": 60})
+    detected.objects["a.zarr"] = [object_row(disc(60, 80, 20, 20, 9))]
+    detected.write()
+    planned = ManifestRow("a.zarr", digest, *content.stat_of([path])[:2])
+    write_manifest(manifest_file(detected.results), [planned])
+    assert detected.export(kind).written == 1
+    assert detected.export(kind).unchanged == 1
+    os.utime(path / "0" / "0.0", ns=(1, 1))
+    content._last.clear()  # as in another process
+    assert [*detected.export(kind).outdated] == ["a.zarr"]
+    assert not [*(detected.folder / "out").glob("a.zarr*")]
