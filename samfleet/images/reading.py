@@ -23,7 +23,7 @@ from samfleet.images.formats.decoding import (
 from samfleet.images.formats.image import Image, ImageError, Limits
 from samfleet.images.sources.large import FileWindows, large_image
 from samfleet.images.sources.opened import close_source, is_read_whole, opened_source
-from samfleet.images.sources.source import FolderSource, Reading, Source, companions_of, read_plane
+from samfleet.images.sources.source import FolderSource, Reading, companions_of, read_plane
 from samfleet.images.windows import Box, WholeImage, Windows, read_bands
 from samfleet.planes import ONLY, Plane, image_id_of_plane
 from samfleet.statuses import Status
@@ -337,26 +337,20 @@ def _read_plane(path: Path, image: ImageSettings, wish: Wish) -> tuple[Image, st
     paths = [file for _, file in wish.channels] or [path]
     found = recent_stat(paths)[:2]
     identity = _planned_identity(path, wish)
-    part = None
+    source = part = None
     try:
         source = opened_source(path, wish.channels, found, _reading(image))
         if isinstance(source, FolderSource):
             part = source.folder(wish.plane.scene or 0)
-        _check_companions(path, source, wish)
         decoded = read_plane(source, wish.plane)
-        _check_companions(path, source, wish)
-    finally:
+    finally:  # also where it could not be read
         if not is_unchanged(paths, found, part):
             close_source()
             raise FileChanged(_CHANGED)
+        if source and wish.companions and companions_of(path, source) != wish.companions:
+            close_source()
+            raise FileChanged("a file of its set changed after planning; run again")
     return decoded, identity
-
-
-def _check_companions(path: Path, source: Source, wish: Wish) -> None:
-    """Check that the other files of a set are those that were planned."""
-    if wish.companions and companions_of(path, source) != wish.companions:
-        close_source()
-        raise FileChanged("a file of its set changed after planning; run again")
 
 
 def _reading(image: ImageSettings) -> Reading:

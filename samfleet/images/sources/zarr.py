@@ -91,8 +91,9 @@ class ZarrSource:
         return PartWindows(found.scene, part)
 
     def folder(self, scene: int) -> Path:
-        """The array of a scene."""
-        return self._path / self._arrays[scene].path
+        """The array of a scene; all if there is none of that number, which who reads it finds out."""
+        found = self._arrays[scene : scene + 1]
+        return self._path / found[0].path if found else self._path
 
     def _part(
         self, found: _Array, time: int, slice: int, rows: _Span, columns: _Span
