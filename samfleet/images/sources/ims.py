@@ -7,12 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from samfleet.images.formats.image import (
-    Image,
-    check_level,
-    unreadable,
-    unsupported,
-)
+from samfleet.images.formats.image import Image, check_level, unreadable, unsupported
 from samfleet.images.sources.axes import real
 from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import iso_time, micrometres, pixel_side

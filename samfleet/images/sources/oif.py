@@ -6,12 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from samfleet.images.formats.image import (
-    Image,
-    check_level,
-    unreadable,
-    unsupported,
-)
+from samfleet.images.formats.image import Image, check_level, unreadable, unsupported
 from samfleet.images.sources.axes import CHANNELS, Axes, place_name
 from samfleet.images.sources.source import Reading, image_of
 from samfleet.images.units import iso_time, micrometres, pixel_side

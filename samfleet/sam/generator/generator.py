@@ -28,12 +28,7 @@ from samfleet.sam.generator.candidates import (
     no_following,
 )
 from samfleet.sam.generator.decoder import Decoded, Decoder
-from samfleet.sam.generator.encoder import (
-    BIAS_AT_ONCE,
-    SMALLEST_BIAS,
-    encode_frames,
-    in_bf16,
-)
+from samfleet.sam.generator.encoder import BIAS_AT_ONCE, SMALLEST_BIAS, encode_frames, in_bf16
 from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.foreground import Foreground
 from samfleet.sam.generator.geometry import Geometry
@@ -72,9 +67,10 @@ class MaskGenerator:
 
     The records are those of ``segment_anything.SamAutomaticMaskGenerator`` with
     ``output_mode="coco_rle"`` at the same ``points_per_batch``: identical bits with ``exact``, equal
-    except for float32 rounding with ``fast``. ``tf32`` computes matrix products in TF32, ``bf16`` also those
-    of the encoder's blocks in bf16, on CUDA devices only. On a CPU, ``exact`` needs the number of torch threads to be one or
-    another power of two: with three, the last bits of the library's own logits change.
+    except for float32 rounding with ``fast``. ``tf32`` computes matrix products in TF32, ``bf16`` also
+    those of the encoder's blocks in bf16, on CUDA devices only. On a CPU, ``exact`` needs the number of
+    torch threads to be one or another power of two: with three, the last bits of the library's own
+    logits change.
 
     Args:
         sam: the model, in evaluation mode, on the device to use.
