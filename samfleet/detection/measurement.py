@@ -23,7 +23,6 @@ from samfleet.detection.shapes import (
     hull_area,
     pixels_in_lines,
 )
-from samfleet.images.sources.large import FileWindows
 from samfleet.images.windows import KeptBlocks, WholeImage, Windows, bands
 from samfleet.ranks import RankCounter, histogram, middle_ranks
 from samfleet.sam.masks.bitmask import BitMask, overlaps
@@ -105,8 +104,6 @@ def measure_found(
     start = time.perf_counter()
     masks = surviving_masks(found)
     measured = measure_masks(pixels, is_color, masks, only_largest_part)
-    if isinstance(pixels, FileWindows):
-        pixels.check()
     return measured, time.perf_counter() - start
 
 
@@ -148,11 +145,9 @@ def measure_masks(
         for number, mask in enumerate(masks)
     ]
     covering = [m.pixels for m in masks if m.pixels.area < height * width / 2]
-    return {
-        "width": width,
-        "height": height,
-        **_image_columns(windows, covering),
-    }, candidates
+    columns = {"width": width, "height": height, **_image_columns(windows, covering)}
+    windows.check()
+    return columns, candidates
 
 
 def count_invalid(pixels: np.ndarray) -> int:

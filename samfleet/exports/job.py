@@ -25,7 +25,6 @@ from samfleet.exports.rois import ROIS
 from samfleet.exports.source import Kind, Source, Whole
 from samfleet.exports.stamp import export_origin, stage_of
 from samfleet.images.formats.image import ImageError
-from samfleet.images.reading import OpenedImage
 from samfleet.images.sources.large import ChangedFile
 from samfleet.opened.files import CHANGED, Files
 from samfleet.opened.tables import (
@@ -222,7 +221,7 @@ class _Work:
                 name = self.names[suffix][source.image.name]
                 with self.to.writing(name, origin, folder=self.kind.makes_folders) as path:
                     write(path, source)
-                    if isinstance(source.read, OpenedImage):
+                    if source.read is not None:
                         source.read.windows.check()
         except (ChangedFile, ImageError) as error:
             return CHANGED if isinstance(error, ChangedFile) else error.reason

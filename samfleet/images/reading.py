@@ -23,7 +23,7 @@ from samfleet.images.formats.decoding import (
 from samfleet.images.formats.image import Image, ImageError, Limits
 from samfleet.images.sources.large import FileWindows, large_image
 from samfleet.images.sources.opened import close_source, is_read_whole, opened_source
-from samfleet.images.sources.source import FolderSource, Reading, companions_of, read_plane
+from samfleet.images.sources.source import Reading, companions_of, part_of_folder, read_plane
 from samfleet.images.windows import Box, WholeImage, Windows, read_bands
 from samfleet.planes import ONLY, Plane, image_id_of_plane
 from samfleet.statuses import Status
@@ -93,7 +93,7 @@ class OpenedImage:
     """
 
     image_id: str
-    windows: FileWindows
+    windows: Windows
     painter: Painter
     is_color: bool
     plane: str
@@ -340,8 +340,7 @@ def _read_plane(path: Path, image: ImageSettings, wish: Wish) -> tuple[Image, st
     source = part = None
     try:
         source = opened_source(path, wish.channels, found, _reading(image))
-        if isinstance(source, FolderSource):
-            part = source.folder(wish.plane.scene or 0)
+        part = part_of_folder(source, wish.plane)
         decoded = read_plane(source, wish.plane)
     finally:  # also where it could not be read
         if not is_unchanged(paths, found, part):

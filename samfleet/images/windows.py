@@ -48,6 +48,13 @@ class Windows(Protocol):
             OSError: the file cannot be read, or is another one by now.
         """
 
+    def check(self) -> None:
+        """Check, when windows have been read, that they were of one and the same file.
+
+        Raises:
+            OSError: the file has changed meanwhile.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class WholeImage:
@@ -72,6 +79,9 @@ class WholeImage:
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         return self.pixels[y0:y1, x0:x1]
+
+    def check(self) -> None:
+        """Memory does not change."""
 
 
 class KeptBlocks:
@@ -100,6 +110,9 @@ class KeptBlocks:
                 height, width, _ = part.shape
                 found[below : below + height, beside : beside + width] = part
         return found
+
+    def check(self) -> None:
+        self._windows.check()
 
 
 def _block(windows: Windows, columns: int, row: int, column: int) -> np.ndarray:

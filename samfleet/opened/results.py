@@ -111,8 +111,7 @@ class Results:
         read = self._read(row)
         try:
             pixels = read.windows.read(*box)
-            if isinstance(read, OpenedImage):
-                read.windows.check()
+            read.windows.check()
         except (ImageError, OSError) as error:  # of what stays in its file
             self._last = None
             raise UserError(f"{row['image']}: {failure_of(error, '').reason}") from error

@@ -13,12 +13,12 @@ from samfleet.images.formats.image import Image, ImageError, Limits, unsupported
 from samfleet.images.sources.joined import JoinedSource
 from samfleet.images.sources.opened import opened_source
 from samfleet.images.sources.source import (
-    FolderSource,
     Reading,
     Source,
     WindowedSource,
     companions_of,
     open_source,
+    part_of_folder,
     plane_windows,
 )
 from samfleet.planes import Plane
@@ -106,9 +106,7 @@ class FileWindows:
         Raises:
             OSError: it was not.
         """
-        part = None
-        if isinstance(self.source, FolderSource):
-            part = self.source.folder(self._plane.scene or 0)
+        part = part_of_folder(self.source, self._plane)
         now = companions_of(self._path, self.source)
         if now != self.companions or not is_unchanged(self._paths, self.stamp, part):
             raise ChangedFile

@@ -173,6 +173,11 @@ def format_of(path: Path) -> tuple[str, str]:
     return ("oif", "OifSource") if path.suffix.lower() == ".oif" else ("flat", "FlatSource")
 
 
+def part_of_folder(source: Source, plane: Plane) -> Path | None:
+    """The part of an open folder that the pixels of an image are in; None for what is no folder."""
+    return source.folder(plane.scene or 0) if isinstance(source, FolderSource) else None
+
+
 def companions_of(path: Path, source: Source) -> str:
     """A digest of the files that an open file is a set with, as they are now; empty if it is none of a set.
 

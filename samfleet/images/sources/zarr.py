@@ -13,13 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from samfleet.images.formats.image import (
-    Image,
-    ImageError,
-    check_level,
-    unreadable,
-    unsupported,
-)
+from samfleet.images.formats.image import Image, ImageError, check_level, unreadable, unsupported
 from samfleet.images.sources.axes import Axes, height_width_channels, place_name, real
 from samfleet.images.sources.source import MOST_CHUNK_BYTES, PartWindows, Reading, image_of
 from samfleet.images.units import micrometres, pixel_side

@@ -488,6 +488,9 @@ class Reading:
         self.read_at_once.append((y1 - y0) * (x1 - x0))
         return self._pixels[y0:y1, x0:x1].copy()
 
+    def check(self) -> None:
+        self.checked_after = len(self.read_at_once)
+
 
 @examples(40, deadline=None)
 @given(field=fields())
@@ -504,3 +507,4 @@ def test_windows_give_the_bits_of_the_whole_image(field):
         patch.setattr(windows, "_BAND_ROWS", 7)
         assert repr(measure_masks(reading, is_color, found)) == repr(whole)
     assert max(reading.read_at_once) <= max(7 * pixels.shape[1], 100)
+    assert reading.checked_after == len(reading.read_at_once)  # nothing is read after the last look
