@@ -194,18 +194,21 @@ class _Prompts(MapPrompts):
         if decoder is not None:
             decoder.register_forward_hook(self._see)
 
-    def _see(self, _module: torch.nn.Module, _inputs: Any, maps: torch.Tensor) -> None:
+    def _see(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        maps = (
+            output[0] if isinstance(output, tuple) else output
+        )  # tiny's comes with a dense prompt
         self._report_to.maps = maps[0].numpy()
 
-    def points(
-        self, embedding: torch.Tensor, unpadded: tuple[int, int], size: tuple[int, int]
-    ) -> np.ndarray:
-        find = partial(super().points, embedding, unpadded, size)
-        if self._given is not None:
-            find = partial(seed_points, self._given, self._thresholds)
-        found = self._report_to.timed("maps and prompts", find)
+    def find(self, embedding: torch.Tensor, *view: Any) -> tuple[np.ndarray, torch.Tensor]:
+        def see() -> tuple[np.ndarray, torch.Tensor]:
+            if self._given is not None:
+                return seed_points(self._given, self._thresholds), embedding
+            return super(_Prompts, self).find(embedding, *view)
+
+        found, embedding = self._report_to.timed("maps and prompts", see)
         self._report_to.prompts = _points(found)
-        return found if self._chosen is None else np.array(self._chosen)
+        return (found if self._chosen is None else np.array(self._chosen)), embedding
 
 
 def our_side(

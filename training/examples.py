@@ -13,6 +13,9 @@ from training.prompts import draw_prompts
 from training.settings import GRID, TrainingSettings
 from training.targets import target_maps
 
+PIXEL_MEAN = np.array([124, 116, 104], np.uint8)
+"""What SAM pads images with: zero after its normalisation, but for rounding."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -51,7 +54,7 @@ def make_example(
     image, labels = _turned(image, labels, rng) if not whole else (image, labels)
     content = image.shape
     rgb = colour(degrade(image, rng), rng)
-    rgb, labels = _padded(rgb, side), _padded(labels, side).astype(np.int32)
+    rgb, labels = _padded(rgb, side, PIXEL_MEAN), _padded(labels, side).astype(np.int32)
     maps, weights = target_maps(labels)
     prompts = settings.prompts * (2 if whole else 1)
     points, targets = draw_prompts(labels, content, prompts, rng, depth=1 - maps[2])
@@ -139,6 +142,8 @@ def _turned(
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
 
-def _padded(array: np.ndarray, side: int) -> np.ndarray:
-    grow = [(0, side - array.shape[0]), (0, side - array.shape[1])]
-    return np.pad(array, grow + [(0, 0)] * (array.ndim - 2))
+def _padded(array: np.ndarray, side: int, value: np.ndarray | int = 0) -> np.ndarray:
+    padded = np.empty((side, side, *array.shape[2:]), array.dtype)
+    padded[:] = value
+    padded[: array.shape[0], : array.shape[1]] = array
+    return padded

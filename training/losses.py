@@ -45,10 +45,12 @@ def collate(examples: list[Example], device: torch.device) -> Batch:
 
 def losses(model: Trainee, batch: Batch) -> dict[str, Tensor]:
     """The terms of the loss and the mean true IoUs of the masks, each a scalar."""
-    embedding, encoding = model.embed(batch.images, batch.corners)
+    images = model.normalised(batch.images)
+    embedding, encoding = model.embed(images, batch.corners)
+    maps, dense = model.maps.logits(embedding, images)
     targets = batch.targets.flatten()
     meant = targets > 0
-    logits, ious = model.decode(embedding, encoding, batch.points, meant)
+    logits, ious = model.decode(embedding + dense, encoding, batch.points, meant)
     prompts = batch.targets.shape[1]
     which = torch.arange(len(targets), device=targets.device)[meant] // prompts
     truth = _target_masks(batch.labels, which, targets[meant])
@@ -66,7 +68,7 @@ def losses(model: Trainee, batch: Batch) -> dict[str, Tensor]:
         "iou": F.mse_loss(ious, wanted_iou),
         "best_iou": true_iou[:, 1:].amax(dim=1).sum() / count,
         "only_iou": true_iou[:, 0].sum() / count,
-    } | map_losses(model.maps.logits(embedding), batch.maps, batch.weights)
+    } | map_losses(maps, batch.maps, batch.weights)
 
 
 LOSS_WEIGHTS = {"mask": 1.0, "iou": 4.0, "foreground": 1.0, "distances": 4.0, "dice": 0.5}

@@ -20,16 +20,20 @@ class Trainee(nn.Module):
         self.sam = sam
         self.maps = TinyMapDecoder(sam.mask_decoder.transformer_dim)
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images, (crops, 3, side, side) from 0 to 255, as the encoder is shown them."""
+        return (images - self.sam.pixel_mean) / self.sam.pixel_std
+
     def embed(self, images: Tensor, corners: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Return image embeddings and their position encodings, (crops, channels, grid, grid).
 
         Args:
-            images: float32, shape (crops, 3, side, side), 0 to 255.
+            images: float32, shape (crops, 3, side, side), as `normalised` returns them.
             corners: Row and column of each crop in the frame, in patches.
         """
         encoder = self.sam.image_encoder
         grid = images.shape[-1] // TINY_PATCH_SIZE
-        x = (images - self.sam.pixel_mean) / self.sam.pixel_std
+        x = images
         windows = [np.s_[y : y + grid, x : x + grid] for y, x in corners]
         x = encoder.patch_embed(x)
         x = x + torch.stack([encoder.pos_embed[0][window] for window in windows])

@@ -45,7 +45,7 @@ def main() -> None:
         predictor.set_image(rgb)
         for name in precisions_on(device):
             generator, precision = MaskGenerator(sam, name), PRECISIONS[name]
-            generator._encoded(rgb)
+            generator._decoder.set_image(generator._encoded(rgb).embedding)
             line = f"cuDNN's TF32 {allowed}, {name}:"
             for count in BATCHES:
                 points = draw(count)

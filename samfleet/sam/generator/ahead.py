@@ -3,7 +3,7 @@
 A GPU gets the next view behind everything that it has to do for the present one, in the same stream: so it works
 while the host packs masks, stores them and prepares the next image, and what it computes, and in which order, is what
 it would be otherwise. The present view's tensors are free by then but for the masks that are left, so memory need
-hold no more than one embedding besides.
+hold no more than one frame and its embedding besides.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ class Encoded:
 
     Attributes:
         rgb: (height, width, 3) uint8, its pixels.
+        frame: (1, 3, side, side) float32, what the encoder was shown.
         embedding: (1, channels, height, width) float32.
         unpadded: (height, width) of the pixels in the encoder's input.
         seconds, events: what it took on the host and on the device, if that is not counted yet.
     """
 
     rgb: np.ndarray
+    frame: torch.Tensor
     embedding: torch.Tensor
     unpadded: tuple[int, int]
     seconds: float = 0.0

@@ -41,7 +41,7 @@ from samfleet.sam.generator.undecided import Part, Undecided
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.packed import CompactMask
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
-from samfleet.sam.prompts.prompts import MapPrompts
+from samfleet.sam.prompts.prompts import MapPrompts, NotFiniteMaps
 from samfleet.sam.tiles import Layout, Tiles
 
 STAGES = ("encoding", "decoding", "postprocessing")
@@ -360,18 +360,14 @@ class MaskGenerator:
         """The masks in a part of an image, after non-maximum suppression within it."""
         if not len(view.points):
             return Seen.nothing(_HOST)
-        embedding, unpadded = self._encoded(view.rgb)
-        size, points = view.rgb.shape[:2], view.points
-        if self._map_prompts:
-            with (
-                self._stage("decoding"),
-                arithmetic(self._precision.decoder),
-                _naming("the decoder of maps"),
-            ):
-                points = self._map_prompts.points(embedding, unpadded, size)
-            if not len(points):
-                return Seen.nothing(_HOST)
-        upsampler = self._upsampler(unpadded, size)
+        encoded = self._encoded(view.rgb)
+        size = view.rgb.shape[:2]
+        points, embedding = self._points(encoded, view)
+        if not len(points):
+            return Seen.nothing(_HOST)
+        with self._stage("decoding"), arithmetic(self._precision.decoder):
+            self._decoder.set_image(embedding)
+        upsampler = self._upsampler(encoded.unpadded, size)
         parts: list[Part] = []
         undecided: list[Undecided] = []
         both = np.stack([points, self._transform.apply_coords(points, size)])
@@ -390,6 +386,22 @@ class MaskGenerator:
             if self.sam.device.type == "cpu":  # while they are in its caches
                 parts, undecided = parts + self._decide(undecided), []
         return self._best(parts + self._decide(undecided), upsampler, view)
+
+    def _points(self, encoded: Encoded, view: View) -> tuple[np.ndarray, torch.Tensor]:
+        """The prompts of a view, (n, 2) float64, x and y in it, and the embedding to decode them from."""
+        if not self._map_prompts:
+            return view.points, encoded.embedding
+        with (
+            self._stage("decoding"),
+            arithmetic(self._precision.decoder),
+            _naming("the decoder of maps"),
+        ):
+            try:
+                return self._map_prompts.find(
+                    encoded.embedding, encoded.frame, encoded.unpadded, view.rgb.shape[:2]
+                )
+            except NotFiniteMaps as error:
+                raise self._not_finite() from error
 
     def _decide(self, undecided: list[Undecided]) -> list[Part]:
         with self._stage("postprocessing"):
@@ -419,10 +431,13 @@ class MaskGenerator:
 
     def _check(self, is_finite: torch.Tensor) -> None:
         if not is_finite:
-            raise NotFiniteError(
-                "the model's output is not finite: the weights that sam.checkpoint names are damaged, or "
-                f"cannot be computed with sam.precision {self.precision}"
-            )
+            raise self._not_finite()
+
+    def _not_finite(self) -> NotFiniteError:
+        return NotFiniteError(
+            "the model's output is not finite: the weights that sam.checkpoint names are damaged, or "
+            f"cannot be computed with sam.precision {self.precision}"
+        )
 
     def _upsampler(self, unpadded: tuple[int, int], size: tuple[int, int]) -> Upsampler:
         height, width = self.sam.prompt_encoder.image_embedding_size
@@ -447,20 +462,19 @@ class MaskGenerator:
             rgb = rgb[..., ::-1]
         return self._transform.apply_image(rgb)
 
-    def _encoded(self, rgb: np.ndarray) -> tuple[torch.Tensor, tuple[int, int]]:
-        """The embedding of a view, which the decoder gets as well, and (height, width) at which it was encoded."""
+    def _encoded(self, rgb: np.ndarray) -> Encoded:
+        """A view's embedding, now or ahead."""
         encoded = self._ahead.take(rgb)
         if encoded is None:
             with self._stage("encoding", on_host=True):
                 resized = self._resized(rgb)
             with self._stage("encoding"):
-                embedding = self._encode_frame(self._frame(resized)).float()
-            encoded = Encoded(rgb, embedding, resized.shape[:2])
+                frame = self._frame(resized)
+                embedding = self._encode_frame(frame).float()
+            encoded = Encoded(rgb, frame, embedding, resized.shape[:2])
         self._events += encoded.events
         self.seconds["encoding"] += encoded.seconds
-        with self._stage("encoding"), arithmetic(self._precision.decoder):
-            self._decoder.set_image(encoded.embedding)
-        return encoded.embedding, encoded.unpadded
+        return encoded
 
     def _encode_ahead(self, following: Following) -> None:
         """Gives a GPU the next view to encode, behind all that it has to do for the present one."""
@@ -474,10 +488,12 @@ class MaskGenerator:
         seconds = time.perf_counter() - start
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
+        frame = self._frame(resized)
         with arithmetic(self._precision.encoder):
-            embedding = self._encoder(self._frame(resized)).float()
+            embedding = self._encoder(frame).float()
         end.record()
-        return Encoded(rgb, embedding, resized.shape[:2], seconds, [("encoding", begin, end)])
+        events = [("encoding", begin, end)]
+        return Encoded(rgb, frame, embedding, resized.shape[:2], seconds, events)
 
     def _frame(self, resized: np.ndarray) -> torch.Tensor:
         pixels = to_device(resized, self.sam.device)

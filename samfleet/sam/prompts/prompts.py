@@ -11,6 +11,10 @@ from samfleet.sam.prompts.seeds import seed_points
 from samfleet.sam.prompts.unetr import UnetrDecoder, resize_maps
 
 
+class NotFiniteMaps(Exception):
+    """A map decoder computed numbers that are infinite or no numbers."""
+
+
 class MapPrompts:
     """One prompt for each object that a map decoder sees.
 
@@ -28,21 +32,38 @@ class MapPrompts:
         self._in_frame = not isinstance(decoder, UnetrDecoder)
 
     @torch.no_grad()
-    def points(
-        self, embedding: torch.Tensor, unpadded: tuple[int, int], size: tuple[int, int]
-    ) -> np.ndarray:
+    def find(
+        self,
+        embedding: torch.Tensor,
+        frame: torch.Tensor,
+        unpadded: tuple[int, int],
+        size: tuple[int, int],
+    ) -> tuple[np.ndarray, torch.Tensor]:
         """The prompts of a view.
 
         Args:
             embedding: (1, channels, height, width) float32.
-            unpadded: (height, width) of the view in the encoder's frame.
+            frame: (1, 3, side, side) float32, what the encoder was shown.
+            unpadded: (height, width) of the view in the frame.
             size: (height, width) of the view in pixels.
 
         Returns:
-            (n, 2) float64, x and y in pixels of the view.
+            Points, (n, 2) float64, x and y in pixels of the view; and the embedding from which they are to be decoded,
+            to which the decoder of `tiny` adds a dense prompt.
+
+        Raises:
+            NotFiniteMaps: the decoder's output is not finite.
         """
-        searched = unpadded if self._in_frame else size
-        maps = resize_maps(self._decoder(embedding), self._side, unpadded, searched)
-        points = seed_points(maps.cpu().numpy(), self._seeds)
+        if self._in_frame:
+            searched = unpadded
+            maps, dense = self._decoder(embedding, frame)
+            embedding = embedding + dense
+        else:
+            searched = size
+            maps = self._decoder(embedding)
+        maps = resize_maps(maps, self._side, unpadded, searched).cpu().numpy()
+        if not np.isfinite(maps.sum()):
+            raise NotFiniteMaps
+        points = seed_points(maps, self._seeds)
         scale = np.array(size[::-1]) / np.array(searched[::-1])
-        return (points + 0.5) * scale - 0.5
+        return (points + 0.5) * scale - 0.5, embedding

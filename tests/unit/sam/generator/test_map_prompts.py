@@ -8,6 +8,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 
 from samfleet.config.settings import SeedSettings
 from samfleet.sam.generator import MaskGenerator
+from samfleet.sam.generator.generator import NotFiniteError
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.model import TINY_INPUT_SIZE, load_model
 from samfleet.sam.prompts.prompts import MapPrompts
@@ -21,9 +22,9 @@ SEEDS = SeedSettings(0.5, 0.5, 0.5, 0.0, 1)
 class Given:
     """Stands in for a decoder: the same points for every view, and what it was asked for."""
 
-    def points(self, embedding, unpadded, size):
-        self.asked = (tuple(embedding.shape), unpadded, size)
-        return POINTS
+    def find(self, embedding, frame, unpadded, size):
+        self.asked = (tuple(embedding.shape), tuple(frame.shape), unpadded, size)
+        return POINTS, embedding
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_masks_are_those_of_the_predictor(rgb, precision, points_per_batch, refi
     records, predictor = generate(
         rgb, precision, prompts, points_per_batch=points_per_batch, refine_with_boxes=refined
     )
-    assert prompts.asked == ((1, 64, 64, 64), (256, 512), (64, 128))
+    assert prompts.asked == ((1, 64, 64, 64), (1, 3, 512, 512), (256, 512), (64, 128))
     points = torch.from_numpy(predictor.transform.apply_coords(POINTS, rgb.shape[:2]))
     masks, scores = predicted(predictor, points=points)
     if refined:
@@ -141,35 +142,56 @@ def test_a_second_pass_needs_one_mask_for_each_prompt():
         MaskGenerator(load_model("tiny"), refine_with_boxes=True)
 
 
+def one_object() -> torch.Tensor:
+    """Maps of one object, around a pixel of the encoder's frame of 512 pixels."""
+    maps = torch.ones(1, 3, 512, 512)
+    maps[0, 1:, torch.from_numpy(disc(512, 512, 101, 201, 7))] = 0
+    return maps
+
+
 class Maps(torch.nn.Module):
-    """A decoder that sees one object, around a pixel of the encoder's frame of 512 pixels."""
+    """A decoder as that of `tiny`, which adds a dense prompt."""
 
-    def forward(self, embedding):
-        maps = torch.ones(1, 3, 512, 512)
-        seed = torch.from_numpy(disc(512, 512, 101, 201, 7))
-        maps[0, 1:, seed] = 0
-        return maps
+    def forward(self, embedding, frame):
+        return one_object(), torch.full_like(embedding, frame.max())
 
 
-class MapsInTheImage(Maps, UnetrDecoder):
-    """The same, looked for in the image itself, as micro-sam does."""
+class MapsInTheImage(UnetrDecoder):
+    """One as that of micro-sam, which looks for seeds in the image itself."""
 
     def __init__(self):
         torch.nn.Module.__init__(self)
 
+    def forward(self, embedding):
+        return one_object()
 
-@pytest.mark.parametrize("decoder", [Maps, MapsInTheImage])
-def test_points_are_in_pixels_of_the_view(decoder):
+
+@pytest.mark.parametrize("decoder, dense", [(Maps, 2.0), (MapsInTheImage, 0.0)])
+def test_points_are_in_pixels_of_the_view(decoder, dense):
     prompts = MapPrompts(decoder(), SEEDS, 512)
-    ((x, y),) = prompts.points(torch.zeros(1, 64, 64, 64), (256, 512), (64, 128))
+    embedding, frame = torch.ones(1, 64, 64, 64), torch.full((1, 3, 512, 512), 2.0)
+    ((x, y),), asked = prompts.find(embedding, frame, (256, 512), (64, 128))
+    assert torch.equal(asked, embedding + dense)
     # four pixels of the frame for each of the view
     assert (x, y) == pytest.approx(((201.5 / 4) - 0.5, (101.5 / 4) - 0.5), abs=1)
 
 
 def test_nothing_seen_gives_no_mask(rgb):
     class Nothing:
-        def points(self, *_):
-            return np.zeros((0, 2))
+        def find(self, embedding, *_):
+            return np.zeros((0, 2)), embedding
 
     generator = MaskGenerator(load_model("tiny"), points_per_side=2, map_prompts=Nothing())
     assert generator.generate(rgb) == []
+
+
+def test_maps_that_are_no_numbers_are_an_error_and_not_an_empty_image(rgb):
+    class Broken(Maps):
+        def forward(self, embedding, frame):
+            maps, dense = super().forward(embedding, frame)
+            return maps * float("nan"), dense
+
+    prompts = MapPrompts(Broken(), SEEDS, 512)
+    generator = MaskGenerator(load_model("tiny"), points_per_side=2, map_prompts=prompts)
+    with pytest.raises(NotFiniteError, match="output is not finite"):
+        generator.generate(rgb)

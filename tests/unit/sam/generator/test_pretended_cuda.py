@@ -32,9 +32,10 @@ FEW = SOME | {"points_per_side": 6}
 class Corners:
     """Prompts near the corners of a view."""
 
-    def points(self, embedding, unpadded, size) -> np.ndarray:
+    def find(self, embedding, frame, unpadded, size) -> tuple[np.ndarray, torch.Tensor]:
         height, width = size
-        return np.array([[x * width, y * height] for x in (0.2, 0.8) for y in (0.3, 0.7)])
+        points = [[x * width, y * height] for x in (0.2, 0.8) for y in (0.3, 0.7)]
+        return np.array(points), embedding
 
 
 EVERY = {"pred_iou_thresh": 0, "stability_score_thresh": 0}
