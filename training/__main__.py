@@ -24,6 +24,10 @@ def main(arguments: list[str] | None = None) -> None:
         help="npz of images and label maps, as often as there are packs; without it, all images are synthetic",
     )
     parser.add_argument("--start", type=Path, help="weights to start from")
+    parser.add_argument(
+        "--new-maps", action="store_true", help="start with a new map decoder all the same"
+    )
+    parser.add_argument("--freeze-encoder", action="store_true", help="leave it as it is")
     parser.add_argument("--out", type=Path, required=True, help="weights file to write")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
@@ -37,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = vars(parser.parse_args(arguments))
     torch.set_num_threads(args.pop("threads"))
     packs, out, start = args.pop("pack"), args.pop("out"), args.pop("start")
-    device, workers = args.pop("device"), args.pop("workers")
+    device, workers, new_maps = args.pop("device"), args.pop("workers"), args.pop("new_maps")
     images, validation = [], []
     for pack in packs:
         some, held_out = read_pack(pack)
@@ -45,7 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
         validation += held_out
     settings = TrainingSettings(**args)
     out.parent.mkdir(parents=True, exist_ok=True)
-    train(images, validation, settings, out, start=start, device=device, workers=workers)
+    run = {"start": start, "new_maps": new_maps, "device": device, "workers": workers}
+    train(images, validation, settings, out, **run)
 
 
 if __name__ == "__main__":

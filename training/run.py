@@ -33,6 +33,7 @@ def train(
     out: Path,
     *,
     start: Path | None = None,
+    new_maps: bool = False,
     device: str = "cpu",
     workers: int = 1,
     save_every: int = 200,
@@ -46,6 +47,7 @@ def train(
 
     Args:
         start: Weights to start from, instead of random ones.
+        new_maps: Start with a new map decoder all the same.
 
     Returns:
         `out`.
@@ -57,7 +59,9 @@ def train(
     model = Trainee(sam)
     if start:
         sam.load_state_dict(load_model("tiny", start).state_dict())
-        model.maps.load_state_dict(load_map_decoder("tiny", start).state_dict())
+        if not new_maps:
+            model.maps.load_state_dict(load_map_decoder("tiny", start).state_dict())
+    sam.image_encoder.requires_grad_(not settings.freeze_encoder)
     model = model.to(device).train()
     run = _Run(model, settings, out)
     run.resume()
@@ -82,8 +86,9 @@ class _Run:
     def __init__(self, model: Trainee, settings: TrainingSettings, out: Path) -> None:
         self.model, self.settings, self.out = model, settings, out
         self.step, self.started = 0, time.monotonic()
-        decayed = [p for p in model.parameters() if p.ndim > 1]
-        plain = [p for p in model.parameters() if p.ndim <= 1]
+        trained = [p for p in model.parameters() if p.requires_grad]
+        decayed = [p for p in trained if p.ndim > 1]
+        plain = [p for p in trained if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": settings.weight_decay},

@@ -23,6 +23,7 @@ class TrainingSettings:
         synthetic: Fraction of synthetic images, 0 to 1.
         learning_rate: Peak of the schedule (see `learning_rate`).
         weight_decay: Weight decay of AdamW.
+        freeze_encoder: Leave the image encoder as it is.
         average: Decay of the moving average of the weights, which is what is written.
         seed: Seed of all random numbers.
 
@@ -39,6 +40,7 @@ class TrainingSettings:
     synthetic: float = 0.35
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
+    freeze_encoder: bool = False
     average: float = 0.995
     seed: int = 0
 

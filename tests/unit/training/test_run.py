@@ -22,7 +22,7 @@ from training.pack import balanced, read_pack
 from training.prompts import CENTRAL, NEAR_MISS, draw_prompts
 from training.run import learning_rate, train
 from training.settings import GRID, TrainingSettings
-from training.targets import LARGEST_WEIGHT, SMALLEST_WEIGHT, target_maps
+from training.targets import BETWEEN_WEIGHT, LARGEST_WEIGHT, SMALLEST_WEIGHT, target_maps
 from training.trainee import Trainee
 
 SHORT = TrainingSettings(small_steps=3, steps=1, full_steps=0, rounds=1, crops=1, prompts=4)
@@ -169,7 +169,7 @@ def test_batched_passes_are_those_of_sam(model):
     images = torch.rand(2, 3, TINY_INPUT_SIZE, TINY_INPUT_SIZE) * 255
     points = torch.rand(2, 3, 2) * TINY_INPUT_SIZE
     with torch.no_grad():
-        embedding, encoding = model.embed(images, [(0, 0), (0, 0)])
+        embedding, encoding = model.embed(model.normalised(images), [(0, 0), (0, 0)])
         masks, ious = model.decode(embedding, encoding, points, torch.ones(6, dtype=torch.bool))
         for k in range(2):
             expected = sam.image_encoder(sam.preprocess(images[k])[None])
@@ -188,7 +188,7 @@ def test_masks_are_made_for_the_wanted_prompts_alone(model):
     images, points = torch.rand(1, 3, 128, 128) * 255, torch.rand(1, 4, 2) * 128
     wanted = torch.tensor([False, True, False, True])
     with torch.no_grad():
-        embedding, encoding = model.embed(images, [(3, 5)])
+        embedding, encoding = model.embed(model.normalised(images), [(3, 5)])
         some, _ = model.decode(embedding, encoding, points, wanted)
         every, _ = model.decode(embedding, encoding, points, torch.ones(4, dtype=torch.bool))
     assert torch.allclose(some, every[wanted], atol=1e-5)
@@ -233,6 +233,17 @@ def test_target_maps_fall_to_0_at_the_centre():
     assert target_maps(labels)[1][20, 20] == LARGEST_WEIGHT
 
 
+def test_pixels_weigh_more_where_two_objects_meet():
+    labels = np.zeros((20, 40), np.int32)
+    labels[:, :10], labels[:, 11:20], labels[:, 30:] = 1, 2, 3
+    weights = target_maps(labels)[1]
+    alone = [target_maps(np.where(labels == k, k, 0).astype(np.int32))[1] for k in (1, 2, 3)]
+    apart = np.choose(labels, [np.full_like(weights, SMALLEST_WEIGHT), *alone])
+    heavier = weights / apart
+    assert np.allclose(heavier[:, 9:12], BETWEEN_WEIGHT)  # the gap and the pixels beside it
+    assert np.allclose(heavier[:, :7], 1) and np.allclose(heavier[:, 14:], 1)
+
+
 def test_an_object_that_the_frame_cuts_goes_on_behind_it():
     labels = np.zeros((20, 30), np.int32)
     labels[:10, 10:20] = 1
@@ -262,7 +273,9 @@ def test_background_prompts_are_rated_0(model):
     batch = collate([example], torch.device("cpu"))
     with torch.no_grad():
         terms = losses(model, batch)
-        embedding, encoding = model.embed(batch.images, batch.corners)
+        images = model.normalised(batch.images)
+        embedding, encoding = model.embed(images, batch.corners)
+        embedding = embedding + model.maps(embedding, images)[1]
         nothing = torch.zeros(6, dtype=torch.bool)
         _, ious = model.decode(embedding, encoding, batch.points, nothing)
     assert terms["mask"] == 0
@@ -279,7 +292,9 @@ def test_predicted_ious_are_trained_towards_the_true_ones(model):
         bias = sam.mask_decoder.output_upscaling[3].bias
         bias[0] -= 8.0  # as initialised, no mask would have a pixel, and every IoU would be 0
         terms = losses(model, batch)
-        embedding, encoding = model.embed(batch.images, batch.corners)
+        images = model.normalised(batch.images)
+        embedding, encoding = model.embed(images, batch.corners)
+        embedding = embedding + model.maps(embedding, images)[1]
         masks, ious = model.decode(embedding, encoding, batch.points, meant)
         bias[0] += 8.0
     wanted = torch.zeros_like(ious)
@@ -421,6 +436,23 @@ def test_training_starts_from_given_weights(tmp_path):
         for key, value in one.items():
             if "running" not in key and "num_batches" not in key:
                 assert torch.allclose(value, two[key], atol=1e-6), key
+
+
+def test_a_frozen_encoder_stays_as_it_is(tmp_path):
+    """New maps are trained beside it, whatever the decoder of the weights is."""
+    settings = replace(SHORT, small_steps=1, steps=0, freeze_encoder=True)
+    weights = {"model_state": build_tiny().state_dict(), "decoder_state": {"other": torch.ones(1)}}
+    torch.save(weights, start := tmp_path / "start.pth")
+    out = tmp_path / "out.pth"
+    train([_disc_image()], [], settings, out, start=start, new_maps=True, progress=False)
+    load_map_decoder("tiny", out)
+    trained = load_model("tiny", out).state_dict()
+    changed = {
+        key.split(".")[0]
+        for key, value in weights["model_state"].items()
+        if not torch.allclose(value.half().float(), trained[key], atol=0)
+    }
+    assert changed == {"mask_decoder", "prompt_encoder"}
 
 
 @pytest.mark.parametrize(
