@@ -16,6 +16,8 @@ from training.targets import target_maps
 PIXEL_MEAN = np.array([124, 116, 104], np.uint8)
 """What SAM pads images with: zero after its normalisation, but for rounding."""
 
+WITH_DENSE_PROMPT = 0.75
+
 
 @dataclass(frozen=True)
 class Example:
@@ -28,6 +30,7 @@ class Example:
             beside an object come first.
         targets: int32, shape (prompts,), the label of the object that each prompt means, or 0.
         corner: Row and column of the crop in the frame of the model, in patches.
+        dense: Whether the mask decoder gets the dense prompt, as it does not with a grid of points.
         maps, weights: What the maps should be, and how much each pixel weighs (`target_maps`).
     """
 
@@ -36,6 +39,7 @@ class Example:
     points: np.ndarray
     targets: np.ndarray
     corner: tuple[int, int]
+    dense: bool
     maps: np.ndarray
     weights: np.ndarray
 
@@ -60,7 +64,8 @@ def make_example(
     points, targets = draw_prompts(labels, content, prompts, rng, depth=1 - maps[2])
     room = GRID - patches + 1
     corner = (int(rng.integers(room)), int(rng.integers(room)))
-    return Example(rgb, labels, points, targets, corner, maps, weights)
+    dense = bool(rng.random() < WITH_DENSE_PROMPT)
+    return Example(rgb, labels, points, targets, corner, dense, maps, weights)
 
 
 def _synthetic_crop(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ class Batch:
     points: Tensor
     targets: Tensor
     corners: list[tuple[int, int]]
+    dense: Tensor
     maps: Tensor
     weights: Tensor
 
@@ -38,6 +39,7 @@ def collate(examples: list[Example], device: torch.device) -> Batch:
         torch.from_numpy(points.astype(np.float32)).to(device),
         torch.from_numpy(np.stack([e.targets for e in examples])).to(device),
         corners,
+        torch.tensor([e.dense for e in examples], device=device),
         torch.from_numpy(np.stack([e.maps for e in examples])).to(device),
         torch.from_numpy(np.stack([e.weights for e in examples])).to(device),
     )
@@ -48,9 +50,10 @@ def losses(model: Trainee, batch: Batch) -> dict[str, Tensor]:
     images = model.normalised(batch.images)
     embedding, encoding = model.embed(images, batch.corners)
     maps, dense = model.maps.logits(embedding, images)
+    embedding = embedding + dense * batch.dense[:, None, None, None]
     targets = batch.targets.flatten()
     meant = targets > 0
-    logits, ious = model.decode(embedding + dense, encoding, batch.points, meant)
+    logits, ious = model.decode(embedding, encoding, batch.points, meant)
     prompts = batch.targets.shape[1]
     which = torch.arange(len(targets), device=targets.device)[meant] // prompts
     truth = _target_masks(batch.labels, which, targets[meant])

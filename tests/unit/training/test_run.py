@@ -275,7 +275,7 @@ def test_background_prompts_are_rated_0(model):
         terms = losses(model, batch)
         images = model.normalised(batch.images)
         embedding, encoding = model.embed(images, batch.corners)
-        embedding = embedding + model.maps(embedding, images)[1]
+        embedding = embedding + model.maps(embedding, images)[1] * example.dense
         nothing = torch.zeros(6, dtype=torch.bool)
         _, ious = model.decode(embedding, encoding, batch.points, nothing)
     assert terms["mask"] == 0
@@ -294,7 +294,7 @@ def test_predicted_ious_are_trained_towards_the_true_ones(model):
         terms = losses(model, batch)
         images = model.normalised(batch.images)
         embedding, encoding = model.embed(images, batch.corners)
-        embedding = embedding + model.maps(embedding, images)[1]
+        embedding = embedding + model.maps(embedding, images)[1] * example.dense
         masks, ious = model.decode(embedding, encoding, batch.points, meant)
         bias[0] += 8.0
     wanted = torch.zeros_like(ious)
