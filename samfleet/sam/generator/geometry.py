@@ -96,6 +96,12 @@ class Axis:
         offsets = torch.arange(self.window, device=cells.device)[:, None] - 1
         return (cells + offsets).clamp_(0, self.logits - 1)
 
+    def members(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The pixels of cells, (pixels of a cell, len(cells)) int64, and whether a cell has so many, bool."""
+        offsets = torch.arange(len(self.weights), device=cells.device)[:, None]
+        pixels = (self.start[cells] + offsets).clamp_(max=self.pixels - 1)
+        return pixels, offsets < self.count[cells]
+
 
 @lru_cache(maxsize=64)
 def cut_axis(geometry: Geometry, dim: int, device: torch.device, threads: int) -> Axis:

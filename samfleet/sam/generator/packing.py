@@ -51,24 +51,20 @@ class MaskBits:
 
     def select(self, index: torch.Tensor) -> MaskBits:
         """The masks at (n,) int64 numbers, given on the host, in their order."""
-        cells = self.cells[index]
-        first = (self.cells.cumsum(0) - self.cells)[index]
-        index, place = _places(index, first, cells, self.whole.device)
+        index, place, cells = _places(index, self.cells, self.whole.device)
         return MaskBits(
             self.whole[index], self.row[place], self.column[place], self.pixels[place], cells
         )
 
 
-def bits_of(masks: CellMasks, chosen: torch.Tensor, starts: torch.Tensor) -> MaskBits:
+def bits_of(masks: CellMasks, chosen: torch.Tensor) -> MaskBits:
     """Packs some of a batch's masks on their device.
 
     Args:
         chosen: (n,) int64 on the host, numbers of masks.
-        starts: `masks.starts()` on the host.
     """
-    outline, first = masks.outline, starts[chosen]
-    cells = starts[chosen + 1] - first
-    index, place = _places(chosen, first, cells, masks.whole.device)
+    outline = masks.outline
+    index, place, cells = _places(chosen, masks.cells, masks.whole.device)
     return MaskBits(
         whole=_pack(masks.whole[index].flatten(1)),
         row=outline.row[place].to(torch.int16),
@@ -79,18 +75,21 @@ def bits_of(masks: CellMasks, chosen: torch.Tensor, starts: torch.Tensor) -> Mas
 
 
 def _places(
-    index: torch.Tensor, first: torch.Tensor, cells: torch.Tensor, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of masks and the places of all their cells, on a device.
+    index: torch.Tensor, cells: torch.Tensor, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Numbers of masks and the places of all their cells, on a device, and how many each has, on the host.
 
     Args:
-        index, first, cells: (n,) int64 on the host: the mask, its first cell, and how many it has.
+        index: (n,) int64 on the host, numbers of masks.
+        cells: (masks,) int64 on the host, how many cells each mask has.
     """
+    first = (cells.cumsum(0) - cells)[index]
+    cells = cells[index]
     shift = first - (cells.cumsum(0) - cells)
     index, shift, counts = to_device(torch.stack([index, shift, cells]), device)
     # Without the size of the result the host would have to wait for it.
     places = torch.repeat_interleave(shift, counts, output_size=int(cells.sum()))
-    return index, places + torch.arange(len(places), device=device)
+    return index, places + torch.arange(len(places), device=device), cells
 
 
 def _pack(flags: torch.Tensor) -> torch.Tensor:

@@ -43,15 +43,14 @@ class Undecided:
         self, candidates: Candidates, masks: CellMasks, chosen: torch.Tensor, cut: torch.Tensor
     ) -> None:
         self._candidates, self._masks = candidates, masks
-        self._arriving = Arriving([chosen, cut, masks.starts()])
+        self._arriving = Arriving([chosen, cut])
 
     def decide(self) -> Part:
         """Packs those that go on."""
-        chosen, cut, starts = self._arriving.arrive()
-        chosen, cut = chosen.nonzero()[:, 0], cut.nonzero()[:, 0]
+        chosen, cut = (flags.nonzero()[:, 0] for flags in self._arriving.arrive())
         device = self._candidates.boxes.device
         return Part(
             self._candidates.select(to_device(chosen, device)),
-            bits_of(self._masks, chosen, starts),
+            bits_of(self._masks, chosen),
             self._candidates.select(to_device(cut, device)),
         )

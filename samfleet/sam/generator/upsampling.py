@@ -5,11 +5,13 @@ pixels of the cell; the same holds below. Only the other cells, those along outl
 
 They are resized with our own arithmetic, whose rounding error is bounded. If bits must not differ, a pixel
 that is closer to a threshold than the bound is taken from the library's own resize. For that, pixels of
-many masks share one frame, since their windows seldom overlap.
+many masks share one frame, since their windows seldom overlap. A GPU would have to be waited for to learn
+which pixels these are: there the library's own resize gives all of them, a few whole frames at a time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
@@ -18,7 +20,7 @@ import numpy as np
 import torch
 
 from samfleet.sam.generator.geometry import Axis, Geometry, cut_axis
-from samfleet.sam.generator.transfer import Arriving, to_device
+from samfleet.sam.generator.transfer import Arriving
 
 # Bound on the difference between our resize and the library's, relative to the largest logit of a window:
 # about thirty roundings of 2**-24 each.
@@ -28,6 +30,8 @@ MARGIN = 1e-5
 # What fits into the cache of a core, or keeps a GPU busy.
 CELLS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 21}
 MASKS_AT_ONCE = {"cpu": 16, "cuda": 1024}
+# Pixels of whole frames, in the image or in the encoder's input, that a GPU resizes at once: those of one prompt at least.
+FRAMES_AT_ONCE = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class Cells:
     def part(self, index: slice | torch.Tensor) -> Cells:
         return Cells(self.mask[index], self.row[index], self.column[index])
 
+    def split(self, counts: list[int]) -> list[Cells]:
+        """Consecutive parts of so many cells each."""
+        fields = (field.split(counts) for field in (self.mask, self.row, self.column))
+        return [Cells(*part) for part in zip(*fields, strict=True)]
+
 
 @dataclass(frozen=True)
 class CellMasks:
@@ -49,6 +58,7 @@ class CellMasks:
     Attributes:
         whole: (masks, rows of cells, columns of cells) bool, cells that are inside as a whole.
         outline: the cells along outlines.
+        cells: (masks,) int64, the number of cells along each outline; always on the host.
         pixels: (rows, columns, cells) bool, the pixels of ``outline``.
         boxes: (masks, 4) int64, x0 y0 x1 y1, both ends inside; zeros for an empty mask.
         stability: (masks,) float32, NaN if nothing is above the lower threshold.
@@ -56,14 +66,10 @@ class CellMasks:
 
     whole: torch.Tensor
     outline: Cells
+    cells: torch.Tensor
     pixels: torch.Tensor
     boxes: torch.Tensor
     stability: torch.Tensor
-
-    def starts(self) -> torch.Tensor:
-        """Where each mask's cells begin in the outline, and where they end: (masks + 1,) int64."""
-        numbers = torch.arange(len(self.whole) + 1, device=self.whole.device)
-        return torch.searchsorted(self.outline.mask, numbers)
 
 
 class Upsampler:
@@ -97,8 +103,11 @@ class Upsampler:
 
     def masks(self, logits: torch.Tensor) -> CellMasks:
         """Thresholds (masks, height, width) float32 logits at the size of the image."""
-        whole, outline = self._classify(logits)
-        pixels, counts = self._outline_pixels(logits, outline)
+        whole, outline, cells = self._classify(logits)
+        if self.exact and not _on_cpu(logits):
+            pixels, counts = self._outline_pixels_of_frames(logits, outline, cells)
+        else:
+            pixels, counts = self._outline_pixels(logits, outline)
         per_row, per_column = self._count_pixels(whole)
         area = (per_row.long() * self.y.count).sum(1)
         intersection, union = (
@@ -108,22 +117,28 @@ class Upsampler:
         top, bottom = _extent(self.y, per_row > 0, outline.mask, outline.row, rows)
         left, right = _extent(self.x, per_column > 0, outline.mask, outline.column, columns)
         boxes = torch.stack([left, top, right, bottom], 1) * (right >= left)[:, None]
-        return CellMasks(whole, outline, pixels, boxes.long(), intersection / union)
+        return CellMasks(whole, outline, cells, pixels, boxes.long(), intersection / union)
 
-    def _classify(self, logits: torch.Tensor) -> tuple[torch.Tensor, Cells]:
-        """Cells that are above every threshold, and cells that are neither above nor below all of them."""
+    def _classify(self, logits: torch.Tensor) -> tuple[torch.Tensor, Cells, torch.Tensor]:
+        """Cells that are above every threshold, and cells that are neither above nor below all of them.
+
+        Returns:
+            The fields `whole`, `outline` and `cells` of the masks.
+        """
         high, low = max(self.thresholds), min(self.thresholds)
         whole: list[torch.Tensor] = []
-        outlines = []
+        outlines, counts = [], []
         for part in _split(logits, MASKS_AT_ONCE):
             above = _above(part, high + MARGIN * abs(high))
             above = self._over_windows(above, torch.bitwise_and)
             not_below = _above(part, low - MARGIN * abs(low))
             not_below = self._over_windows(not_below, torch.bitwise_or)
-            outlines.append(_nonzero(not_below & ~above, first=sum(len(part) for part in whole)))
+            (mask, row, column), count = _find_cells(not_below & ~above)
+            outlines.append((mask + sum(len(part) for part in whole), row, column))
+            counts.append(count)
             whole.append(above)
         mask, row, column = (torch.cat(index) for index in zip(*outlines, strict=True))
-        return torch.cat(whole), Cells(mask, row, column)
+        return torch.cat(whole), Cells(mask, row, column), torch.cat(counts)
 
     def _over_windows(self, levels: torch.Tensor, combine: Callable) -> torch.Tensor:
         """Combines (masks, height, width) bool over the window of every cell."""
@@ -167,14 +182,34 @@ class Upsampler:
         pixels, counts = torch.cat(inside, -1), torch.cat(above_each, -1)
         if self.exact:
             level, y, x, cell = (torch.cat(index) for index in zip(*unsure, strict=True))
-            values, first = self._library_pixels(logits, outline.part(cell), y, x, level)
-            thresholds = to_device(torch.tensor(self.thresholds), logits.device)
-            above = values > thresholds[level]
+            values = self._library_pixels(logits, outline.part(cell), y, x)
+            above = values > torch.tensor(self.thresholds)[level]
+            first = level == 0
             pixels[y[first], x[first], cell[first]] = above[first]
             counts.index_put_((level, cell), above.long(), accumulate=True)
         return pixels, counts
 
-    def _levels(self, values: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
+    def _outline_pixels_of_frames(
+        self, logits: torch.Tensor, outline: Cells, cells: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `_outline_pixels`, from frames exactly as ``Sam.postprocess_masks`` resizes them.
+
+        Args:
+            cells: (masks,) int64, the number of cells along each outline, on the host.
+        """
+        masks, sizes = self.geometry.masks_per_prompt, (self.geometry.encoder, self.geometry.image)
+        at_once = masks * max(1, FRAMES_AT_ONCE // (masks * max(map(math.prod, sizes))))
+        parts = outline.split([int(part.sum()) for part in cells.split(at_once)])
+        inside, above_each = [], []
+        for some, part in zip(logits.split(at_once), parts, strict=True):
+            (y, in_row), (x, in_column) = self.y.members(part.row), self.x.members(part.column)
+            values = self.geometry.resize(some)[part.mask % at_once, y[:, None], x[None]]
+            above = self._levels(values, 0.0).bitwise_and_(in_row[:, None] & in_column)
+            inside.append(above[0])
+            above_each.append(above.sum((1, 2)))
+        return torch.cat(inside, -1), torch.cat(above_each, -1)
+
+    def _levels(self, values: torch.Tensor, tolerance: torch.Tensor | float) -> torch.Tensor:
         """Whether values exceed each threshold by more than a tolerance: (thresholds, *values) bool."""
         levels = values.new_empty((len(self.thresholds), *values.shape), dtype=torch.bool)
         for level, threshold in zip(levels, self.thresholds, strict=True):
@@ -207,36 +242,30 @@ class Upsampler:
         cells: Cells,
         y: torch.Tensor,
         x: torch.Tensor,
-        level: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels of cells exactly as ``Sam.postprocess_masks`` computes them.
+    ) -> torch.Tensor:
+        """Pixels of cells exactly as ``Sam.postprocess_masks`` computes them on a CPU: (cells,) float32.
 
         Args:
             cells: the cells; the same one may occur several times.
             y, x: (cells,) int64, a pixel within each cell.
-            level: (cells,) int64, the number of a threshold.
-
-        Returns:
-            (cells,) float32, and the places of those whose threshold is the first.
         """
-        device = logits.device
         window, rows, columns = self._window(logits, cells)
         places = (rows[:, None] * self.x.logits + columns[None]).flatten(0, 1)
-        values, where, owners, levels = (
-            each.numpy()
-            for each in Arriving([window.flatten(0, 1), places, cells.mask, level]).arrive()
+        shared, frame = _share_frames(
+            window.flatten(0, 1).numpy(),
+            places.numpy(),
+            cells.mask.numpy(),
+            self.y.logits * self.x.logits,
         )
-        frames, frame = _share_frames(values, where, owners, self.y.logits * self.x.logits)
-        frames = frames.reshape(-1, self.y.logits, self.x.logits)
+        frames = torch.from_numpy(shared).view(-1, self.y.logits, self.x.logits)
         y, x = y + self.y.start[cells.row], x + self.x.start[cells.column]
         pixels = logits.new_empty(len(y))
         for first in range(0, len(frames), self.geometry.masks_per_prompt):
             part = frames[first : first + self.geometry.masks_per_prompt]
-            resized = self.geometry.resize(to_device(part, device))
             within = np.flatnonzero((frame >= first) & (frame < first + len(part)))
-            chosen, index = to_device(np.stack([within, frame[within] - first]), device)
-            pixels[chosen] = resized[index, y[chosen], x[chosen]]
-        return pixels, to_device(np.flatnonzero(levels == 0), device)
+            resized = self.geometry.resize(part)
+            pixels[within] = resized[frame[within] - first, y[within], x[within]]
+        return pixels
 
 
 def _share_frames(
@@ -273,22 +302,32 @@ def _split(values: torch.Tensor, at_once: dict[str, int]) -> tuple[torch.Tensor,
     return values.split(at_once[values.device.type])
 
 
+def _on_cpu(values: torch.Tensor) -> bool:
+    return values.device.type == "cpu"
+
+
 def _above(logits: torch.Tensor, threshold: float) -> torch.Tensor:
-    if logits.device.type == "cpu":
+    if _on_cpu(logits):
         # On a CPU, numpy compares several times faster than torch.
         return torch.from_numpy(logits.numpy() > np.float32(threshold))
     return logits > threshold
 
 
-def _nonzero(flags: torch.Tensor, first: int = 0) -> tuple[torch.Tensor, ...]:
-    """Indices of true values; those of the first dimension are counted from ``first``."""
-    if flags.device.type == "cpu":
-        # On a CPU, numpy finds nonzero values several times faster than torch.
-        index = torch.from_numpy(np.flatnonzero(flags.numpy()))
-        indices = torch.unravel_index(index, flags.shape)
-    else:
-        indices = flags.nonzero(as_tuple=True)
-    return indices[0] + first, *indices[1:]
+def _find_cells(flags: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """Masks, rows and columns of true values, and how many each mask has: (masks,) int64 on the host."""
+    if _on_cpu(flags):
+        index = _nonzero(flags)
+        return index, index[0].bincount(minlength=len(flags))
+    counting = Arriving([flags.sum((1, 2))])
+    index = flags.nonzero(as_tuple=True)
+    (counts,) = counting.arrive()  # without a wait, since the host has just waited for the cells
+    return index, counts
+
+
+def _nonzero(flags: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Indices of true values on a CPU, where numpy finds them several times faster than torch."""
+    index = torch.from_numpy(np.flatnonzero(flags.numpy()))
+    return torch.unravel_index(index, flags.shape)
 
 
 def _extent(

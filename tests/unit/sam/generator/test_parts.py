@@ -1,5 +1,7 @@
 """The pieces of the mask generator against segment_anything's own functions."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from samfleet.sam.generator.packing import Packer, bits_of
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.regions import remove_small_regions
 from samfleet.sam.masks.rle import encode, run_lengths
+from tests import pretended_cuda as pretended
 from tests.examples import examples
+from tests.pretended_cuda import pretended_cuda
 
 THRESHOLDS = {"mask_threshold": 0.0, "stability_score_offset": 1.0}
 CPU = torch.device("cpu")
@@ -134,7 +138,7 @@ def resize_whole_frames(logits: torch.Tensor, geometry: Geometry) -> torch.Tenso
 
 def pack(upsampler, masks, chosen: torch.Tensor) -> list:
     boxes = masks.boxes[chosen].numpy()
-    return Packer(upsampler.y, upsampler.x).pack(bits_of(masks, chosen, masks.starts()), boxes)
+    return Packer(upsampler.y, upsampler.x).pack(bits_of(masks, chosen), boxes)
 
 
 def unpacked(upsampler: Upsampler, masks, number: int) -> np.ndarray:
@@ -182,6 +186,61 @@ def test_pixels_on_a_threshold_are_the_library_s(monkeypatch, image, threads):
     masks = upsampler.masks(logits)
     for number, frame in enumerate(frames):
         assert np.array_equal(unpacked(upsampler, masks, number), (frame > threshold).numpy())
+
+
+@examples(40)
+@given(
+    geometries(),
+    st.sampled_from(["noise", "flat", "discs"]),
+    st.sampled_from([0.0, 0.3]),
+    st.integers(0, 10**6),
+    st.sampled_from([3, 6, 9]),
+)
+def test_a_gpu_gives_the_same_masks_and_is_waited_for_once(geometry, kind, offset, seed, at_once):
+    """However many frames are resized at once, the last of which may be fewer."""
+    logits = logits_of(kind, 7, geometry.logits[0], seed)
+    expected = Upsampler(geometry, 0.0, offset, CPU).masks(logits)
+    pixels = max(math.prod(geometry.encoder), math.prod(geometry.image))
+    with pytest.MonkeyPatch.context() as patch, pretended_cuda() as device:
+        patch.setattr(upsampling, "FRAMES_AT_ONCE", at_once * pixels)
+        there = logits.to("cuda")
+        upsampler = Upsampler(geometry, 0.0, offset, there.device)
+        device.restart()
+        masks = upsampler.masks(there)
+        assert device.waits == {"nonzero": 1}
+        for name in ("whole", "pixels", "cells", "boxes"):
+            assert torch.equal(getattr(masks, name).cpu(), getattr(expected, name))
+        for name in ("mask", "row", "column"):
+            assert torch.equal(getattr(masks.outline, name).cpu(), getattr(expected.outline, name))
+        assert torch.equal(masks.stability.cpu().nan_to_num(-1), expected.stability.nan_to_num(-1))
+
+
+def test_a_gpu_resizes_few_frames_at_once(monkeypatch):
+    """Its memory holds no more of them, however many masks there are."""
+    geometry = Geometry((16, 16), (64, 64), (64, 64), (128, 128))
+    monkeypatch.setattr(upsampling, "FRAMES_AT_ONCE", 3 * 128**2)
+    peaks = []
+    with pretended_cuda() as device:
+        upsampler = Upsampler(geometry, **THRESHOLDS, device=pretended.CUDA)
+        for count in (3, 30):
+            logits = logits_of("discs", 3, 16, seed=0).repeat(count // 3, 1, 1).to("cuda")
+            held = device.held
+            device.restart()
+            upsampler.masks(logits)
+            peaks.append(device.peak - held)
+    frames = 4 * 3 * 128**2
+    assert peaks[0] > frames
+    # what grows with the masks are cells, not frames
+    assert peaks[1] - peaks[0] < (30 - 3) * frames / 3 / 2
+
+
+@pytest.mark.parametrize("masks_per_prompt", [1, 3])
+def test_a_gpu_without_masks(masks_per_prompt):
+    geometry = Geometry((16, 16), (64, 64), (64, 64), (50, 50), masks_per_prompt)
+    with pretended_cuda():
+        upsampler = Upsampler(geometry, **THRESHOLDS, device=pretended.CUDA)
+        masks = upsampler.masks(torch.zeros(0, 16, 16).to("cuda"))
+        assert masks.boxes.shape == (0, 4) and masks.cells.shape == (0,)
 
 
 def test_fast_masks_differ_in_few_pixels():
