@@ -406,8 +406,9 @@ def test_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     one, two = (
         torch.load(f"{path}.checkpoint", weights_only=True)["average"] for path in (whole, parts)
     )
-    # the last bits depend on how memory is aligned; a step more or less changes much more
-    assert all(torch.allclose(one[key], two[key], atol=5e-6) for key in one)
+    # the last bits depend on how memory is aligned, and single values more; a step more or less changes all of them more
+    means = {key: float((one[key] - two[key]).double().abs().mean()) for key in one}
+    assert max(means.values()) < 5e-7
     with (tmp_path / "parts.pth.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
