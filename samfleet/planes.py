@@ -126,11 +126,13 @@ class Description:
         companions: files beside it that hold part of it.
         own: where a set of files shares scenes, those images that are this file's: (scene, time, slice), with -1
             as the slice of a projection. None if all are.
+        problem: why it cannot be told what the file holds, with a status; it then counts as one image.
     """
 
     scenes: tuple[Scene, ...]
     companions: tuple[Companion, ...] = ()
     own: frozenset[tuple[int, int, int]] | None = None
+    problem: str = ""
 
     @property
     def is_one_image(self) -> bool:
@@ -161,6 +163,8 @@ class Description:
             written["companions"] = self.companions
         if self.own is not None:
             written["own"] = sorted(self.own)
+        if self.problem:
+            written["problem"] = self.problem
         return json.dumps(written, separators=(",", ":"))
 
     @classmethod
@@ -174,7 +178,7 @@ class Description:
             ]
             own = frozenset(map(tuple, read["own"])) if "own" in read else None
             companions = tuple(Companion(*each) for each in read.get("companions", ()))
-            return cls(tuple(scenes), companions, own)
+            return cls(tuple(scenes), companions, own, read.get("problem", ""))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("a description is damaged") from error
 
@@ -225,6 +229,7 @@ class Selected:
         held: how many planes (scene × time × slice) the file has.
         shown: how many of them an image shows, or includes in a projection, or another file of the set has.
         projected: how many are seen only within a projection.
+        again: the cells of images that an earlier selection has found, too.
     """
 
     planes: list[tuple[Plane, str]] = field(default_factory=list)
@@ -232,6 +237,7 @@ class Selected:
     held: int = 0
     shown: int = 0
     projected: int = 0
+    again: list[Cells] = field(default_factory=list)
 
     @property
     def left_out(self) -> int:
@@ -277,7 +283,8 @@ def select(description: Description | None, selection: Selection) -> Selected:
         if slices and slices[0] in PROJECTIONS and scene.slices > 1:
             found.projected += len(times) * scene.slices
     if not found.planes and not elsewhere:
-        found.missing = next(filter(None, reasons), "unreadable: it has no image")
+        reasons.append("unreadable: it has no image")
+        found.missing = description.problem or next(filter(None, reasons))
     found.held = sum(scene.times * scene.slices for scene in description.scenes)
     found.shown = shown + elsewhere
     return found
@@ -309,7 +316,8 @@ def _numbers(
     written = ", ".join(map(str, wanted))
     return (
         [],
-        f"unsupported: it has {counted(count, name[:-1])}, and image.{name} is {written} (counted from 0)",
+        f"unsupported: it has {counted(count, name[:-1])}, counted from 0, and none is {written}; correct image.{name}, or "
+        f"{name[:-1]} in the table",
     )
 
 
@@ -326,6 +334,22 @@ def channels_of(text: str) -> tuple[tuple[str, str], ...]:
         return tuple((str(name), str(path)) for name, path in json.loads(text))
     except (TypeError, RecursionError) as error:
         raise ValueError("names of channels are damaged") from error
+
+
+def cells_text(cells: Cells) -> str:
+    """Cells of a table on one line, whatever characters are in them."""
+    return json.dumps(cells)
+
+
+def cells_of(text: str) -> Cells:
+    """What `cells_text` has written, none if that is nothing; raises ValueError if it is not that."""
+    if not text:  # as of nearly every image
+        return NO_CELLS
+    try:
+        scene, time, slice = json.loads(text)
+    except (TypeError, RecursionError) as error:
+        raise ValueError("cells of a table are damaged") from error
+    return str(scene), str(time), str(slice)
 
 
 def image_id_of_plane(digest: str, plane: Plane) -> str:

@@ -30,8 +30,10 @@ MANIFEST_COLUMNS = (
     "time",
     "slice",
     "channels",
+    "asked",
 )
-"""Columns of manifest.tsv; `image_id` is empty where `problem` says why. `channels` names joined files."""
+"""Columns of manifest.tsv; `image_id` is empty where `problem` says why. `channels` names joined files, `asked` has what
+a table says that selects the image."""
 
 FILE_COLUMNS = ("path", "digest", "bytes", "mtime_ns", "description", "channels")
 """Columns of descriptions.tsv, what is known of files that hold several images, and of the journal of hashes."""

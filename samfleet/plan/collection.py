@@ -96,8 +96,8 @@ class Collection:
         selecting = (
             "\t".join((escape_name(path), *row.cells)) + "\n"
             for path, rows in self.rows.items()
+            if any(any(row.cells) for row in rows)
             for row in rows
-            if any(row.cells)
         )
         return digest_of_lines(itertools.chain(map(_fingerprint, self.files), selecting))
 
@@ -174,29 +174,6 @@ def collection_columns(images: str) -> tuple[list[str], dict[str, list[TableRow]
         return [], {}
     table = _read_table(_source(images), look=False)
     return table.columns, table.rows
-
-
-def values_of(
-    rows: Sequence[TableRow], cells: Cells, scene_name: str, is_there: bool = True
-) -> list[str] | None:
-    """The user's values for an image: those of the first row that selects it; None if no row does.
-
-    Args:
-        rows: of the table, for its file.
-        cells: of the image.
-        scene_name: the name of its scene.
-        is_there: whether there is such an image. If not, its cells may be those of the row that asks for it.
-    """
-    if not is_there and (asking := next((row for row in rows if row.cells == cells), None)):
-        return asking.values
-    for row in rows:
-        if all(
-            not wanted or wanted == found or (not found and wanted in ("0", "all"))
-            or wanted in ("all", *(names if names else ()))
-            for wanted, found, names in zip(row.cells, cells, ((scene_name,), (), ()), strict=True)
-        ):  # fmt: skip
-            return row.values
-    return None
 
 
 def columns_digest(columns: list[str], rows: dict[str, list[TableRow]]) -> str:

@@ -10,14 +10,14 @@ from samfleet.images.formats.image import ImageError, MissingReader
 from samfleet.images.sources import joined, source
 from samfleet.plan.collection import Collection
 from samfleet.plan.manifest import EVERYTHING, KnownFile, ManifestRow, images_of_file, only_image
-from samfleet.planes import PROJECTIONS, Description, Selection
+from samfleet.planes import PROJECTIONS, Description, Scene, Selection, ending_of
 from samfleet.wording import counted, some_of
 
 logger = logging.getLogger(__name__)
 
 
 def describe_content(paths: list[Path], names: list[str]) -> str:
-    """What a file holds, or joined files, as text; empty if that is one image, or cannot be told.
+    """What a file holds, or joined files, as text; empty if that is one image.
 
     What cannot be described is an image of its own, whose status and reason are found when it is read.
 
@@ -29,8 +29,9 @@ def describe_content(paths: list[Path], names: list[str]) -> str:
         found = joined.describe(paths, names) if names else source.describe(paths[0])
     except MissingReader as error:
         raise ImportError(error.reason) from error
-    except ImageError:
-        return ""
+    except ImageError as error:
+        found = Description((Scene(),), problem=f"{error.status}: {error.reason}")
+        return found.to_json()
     return "" if found.is_one_image else found.to_json()
 
 
@@ -41,6 +42,7 @@ class Holding:
         self._kinds: Counter = Counter()
         self._images = self._files = self._left_out = self._projected = self._without = 0
         self._is_any_known = False
+        self._again: dict[str, None] = {}  # images that several rows of the table select
         self._most = {"scenes": 1, "times": 1, "slices": 1}  # in a file
         self._names: dict[str, None] = {}  # of scenes
 
@@ -52,9 +54,13 @@ class Holding:
             return [only_image(file)]
         selections = collection.selections(file.path, selection)
         rows, selected = images_of_file(file, selections)
-        self._is_any_known = self._is_any_known or not file.problem
-        if file.description:
-            description = Description.of_json(file.description)
+        if collection.columns:
+            self._again |= {file.path + ending_of(cells): None for cells in selected.again}
+        description = Description.of_json(file.description) if file.description else None
+        if file.problem or (description and description.problem):
+            return rows
+        self._is_any_known = True
+        if description:
             self._count(description)
             self._files += 1
             self._images += len(rows)
@@ -94,6 +100,11 @@ class Holding:
         """Say how many files hold how many images, what of them is left out, and what is asked for in vain."""
         if self._is_any_known and (lacking := " and ".join(self._lacking(selection))):
             logger.warning("nothing in the files that can be read matches %s", lacking)
+        if self._again:
+            logger.warning(
+                "several rows of the table select the same image, which has the columns of the first: %s",
+                some_of([*map(escape_name, self._again)]),
+            )
         if not self._files:
             return
         kinds = ", ".join(f"{n} of {kind}" for kind, n in self._kinds.most_common(5))

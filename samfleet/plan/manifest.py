@@ -29,11 +29,14 @@ from samfleet.plan.collection import Collection, ScannedFile
 from samfleet.planes import (
     NO_CELLS,
     ONLY,
+    PROJECTIONS,
     Cells,
     Description,
     Plane,
     Selected,
     Selection,
+    cells_of,
+    cells_text,
     channels_of,
     channels_text,
     companions_digest,
@@ -58,6 +61,7 @@ class ManifestRow(NamedTuple):
         problem: why it cannot be read; begins with a status and a colon unless that is `unreadable`.
         cells: which image of the file it is; as a table says it, if the file does not have it or cannot be read.
         channels: (name, path) of the files that are its channels, if it is joined from several.
+        asked: the cells of the first row of a table that selects it.
     """
 
     path: str
@@ -67,6 +71,7 @@ class ManifestRow(NamedTuple):
     problem: str = ""
     cells: Cells = NO_CELLS
     channels: tuple[tuple[str, str], ...] = ()
+    asked: Cells = NO_CELLS
 
     @property
     def plane(self) -> Plane:
@@ -102,7 +107,7 @@ def read_manifest(path: str | Path) -> Iterator[ManifestRow]:
         TableError: the table is damaged.
     """
     for row in read_rows(path, MANIFEST_COLUMNS):
-        name, identity, size, mtime_ns, problem, scene, time, slice, channels = row
+        name, identity, size, mtime_ns, problem, scene, time, slice, channels, asked = row
         try:
             image = ManifestRow(
                 unescape_name(name),
@@ -112,6 +117,7 @@ def read_manifest(path: str | Path) -> Iterator[ManifestRow]:
                 problem,
                 (unescape_name(scene), time, slice) if scene or time or slice else NO_CELLS,
                 channels_of(channels),
+                cells_of(asked),
             )
             if identity:
                 Plane.of_cells(*image.cells)
@@ -132,11 +138,12 @@ def manifest_digest(rows: Iterable[ManifestRow]) -> str:
 
 def _lines(rows: Iterable[ManifestRow]) -> Iterator[str]:
     yield "\t".join(MANIFEST_COLUMNS) + "\n"
-    for path, identity, size, mtime_ns, problem, (scene, time, slice), channels in rows:
+    for path, identity, size, mtime_ns, problem, (scene, time, slice), channels, asked in rows:
         problem = escape_name(problem) if problem else ""
         which = f"{escape_name(scene) if scene else ''}\t{time}\t{slice}"
         joined = channels_text(channels) if channels else ""
-        yield f"{escape_name(path)}\t{identity}\t{size}\t{mtime_ns}\t{problem}\t{which}\t{joined}\n"
+        wanted = cells_text(asked) if any(asked) else ""
+        yield f"{escape_name(path)}\t{identity}\t{size}\t{mtime_ns}\t{problem}\t{which}\t{joined}\t{wanted}\n"
 
 
 def read_known_files(path: str | Path, journal: bool = False) -> Iterator[KnownFile]:
@@ -339,6 +346,8 @@ def images_of_file(
 ) -> tuple[list[ManifestRow], Selected]:
     """The images of a file that any of several selections wants, each once, and what they leave out.
 
+    An image belongs to the first selection that wants it.
+
     A selection that finds nothing in the file gives a row with the reason and the cells that ask for it, unless
     an image has these.
 
@@ -349,16 +358,27 @@ def images_of_file(
     if not file.description and selections == {NO_CELLS: EVERYTHING}:
         return [only_image(file)], Selected()
     description = Description.of_json(file.description) if file.description else None
-    found: dict[Cells, tuple[Plane, str]] = {}
+    found: dict[Cells, tuple[Plane, str, Cells]] = {}
+    images: set[Cells] = set()
     total = Selected()
     for cells, selection in selections.items():
         if file.problem:
-            found[cells] = ONLY, file.problem
+            found[cells] = ONLY, file.problem, cells
             continue
         selected = select(description, selection)
-        found |= {plane.cells: (plane, problem) for plane, problem in selected.planes}
+        for plane, problem in selected.planes:
+            if plane.cells in images:
+                total.again.append(plane.cells)
+                slices = 0
+                if description and plane.slice in PROJECTIONS:
+                    slices = description.scenes[plane.scene or 0].slices
+                total.projected -= slices
+                total.shown -= slices or 1
+                continue
+            images.add(plane.cells)
+            found[plane.cells] = plane, problem, cells
         if selected.missing:
-            found.setdefault(cells, (ONLY, selected.missing))
+            found.setdefault(cells, (ONLY, selected.missing, cells))
         total.held = selected.held
         total.shown += selected.shown
         total.projected = min(total.held, total.projected + selected.projected)
@@ -371,8 +391,9 @@ def images_of_file(
             problem,
             cells,
             file.channels,
+            asked,
         )
-        for cells, (plane, problem) in found.items()
+        for cells, (plane, problem, asked) in found.items()
     ]
     return rows, total
 

@@ -84,6 +84,7 @@ def read_table(path: Path) -> ImageTable:
     places = _Places.of(path, header)
     named = max(number for number, name in enumerate(header) if name)
     lines: dict[tuple, int] = {}
+    joined: dict[str, tuple[int, tuple]] = {}
     faults: list[str] = []
     rows: list[NamedImages] = []
     for line, cells in itertools.islice(_cells(path, text, delimiter), 1, None):
@@ -100,8 +101,14 @@ def read_table(path: Path) -> ImageTable:
             faults.append(f"line {line}: no image is named")
             continue
         first = lines.setdefault((os.path.normpath(row.path), row.cells), line)
+        earlier, channels = joined.setdefault(row.path, (line, row.channels))
         if first != line:
             faults.append(f"line {line}: {escape_name(row.path)} is already in line {first}")
+        elif channels != row.channels:
+            faults.append(
+                f"line {line}: {escape_name(row.path)} has other files of channels in line {earlier}; give each image a "
+                "name of its own in a column image"
+            )
         elif fault := _fault_of(row):
             faults.append(f"line {line}: {fault}")
         else:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from samfleet.config.settings import Settings
 from samfleet.files import TableError, escape_name
-from samfleet.plan.collection import collection_columns, values_of
+from samfleet.plan.collection import collection_columns
 from samfleet.plan.manifest import ManifestRow, read_known_files
 from samfleet.planes import Description, Scene
 from samfleet.results import descriptions_file
@@ -26,12 +26,8 @@ def image_places(settings: Settings, results: Path, rows: list[ManifestRow]) -> 
     scenes = _scenes(results) if any(any(row.cells) for row in rows) else {}
     scene_names = [_scene_name(row, scenes.get(row.path, ())) for row in rows]
     nothing = [""] * len(columns)
-    values = [
-        (values_of(said.get(row.path, ()), row.cells, name, bool(row.image_id)) or nothing)
-        if columns
-        else ()
-        for row, name in zip(rows, scene_names, strict=True)
-    ]
+    known = {(path, row.cells): row.values for path, own in said.items() for row in own}
+    values = [known.get((row.path, row.asked), nothing) if columns else () for row in rows]
     place = {
         "image": pa.array([escape_name(row.path) for row in rows], pa.string()),
         "scene": pa.array([_printable(row.cells[0]) or None for row in rows], pa.string()),

@@ -29,7 +29,7 @@ _MOST_TAGS = 4096  # more are damage
 
 
 def holds_one_image(file: BinaryIO, beginning: bytes, name: str) -> bool:
-    """Whether a file certainly holds one image, or none that is read.
+    """Whether a file certainly holds one image, or is of no format that can hold several.
 
     Args:
         file: opened; its position is changed.
@@ -40,8 +40,8 @@ def holds_one_image(file: BinaryIO, beginning: bytes, name: str) -> bool:
     if order is not None:
         try:
             return _has_one_page(file, beginning, *order)
-        except struct.error:  # damaged: a reader will say how
-            return True
+        except struct.error:  # damaged: a reader says how
+            return False
     if beginning.startswith(_SINGLE):
         return True
     return not (

@@ -12,12 +12,10 @@ from samfleet.marker import mark
 from samfleet.plan import manifest
 from samfleet.plan.collection import (
     ManifestError,
-    TableRow,
     collection_columns,
     collection_root,
     columns_digest,
     scan_collection,
-    values_of,
 )
 from samfleet.plan.manifest import (
     KnownFile,
@@ -370,6 +368,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path):
         ManifestRow("c.nd2", "34cd", 5, 6, "", ("0", "12", "max")),
         ManifestRow("c.nd2", "", 5, 6, "unsupported: it", ("C\t\\x41\n", "all", "mean")),
         ManifestRow("d", "56ef", 7, 8, channels=(("DAPI", "d_w1.tif"), ("GFP", "d\t_w2.tif"))),
+        ManifestRow("e.nd2", "78ab", 9, 9, "", ("0", "", ""), asked=("A\t\\1\n\udce9", "", "max")),
     ]
     write_manifest(tmp_path / "manifest.tsv", rows)
     assert list(read_manifest(tmp_path / "manifest.tsv")) == rows
@@ -388,8 +387,8 @@ def test_every_row_of_a_table_that_selects_nothing_in_a_file_has_its_own_row_and
     rows, _ = images_of_file(file, asked(*cells))
     assert [row.cells for row in rows] == [*cells[:2], ("0", "2", ""), *cells[3:]]
     assert [bool(row.image_id) for row in rows] == [False, False, True, False, False]
-    assert "image.scenes is 7" in rows[0].problem and "image.scenes is C" in rows[1].problem
-    assert all("it has 3 times, and image.times is 9" in row.problem for row in rows[3:])
+    assert "none is 7; correct image.scenes" in rows[0].problem and "none is C" in rows[1].problem
+    assert all("it has 3 times, counted from 0, and none is 9" in row.problem for row in rows[3:])
 
 
 def test_every_row_of_a_table_has_its_own_row_if_its_file_cannot_be_read():
@@ -405,15 +404,43 @@ def test_a_row_that_selects_nothing_costs_no_image_that_another_finds(cells):
     assert {(row.cells, row.image_id) for row in rows} == {(("5", "", ""), ""), (("", "", ""), "D")}
 
 
+@pytest.mark.parametrize(
+    ("scene", "cells", "found"),
+    [
+        (Scene(), ("", "", "max"), ("", "", "")),
+        (Scene(), ("00", "000", "all"), ("", "", "")),
+        (Scene(times=2), ("A", "01", ""), None),
+        (Scene(times=2), ("", "01", ""), ("", "1", "")),
+        (Scene(slices=3), ("0", "", "02"), ("", "", "2")),
+        (Scene("01"), ("01", "", "sharpest"), ("", "", "")),
+        (Scene(slices=3), ("", "٠", "٢"), ("", "", "2")),
+    ],
+)  # fmt: skip
+def test_an_image_knows_the_row_that_selects_it_however_that_is_written(scene, cells, found):
+    file = KnownFile("a.nd2", "D", 9, 9, Description((scene,)).to_json())
+    (row,), _ = images_of_file(file, asked(cells))
+    assert (row.cells, bool(row.image_id), row.asked) == (found or cells, bool(found), cells)
+
+
+def test_an_image_belongs_to_the_first_row_that_selects_it():
+    file = KnownFile("a.nd2", "D", 9, 9, Description((Scene("A"), Scene("B"))).to_json())
+    rows, selected = images_of_file(file, asked(("B", "", ""), ("all", "", ""), ("01", "", "")))
+    assert [(row.cells[0], row.asked[0]) for row in rows] == [("1", "B"), ("0", "all")]
+    assert selected.again == [("1", "", ""), ("1", "", "")]
+
+
+def test_a_selection_in_a_file_that_cannot_be_described_says_why_that_is():
+    file = KnownFile("a.nd2", "D", 9, 9, Description((Scene(),), problem="unreadable: cut").to_json())  # fmt: skip
+    rows, _ = images_of_file(file, asked(("", "", ""), ("1", "", ""), ("A", "", "")))
+    assert [(row.image_id, row.problem) for row in rows] == [
+        ("D", ""),
+        ("", "unreadable: cut"),
+        ("", "unreadable: cut"),
+    ]
+
+
 @pytest.mark.parametrize("cells", [[("", "", ""), ("0", "", "")], [("0", "", ""), ("", "", "")]])
 def test_the_key_of_the_tables_stays_unique(cells):
     """By the configuration the row without cells asks for scene 5, and its key is that of the one image."""
     rows, _ = images_of_file(KnownFile("a.tif", "D", 9, 9), asked(*cells, scenes=5))
     assert [(row.cells, row.image_id, row.problem) for row in rows] == [(("", "", ""), "D", "")]
-
-
-def test_the_values_of_what_is_not_there_are_those_of_the_row_that_asks_for_it():
-    rows = [TableRow(("", "", ""), ["all"]), TableRow(("1", "", ""), ["one"])]
-    assert values_of(rows, ("1", "", ""), "", is_there=False) == ["one"]
-    assert values_of(rows, ("1", "", ""), "") == ["all"]
-    assert values_of(rows, ("2", "", ""), "", is_there=False) == ["all"]

@@ -263,7 +263,37 @@ def test_a_table_selects_planes_and_keeps_its_columns(run):
     run.source.write_text("image,time\nb.tif,7\n")
     run.plan()
     (row,) = read_manifest(manifest_file(run.results))
-    assert row.problem.startswith("unsupported: it has 2 times, and image.times is 7")
+    assert row.problem.startswith("unsupported: it has 2 times, counted from 0, and none is 7")
+
+
+@pytest.mark.parametrize("gone", ["b.tif,,\n", "b.tif,1,\n"])
+def test_a_row_that_leaves_a_table_takes_its_images_with_it(run, gone):
+    run.source = run.images / "images.csv"
+    rows = "image,time,slice\nb.tif,,\nb.tif,1,\nb.tif,,2\n"
+    run.source.write_text(rows)
+    before = scan_collection(str(run.source), [], run.results).fingerprint()
+    run.source.write_text(rows.replace(gone, ""))
+    assert scan_collection(str(run.source), [], run.results).fingerprint() != before
+
+
+def test_rows_that_join_a_file_with_different_others_are_refused(run):
+    run.source = run.images / "images.csv"
+    run.source.write_text("image:A,image:B,scene\na.tif,b.tif,0\na.tif,c.tif,1\na.tif,,2\n")
+    with pytest.raises(ManifestError, match="2 faulty rows") as raised:
+        run.plan()
+    assert "line 3: a.tif has other files of channels in line 2; give" in str(raised.value)
+
+
+def test_a_damaged_file_says_why_it_has_not_what_is_selected(run, caplog):
+    whole = (run.images / "b.tif").read_bytes()
+    (run.images / "cut.tif").write_bytes(whole[:12])
+    run.plan(scenes=[0, 4])
+    problems = {row.path: row.problem for row in read_manifest(manifest_file(run.results))}
+    assert problems == {"a.tif": "", "b.tif": "", "cut.tif": ""}
+    run.plan(scenes=4)
+    problems = {row.path: row.problem for row in read_manifest(manifest_file(run.results))}
+    assert problems["cut.tif"].startswith("unreadable: the TIFF is truncated")
+    assert problems["a.tif"] == problems["b.tif"] == "unsupported: it has 1 scene, counted from 0, and none is 4; correct image.scenes, or scene in the table"  # fmt: skip
 
 
 def test_rows_of_a_table_that_select_nothing_have_rows_of_their_own_in_the_summary(run, caplog):
@@ -272,7 +302,8 @@ def test_rows_of_a_table_that_select_nothing_have_rows_of_their_own_in_the_summa
         ("a.tif", "5", "", "", "five"),
         ("a.tif", "=1+1", "all", "", "formula"),
         ("b.tif", "", "07", "", "seven"),
-        ("b.tif", "", "1", "", "there"),
+        ("b.tif", "", "01", "", "there"),
+        ("b.tif", "", "1", "max", "there again"),
         ("b.tif", "Z9, left", "", "mean", "named"),
         ("gone.nd2", "0", "", "", "lost"),
         ("gone.nd2", "1", "", "", "lost, too"),
@@ -281,6 +312,7 @@ def test_rows_of_a_table_that_select_nothing_have_rows_of_their_own_in_the_summa
         csv.writer(file).writerows([("image", "scene", "time", "slice", "dose"), *asked])
     assert run.pending() == [("b.tif", "", "1", "max")]
     assert caplog.text.count("gone.nd2 cannot be read") == 1
+    assert "has the columns of the first: b.tif_t1_zmax" in caplog.text
     assert "3 planes are left out" in caplog.text and "3 slices of Z are seen only" in caplog.text
     run.detect()
     assert run.pending() == []
@@ -289,11 +321,11 @@ def test_rows_of_a_table_that_select_nothing_have_rows_of_their_own_in_the_summa
     found = [
         tuple(row[name] for name in ("image", "scene", "time", "slice", "dose")) for row in rows
     ]
-    asked[3] = ("b.tif", "", "1", "max", "there")
+    asked[3:5] = [("b.tif", "", "1", "max", "there")]
     assert found == asked
     assert [row["status"] for row in rows] == [*["unsupported"] * 3, "ok", "unsupported", *["unreadable"] * 2]  # fmt: skip
     assert [bool(row["image_id"]) for row in rows] == [row[4] == "there" for row in asked]
-    assert "it has 2 times" in rows[2]["reason"] and "image.scenes is Z9, left" in rows[4]["reason"]
+    assert "it has 2 times" in rows[2]["reason"] and "none is Z9, left" in rows[4]["reason"]
     results = open_results(run.results)
     assert results.images["scene"].dropna().tolist() == [5, "=1+1", "Z9, left", 0, 1]
     assert results.images["time"].dropna().tolist() == ["all", 7, 1]

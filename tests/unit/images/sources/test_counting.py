@@ -35,7 +35,7 @@ def written(data, **options) -> bytes:
         (b"\x89PNG\r\n\x1a\n" + bytes(100), True),
         (b"\xda\xce\xbe\x0a" + bytes(100), False),
         (bytes(96) + b"\xa0\xc0" + bytes(100), False),
-        (b"II*\0\xff\xff\xff\x7f", True),
+        (b"II*\0\xff\xff\xff\x7f", False),
         (b"", True),
     ],
 )
