@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from samfleet.digests import digest_of, image_id_of_file
-from samfleet.results import done_file, manifest_file, shard_file
+from samfleet.results import MANIFEST_COLUMNS, done_file, manifest_file, shard_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,12 @@ def has_manifest(results: str | Path, plan: Plan) -> bool:
 
 
 def any_has_manifest(results: str | Path, plans: Iterable[Plan]) -> bool:
-    """Whether manifest.tsv is the one that was written with one of these plans."""
+    """Whether manifest.tsv is the one that was written with one of these plans, by this version."""
+    header = "\t".join(MANIFEST_COLUMNS).encode() + b"\n"
     try:
+        with manifest_file(results).open("rb") as file:
+            if file.readline() != header:
+                return False
         digest, _ = image_id_of_file(manifest_file(results))
     except OSError:
         return False

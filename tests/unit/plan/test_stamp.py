@@ -1,6 +1,7 @@
 """Stamps: a new one is asked for when, and only when, the plan or the tables are out of date."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from samfleet.config.settings import Settings
+from samfleet.digests import image_id_of_file
 from samfleet.errors import UserError
 from samfleet.evaluation.job import evaluate_tables
 from samfleet.evaluation.stamp import evaluation_origin, evaluation_stamp
@@ -206,6 +208,20 @@ def test_a_manifest_that_lost_lines_is_made_anew_and_not_summarized(finished):
     with pytest.raises(ManifestMismatch, match=r"manifest\.tsv is not the one of the last plan"):
         finished.summarize()
     assert not any(table.exists() for table in summary_tables(finished.results))
+    finished.run()
+    assert manifest_file(finished.results).read_text() == whole
+    finished.summarize()
+
+
+def test_a_manifest_with_the_columns_of_another_version_is_made_anew(finished):
+    whole = manifest_file(finished.results).read_text()
+    older = "".join(line.rpartition("\t")[0] + "\n" for line in whole.splitlines())
+    manifest_file(finished.results).write_text(older)
+    digest, _ = image_id_of_file(manifest_file(finished.results))
+    plan = replace(read_plan(plan_file(finished.results)), manifest=digest)
+    for file in (plan_file(finished.results), last_plan_file(finished.results)):
+        file.write_text(plan.to_json())
+    assert finished.reasons() == ["manifest.tsv is not the one of the plan"]
     finished.run()
     assert manifest_file(finished.results).read_text() == whole
     finished.summarize()
