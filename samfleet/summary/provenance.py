@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +12,13 @@ from samfleet.channels import COLORS
 from samfleet.config.settings import Settings
 from samfleet.files import read_object, write_atomic
 from samfleet.plan.commands import noted_commands
+from samfleet.plan.manifest import read_manifest
 from samfleet.plan.record import Plan
+from samfleet.planes import PROJECTIONS
 from samfleet.results import (
     TABLES_VERSION,
     done_file,
+    manifest_file,
     run_file,
     store_folder,
     store_settings_file,
@@ -46,12 +50,19 @@ def write_provenance(
         "white": whites,
         "counts": {
             "images": dict(counts.statuses),
+            "projections": _projections(results),
             "candidates": counts.candidates,
             "dropped": {name: int(number) for name, number in counts.dropped.items()},
             "objects": counts.objects,
         },
     }
     write_atomic(run_file(results), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _projections(results: Path) -> dict[str, int]:
+    """How many images are a projection of Z, by its kind."""
+    kinds = Counter(row.cells[2] for row in read_manifest(manifest_file(results)) if row.image_id)
+    return {kind: kinds[kind] for kind in PROJECTIONS if kinds[kind]}
 
 
 def _detection(results: Path, plan: Plan) -> dict[str, Any]:
@@ -100,17 +111,23 @@ def _sentences(record: dict[str, Any]) -> Iterator[str]:
         f"(Kirillov et al., ICCV 2023; model {sam['model']}, weights with SHA-256 {str(model['weights'])[:12]}…, "
         f"precision {sam['precision']})."
     )
-    prompts = (
-        f"a grid of {sam['points_per_side']} × {sam['points_per_side']} prompts"
-        if sam["prompts"] == "grid"
-        else "one prompt for each object that a decoder of distance maps saw"
+    if projections := counts.get("projections"):
+        kinds = {"max": "maximum", "mean": "mean", "sharpest": "sharpest slice"}
+        yield f"Stacks of Z were projected to their {_listed([kinds[kind] for kind in projections])}."
+    dropped = (
+        f"masks with a predicted IoU below {sam['pred_iou_thresh']:g} or a stability score below "
+        f"{sam['stability_score_thresh']:g} were dropped"
     )
-    tiles = _tiles(sam)
-    yield (
-        f"SAM was given {prompts}{tiles}; masks with a predicted IoU below {sam['pred_iou_thresh']:g} or a stability score "
-        f"below {sam['stability_score_thresh']:g} were dropped, and of masks whose boxes overlapped with an IoU above "
-        f"{sam['box_nms_thresh']:g} the better was kept."
-    )
+    yield f"SAM was given {_prompts(sam)}{_tiles(sam)}; {_clauses([dropped, *_suppression(sam)])}."
+    cleaned = []
+    if sam["min_mask_region_area"]:
+        area = f"{sam['min_mask_region_area']:,}"
+        cleaned.append(f"holes and islands of fewer than {area} pixels were removed from masks")
+    if filters["largest_part"]:
+        cleaned.append("of a mask in several pieces the largest was kept")
+    if cleaned:
+        words = _clauses(cleaned)
+        yield f"{words[0].upper()}{words[1:]}."
     yield f"Masks were kept as objects if they had {_listed(list(_conditions(filters)))}."
     yield (
         f"Of two objects that shared more than {filters['max_overlap']:.0%} of the smaller one, that with the higher "
@@ -126,7 +143,8 @@ def _sentences(record: dict[str, Any]) -> Iterator[str]:
         yield f"Intensities are given on a scale on which 255 stands for {whites}, and in units of the files."
     lost = "" if detected == images else f" ({images - detected} could not be analysed)"
     yield (
-        f"{images:,} images{lost} gave {counts['candidates']:,} masks, of which {counts['objects']:,} were objects."
+        f"{_counted(images, 'image')}{lost} gave {_counted(counts['candidates'], 'mask')}, of which "
+        f"{counts['objects']:,} {'was an object' if counts['objects'] == 1 else 'were objects'}."
     )
     named = [
         f"{title} {versions[name]}"
@@ -140,6 +158,28 @@ def _sentences(record: dict[str, Any]) -> Iterator[str]:
         if name in versions
     ]
     yield f"Software: {', '.join(named)}."
+
+
+def _prompts(sam: dict[str, Any]) -> str:
+    if sam["prompts"] != "grid":
+        again = " and, once more, the box of each mask" if sam["refine_with_boxes"] else ""
+        return f"one prompt for each object that a decoder of distance maps saw{again}"
+    crops = (
+        f" and {_counted(sam['crop_n_layers'], 'layer')} of crops" if sam["crop_n_layers"] else ""
+    )
+    background = ", less those on background alone" if sam["skip_background"] else ""
+    return (
+        f"a grid of {sam['points_per_side']} × {sam['points_per_side']} prompts{crops}{background}"
+    )
+
+
+def _suppression(sam: dict[str, Any]) -> Iterator[str]:
+    if sam["box_nms_thresh"] < 1:
+        iou = f"{sam['box_nms_thresh']:g}"
+        yield f"of masks whose boxes overlapped with an IoU above {iou} the better was kept"
+    if sam["mask_nms_thresh"] is not None:
+        of = "the smaller one" if sam["mask_nms_of"] == "smaller" else "all their pixels"
+        yield f"of masks that shared more than {sam['mask_nms_thresh']:.0%} of {of} the better was kept"
 
 
 def _tiles(sam: dict[str, Any]) -> str:
@@ -174,6 +214,14 @@ def _measured(channel: object) -> str:
     if channel == "max":
         return "the maximum of the channels"
     return f"the {channel}" if channel in ("luminance", *COLORS) else f"channel {channel}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _clauses(clauses: list[str]) -> str:
+    return ", and ".join(filter(None, [", ".join(clauses[:-1]), clauses[-1]]))
 
 
 def _listed(words: list[str]) -> str:

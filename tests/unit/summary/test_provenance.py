@@ -10,12 +10,14 @@ import pytest
 
 from samfleet import cli
 from samfleet.plan.commands import note_command, noted_commands
+from samfleet.plan.manifest import ManifestRow, write_manifest
 from samfleet.plan.progress import Beat, write_beat
 from samfleet.plan.record import PlannedShard
 from samfleet.results import (
     beat_file,
     commands_file,
     done_file,
+    manifest_file,
     report_file,
     run_file,
     store_folder,
@@ -100,6 +102,41 @@ def test_the_methods_name_a_channel_and_a_length(results):
     text = methods(record)
     assert "in tiles that suit objects of 12 um;" in text
     assert "Fluorescence was measured on channel DAPI of the pixels" in text
+
+
+def test_the_methods_say_all_that_is_done_to_masks(results):
+    everything = {
+        "crop_n_layers": 1,
+        "skip_background": True,
+        "mask_nms_thresh": 0.9,
+        "mask_nms_of": "smaller",
+        "min_mask_region_area": 1200,
+    }
+    text = methods(provenance(results, sam=everything, fluorescence={"largest_part": True}))
+    for words in (
+        "64 × 64 prompts and 1 layer of crops, less those on background alone;",
+        "of masks that shared more than 90% of the smaller one the better was kept.",
+        "Holes and islands of fewer than 1,200 pixels were removed from masks, and of a mask in",
+    ):
+        assert words in text
+    assert "Z" not in text
+    nothing = {"min_mask_region_area": 0, "box_nms_thresh": 1.0}
+    text = methods(provenance(results, sam=nothing, fluorescence={"largest_part": False}))
+    assert not re.search("boxes|pieces|islands|shared more than 90%", text)
+
+
+def test_the_methods_say_how_stacks_were_projected_if_there_were_any(results):
+    rows = [
+        ManifestRow("a.tif", "A", 1, 1),
+        ManifestRow("b.tif", "B", 1, 1, cells=("", "", "mean")),
+        ManifestRow("c.tif", "C", 1, 1, cells=("0", "", "max")),
+        ManifestRow("c.tif", "", 1, 1, "unsupported: it", ("9", "", "sharpest")),
+    ]
+    write_manifest(manifest_file(results), rows)
+    record = provenance(results)
+    assert "Stacks of Z were projected to their maximum and mean." in methods(record)
+    record["counts"] = {"images": {"ok": 1}, "candidates": 1, "objects": 1}  # of an older version
+    assert "1 image gave 1 mask, of which 1 was an object." in methods(record)
 
 
 def test_before_anything_is_detected_there_are_no_methods(results, capsys):
