@@ -13,6 +13,8 @@ _last: dict[tuple, Source] = {}
 
 def is_read_whole(path: Path) -> bool:
     """Whether a file is read at once: it is not large, and of a format whose files usually hold one image."""
+    if path.is_dir():
+        return False
     module, _ = format_of(path)
     return module in ("flat", "tiff") and path.stat().st_size <= _WHOLE
 

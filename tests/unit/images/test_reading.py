@@ -255,6 +255,17 @@ def test_a_missing_file_is_a_transient_failure_without_an_id(tmp_path):
     assert found.reason == "cannot be read: No such file or directory"
 
 
+@pytest.mark.parametrize("read_or_open", [read_image, open_image])
+def test_a_folder_that_took_the_place_of_an_image_says_nothing_of_its_content(png, read_or_open):
+    stat = png.stat()
+    wish = Wish(image_id=image_id(png.read_bytes()), size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+    png.unlink()
+    png.mkdir()
+    settings = make_settings()
+    found = read_or_open(png, settings.image, settings.display, wish)
+    assert (found.status, found.transient, found.image_id) == ("changed", True, "")
+
+
 def test_no_memory_is_a_transient_failure(png, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError
