@@ -23,7 +23,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +46,7 @@ from samfleet.config.settings import SeedSettings, settings_of
 from samfleet.sam.generator import MaskGenerator
 from samfleet.sam.masks.records import surviving_masks
 from samfleet.sam.model import build_model, load_model
-from samfleet.sam.prompts.prompts import MapPrompts
+from samfleet.sam.prompts.prompts import MapPrompts, Prompts
 from samfleet.sam.prompts.seeds import seed_points
 from samfleet.sam.prompts.unetr import UnetrDecoder
 
@@ -200,15 +200,21 @@ class _Prompts(MapPrompts):
         )  # tiny's comes with a dense prompt
         self._report_to.maps = maps[0].numpy()
 
-    def find(self, embedding: torch.Tensor, *view: Any) -> tuple[np.ndarray, torch.Tensor]:
-        def see() -> tuple[np.ndarray, torch.Tensor]:
+    def find(
+        self,
+        embedding: torch.Tensor,
+        frame: torch.Tensor,
+        unpadded: tuple[int, int],
+        size: tuple[int, int],
+    ) -> Prompts:
+        def see() -> Prompts:
             if self._given is not None:
-                return seed_points(self._given, self._thresholds), embedding
-            return super(_Prompts, self).find(embedding, *view)
+                return Prompts(seed_points(self._given, self._thresholds), embedding)
+            return super(_Prompts, self).find(embedding, frame, unpadded, size)
 
-        found, embedding = self._report_to.timed("maps and prompts", see)
-        self._report_to.prompts = _points(found)
-        return (found if self._chosen is None else np.array(self._chosen)), embedding
+        found = self._report_to.timed("maps and prompts", see)
+        self._report_to.prompts = _points(found.points)
+        return found if self._chosen is None else replace(found, points=np.array(self._chosen))
 
 
 def our_side(

@@ -111,6 +111,7 @@ class SamSettings:
     decoder_statistics: str = field(metadata=introduced_with("image"))
     seeds: SeedSettings = field(metadata=introduced_with(_MICRO_SAM_SEEDS))
     refine_with_boxes: bool = field(metadata=introduced_with(False))
+    refine_with_maps: bool = field(metadata=introduced_with(False))
 
 
 @dataclass(frozen=True)

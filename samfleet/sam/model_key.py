@@ -26,7 +26,7 @@ ALGORITHM_VERSION = 2
 """Raise this when a change of the code changes what is stored for an image; golden masks notice it."""
 
 
-_OF_DECODER = ("decoder_statistics", "seeds", "refine_with_boxes")
+_OF_DECODER = ("decoder_statistics", "seeds", "refine_with_boxes", "refine_with_maps")
 
 PRECISION_VERSIONS = {"bf16": 3}
 """Like `ALGORITHM_VERSION`, for precisions whose own arithmetic changed; all others are at 1."""

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -39,9 +40,12 @@ from samfleet.sam.generator.tiled import FinishedTiles, Search, find_in_tiles
 from samfleet.sam.generator.transfer import Arriving, to_device
 from samfleet.sam.generator.undecided import Part, Undecided
 from samfleet.sam.generator.upsampling import Upsampler
+from samfleet.sam.masks.bitmask import BitMask
 from samfleet.sam.masks.packed import CompactMask
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
-from samfleet.sam.prompts.prompts import MapPrompts, NotFiniteMaps
+from samfleet.sam.masks.suppression import keep_best_masks
+from samfleet.sam.prompts.basins import Basins
+from samfleet.sam.prompts.prompts import MapPrompts, NotFiniteMaps, Prompts
 from samfleet.sam.tiles import Layout, Tiles
 
 STAGES = ("encoding", "decoding", "postprocessing")
@@ -51,6 +55,8 @@ logger = logging.getLogger(__name__)
 _HOST = torch.device("cpu")
 
 _NEAR = 20  # pixels at which the library takes a mask for cut
+
+_SHARED = 0.5  # of the smaller mask's pixels, above which two masks are taken for one object
 
 _BOX_MARGIN = 0.01  # by how much of its sides micro-sam enlarges a box at each side
 
@@ -101,6 +107,8 @@ class MaskGenerator:
         map_prompts: where the prompts come from instead of the grid, which then only tells views
             without foreground; each prompt gives one mask.
         refine_with_boxes: ask a second time, with the boxes of the masks that ``map_prompts`` gave.
+        refine_with_maps: let the outlines of the masks that are left follow the maps of ``map_prompts``, which
+            then keeps them: where an object ends there, and where the next one begins.
 
     Attributes:
         tiles: how the next image is divided, which may be set before it.
@@ -139,6 +147,7 @@ class MaskGenerator:
         tiles: Tiles | None = None,
         map_prompts: MapPrompts | None = None,
         refine_with_boxes: bool = False,
+        refine_with_maps: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, not {precision!r}")
@@ -153,6 +162,8 @@ class MaskGenerator:
             raise ValueError("tiles take the place of crops: crop_n_layers must be 0")
         if refine_with_boxes and map_prompts is None:
             raise ValueError("refine_with_boxes needs map_prompts, whose points mean one mask each")
+        if refine_with_maps and map_prompts is None:
+            raise ValueError("refine_with_maps needs map_prompts, which have maps")
         if point_grids is None:
             point_grids = amg.build_all_layer_point_grids(
                 points_per_side, crop_n_layers, crop_n_points_downscale_factor
@@ -177,6 +188,7 @@ class MaskGenerator:
         self.tiles = tiles
         self.following: Following = no_following
         self.refine_with_boxes = refine_with_boxes
+        self.refine_with_maps = refine_with_maps
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.device_seconds = 0.0 if sam.device.type == "cuda" else None
         self._events: list[StageEvents] = []
@@ -308,7 +320,7 @@ class MaskGenerator:
         crop_boxes, layers = amg.generate_crop_boxes(
             size, self.crop_n_layers, self.crop_overlap_ratio
         )
-        prompts = list(self._prompts(rgb, crop_boxes, layers))
+        prompts = list(self._grid(rgb, crop_boxes, layers))
         shown = [rgb[y0:y1, x0:x1] for x0, y0, x1, y1 in crop_boxes]
         parts, crops = [], []
         masks: list[CompactMask] = []
@@ -341,7 +353,7 @@ class MaskGenerator:
         """The image that comes next, unless it or a part of this one may be looked at in tiles first."""
         return self.following() if self.tiles is None and not self.crop_n_layers else None
 
-    def _prompts(
+    def _grid(
         self, rgb: np.ndarray, crop_boxes: list[list[int]], layers: list[int]
     ) -> Iterator[np.ndarray]:
         """Each crop's prompts, (n, 2) float64, x and y in the crop."""
@@ -361,36 +373,58 @@ class MaskGenerator:
         if not len(view.points):
             return Seen.nothing(_HOST)
         encoded = self._encoded(view.rgb)
-        size = view.rgb.shape[:2]
-        points, embedding = self._points(encoded, view)
-        if not len(points):
+        prompts = self._prompts(encoded, view)
+        if not len(prompts.points):
             return Seen.nothing(_HOST)
         with self._stage("decoding"), arithmetic(self._precision.decoder):
-            self._decoder.set_image(embedding)
-        upsampler = self._upsampler(encoded.unpadded, size)
+            self._decoder.set_image(prompts.embedding)
+        upsampler = self._upsampler(encoded.unpadded, view.rgb.shape[:2])
+        ask = partial(self._ask, upsampler=upsampler, points_per_batch=points_per_batch)
+        if not self.refine_with_maps:
+            return ask(prompts.points, view)
+        first = ask(prompts.points, replace(view, following=no_following))
+        points = self._distinct(first, view)
+        if not len(points):
+            return first
+        refined = ask(points, view, basins=self._basins(prompts, points, upsampler))
+        return replace(refined, cut=Candidates.concatenate([first.cut, refined.cut]))
+
+    def _ask(
+        self,
+        points: np.ndarray,
+        view: View,
+        upsampler: Upsampler,
+        points_per_batch: int,
+        basins: Basins | None = None,
+    ) -> Seen:
+        """The masks at some points of a view, (n, 2) float64, whose outlines follow basins if they are given."""
+        size = view.rgb.shape[:2]
         parts: list[Part] = []
         undecided: list[Undecided] = []
         both = np.stack([points, self._transform.apply_coords(points, size)])
-        for batch in to_device(both, self.sam.device).split(points_per_batch, dim=1):
-            asked, prompts = self._asked(batch[0], batch[1], upsampler)
-            if not len(asked):
+        batches = to_device(both, self.sam.device).split(points_per_batch, dim=1)
+        for number, batch in enumerate(batches):
+            asked, prompts = self._asked(batch[1], upsampler)
+            if not len(prompts):
                 continue
             decoded = self._decode(prompts, self.pred_iou_thresh)
+            if basins is not None:
+                numbers = range(len(points))[number * points_per_batch :][: batch.shape[1]]
+                decoded = self._bounded(decoded, basins, numbers, asked, upsampler.geometry)
             # The host has just waited for the device, so what was on its way from there has arrived.
             parts, undecided = parts + self._decide(undecided), []
             with self._stage("postprocessing"):
                 undecided = [
-                    self._filter(part, asked, upsampler, view)
+                    self._filter(part, batch[0][asked], upsampler, view)
                     for part in decoded.split(self._masks_at_once(size))
                 ]
             if self.sam.device.type == "cpu":  # while they are in its caches
                 parts, undecided = parts + self._decide(undecided), []
         return self._best(parts + self._decide(undecided), upsampler, view)
 
-    def _points(self, encoded: Encoded, view: View) -> tuple[np.ndarray, torch.Tensor]:
-        """The prompts of a view, (n, 2) float64, x and y in it, and the embedding to decode them from."""
+    def _prompts(self, encoded: Encoded, view: View) -> Prompts:
         if not self._map_prompts:
-            return view.points, encoded.embedding
+            return Prompts(view.points, encoded.embedding)
         with (
             self._stage("decoding"),
             arithmetic(self._precision.decoder),
@@ -402,6 +436,35 @@ class MaskGenerator:
                 )
             except NotFiniteMaps as error:
                 raise self._not_finite() from error
+
+    def _distinct(self, seen: Seen, view: View) -> np.ndarray:
+        """The points of masks that share little with better ones: (n, 2) float64, x and y in the view."""
+        with self._stage("postprocessing", on_host=True):
+            masks = [BitMask.of(*mask.unpack()) for mask in seen.masks]
+            scores = seen.candidates.predicted_iou.numpy()
+            kept = keep_best_masks(masks, scores, _SHARED, of_smaller=True)
+            return seen.candidates.points.numpy()[kept] - view.box[:2]
+
+    def _basins(self, prompts: Prompts, points: np.ndarray, upsampler: Upsampler) -> Basins:
+        assert self._map_prompts is not None and prompts.maps is not None
+        with self._stage("postprocessing", on_host=True):
+            in_frame = self._transform.apply_coords(points, upsampler.geometry.image)
+            return Basins(prompts.maps, in_frame, self._map_prompts.seeds)
+
+    def _bounded(
+        self,
+        decoded: Decoded,
+        basins: Basins,
+        numbers: range,
+        asked: torch.Tensor | slice,
+        geometry: Geometry,
+    ) -> Decoded:
+        """Masks of these points, of which some were asked for, with what the basins add to their logits."""
+        with self._stage("postprocessing"):
+            scale = geometry.encoder[0] // geometry.logits[0]
+            evidence = basins.evidence(numbers, scale, geometry.logits)
+            added = to_device(evidence, self.sam.device)[asked][decoded.index]
+            return replace(decoded, logits=decoded.logits + added)
 
     def _decide(self, undecided: list[Undecided]) -> list[Part]:
         with self._stage("postprocessing"):
@@ -522,21 +585,21 @@ class MaskGenerator:
             logger.warning("out of memory in the encoder; trying again with half as much at once")
 
     def _asked(
-        self, points: torch.Tensor, prompts: torch.Tensor, upsampler: Upsampler
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, prompts: torch.Tensor, upsampler: Upsampler
+    ) -> tuple[torch.Tensor | slice, torch.Tensor]:
         """Which points of a batch are asked for, and with which prompts: themselves or boxes.
 
         Args:
-            points, prompts: (n, 2) float64, x and y in the view and in the encoder's input.
+            prompts: (n, 2) float64, x and y in the encoder's input.
         """
         if not self.refine_with_boxes:
-            return points, prompts
+            return slice(None), prompts
         geometry = upsampler.geometry
         first = self._decode(prompts, 0.0).split(self._masks_at_once(geometry.image))
         with self._stage("postprocessing"):
             boxes = torch.cat([upsampler.masks(part.logits).boxes for part in first])
             seen = boxes.any(1).nonzero()[:, 0]  # an empty mask has no box to ask for
-            return points[seen], _box_prompts(boxes[seen], geometry)
+            return seen, _box_prompts(boxes[seen], geometry)
 
     def _decode(self, prompts: torch.Tensor, pred_iou_thresh: float) -> Decoded:
         with self._stage("decoding"), arithmetic(self._precision.decoder):

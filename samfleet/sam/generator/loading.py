@@ -38,7 +38,9 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
             settings.model, weights, configured_decoder(settings), settings.decoder_statistics
         )
         side = sam.image_encoder.img_size
-        map_prompts = MapPrompts(decoder.to(device), settings.seeds, side)
+        map_prompts = MapPrompts(
+            decoder.to(device), settings.seeds, side, settings.refine_with_maps
+        )
     return MaskGenerator(
         sam,
         settings.precision,
@@ -60,6 +62,7 @@ def load_generator(settings: SamSettings, device: str, threads: int) -> MaskGene
         tiles=None if in_micrometres(settings.object_diameter) else configured_tiles(settings),
         map_prompts=map_prompts,
         refine_with_boxes=settings.refine_with_boxes and map_prompts is not None,
+        refine_with_maps=settings.refine_with_maps and map_prompts is not None,
     )
 
 

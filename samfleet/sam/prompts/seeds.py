@@ -22,7 +22,7 @@ def seed_points(maps: np.ndarray, settings: SeedSettings) -> np.ndarray:
         (seeds, 2) float64, x and y of pixels; in the order in which rows meet the seeds. With
         `prominence`, one for each summit of a seed.
     """
-    foreground, center, boundary = (_smoothed(each, settings.smoothing) for each in maps)
+    foreground, center, boundary = smoothed_maps(maps, settings)
     seeds = (center < settings.center_distance) & (boundary < settings.boundary_distance)
     seeds &= foreground >= settings.foreground
     if settings.prominence is not None:
@@ -42,11 +42,16 @@ def seed_points(maps: np.ndarray, settings: SeedSettings) -> np.ndarray:
     return np.array(points, np.float64).reshape(-1, 2)
 
 
-def _smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
+def smoothed_maps(maps: np.ndarray, settings: SeedSettings) -> list[np.ndarray]:
+    """Each of the maps, smoothed as the settings say: three times (height, width) float32."""
+    sigma = settings.smoothing
     if not sigma:
-        return values
+        return list(maps)
     side = 2 * int(_TRUNCATE * sigma + 0.5) + 1
-    return cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return [
+        cv2.GaussianBlur(each, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
+        for each in maps
+    ]
 
 
 def _summits(distance: np.ndarray, seeds: np.ndarray, prominence: float) -> np.ndarray:

@@ -1,0 +1,88 @@
+"""Where an object ends and the next one begins, as the maps show it.
+
+A watershed of the maps from one marker an object is how micro-sam segments without SAM: A. Archit et al., "Segment
+Anything for Microscopy", Nature Methods 2025. Here it corrects the outlines of SAM's masks.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy.ndimage import find_objects
+
+from samfleet.config.settings import SeedSettings
+from samfleet.sam.prompts.seeds import smoothed_maps
+
+MOST = 3.0
+"""What the maps add to logits at most: one for each pixel of the encoder's frame from the basin's edge."""
+
+
+class Basins:
+    """The foreground, divided among the objects that lie around given points.
+
+    Args:
+        maps: (3, height, width) float32 of the unpadded part of the encoder's frame, as for `seed_points`.
+        points: (n, 2) float64, x and y in the frame, one in each object, no two in one pixel.
+        seeds: what is foreground, and how the maps are smoothed.
+    """
+
+    def __init__(self, maps: np.ndarray, points: np.ndarray, seeds: SeedSettings) -> None:
+        # only here, since it takes half a second to import
+        from skimage.segmentation import watershed
+
+        foreground, center, boundary = smoothed_maps(maps, seeds)
+        height, width = foreground.shape
+        columns, rows = np.rint(points).astype(np.int64).T
+        markers = np.zeros((height, width), np.int32)
+        markers[rows.clip(0, height - 1), columns.clip(0, width - 1)] = np.arange(
+            1, len(points) + 1
+        )
+        inside = (foreground >= seeds.foreground) | (markers > 0)
+        self._labels = watershed((center + boundary) / 2, markers, mask=inside)
+        self._windows = find_objects(self._labels, len(points))
+
+    def evidence(self, numbers: range, scale: int, size: tuple[int, int]) -> np.ndarray:
+        """What the maps add to the logits of masks, from -`MOST` outside of the basin to `MOST` inside.
+
+        Args:
+            numbers: of the points that the masks are of.
+            scale: pixels of the frame for one of the logits, along each side.
+            size: (height, width) of the logits.
+
+        Returns:
+            (n, height, width) float32; zeros for a point whose pixel another one has.
+        """
+        added = np.zeros((len(numbers), *size), np.float32)
+        for each, number in zip(added, numbers, strict=True):
+            if self._windows[number] is None:
+                continue
+            each[:] = -MOST
+            place, region = self._around(number, scale, size)
+            height, width = (length // scale for length in region.shape)
+            each[place] = cv2.resize(_depth(region), (width, height), interpolation=cv2.INTER_AREA)
+        return added
+
+    def _around(
+        self, number: int, scale: int, size: tuple[int, int]
+    ) -> tuple[tuple[slice, slice], np.ndarray]:
+        """Where a basin and its surroundings are among the logits, and its region there in pixels of the frame."""
+        margin = int(MOST) + 1
+        first = [max(0, each.start - margin) // scale for each in self._windows[number]]
+        last = [
+            min(length, -(-(each.stop + margin) // scale))
+            for each, length in zip(self._windows[number], size, strict=True)
+        ]
+        region = np.zeros([(b - a) * scale for a, b in zip(first, last, strict=True)], np.uint8)
+        rows, columns = (slice(a * scale, b * scale) for a, b in zip(first, last, strict=True))
+        part = self._labels[rows, columns] == number + 1
+        region[: part.shape[0], : part.shape[1]] = part
+        return (slice(first[0], last[0]), slice(first[1], last[1])), region
+
+
+def _depth(region: np.ndarray) -> np.ndarray:
+    """Pixels to the edge of a region, positive inside, at most `MOST`: float32 like the (height, width) uint8 region."""
+    inside, outside = (
+        cv2.distanceTransform(each, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        for each in (region, 1 - region)
+    )
+    return np.clip(inside - outside, -MOST, MOST)
