@@ -80,6 +80,7 @@ WRONG = [
     ("sam.mask_nms_thresh", 1.1),
     ("sam.mask_nms_of", "larger"),
     ("sam.refine_with_boxes", "yes"),
+    ("sam.refine_with_maps", 1),
     ("sam.crop_overlap_ratio", 1),
     ("sam.crop_n_points_downscale_factor", 0),
     ("sam.min_mask_region_area", -1),

@@ -57,6 +57,7 @@ DECODER_VALUES = {
     "sam.seeds.min_size": 5,
     "sam.seeds.prominence": 0.05,
     "sam.refine_with_boxes": True,
+    "sam.refine_with_maps": True,
 }
 """Keys that can change a candidate only with `sam.prompts: decoder`."""
 

@@ -57,7 +57,8 @@ def test_every_setting_reaches_the_generator():
     }
     places = {"checkpoint", "cache_folder", "compile"}
     tiles = {"tile_size", "tile_overlap", "tile_whole_image", "object_diameter"}
-    prompts = {"prompts", "decoder", "decoder_statistics", "seeds", "refine_with_boxes"}
+    prompts = {"prompts", "decoder", "decoder_statistics", "seeds"}
+    prompts |= {"refine_with_boxes", "refine_with_maps"}
     names = {field.name for field in fields(SamSettings)}
     assert names == set(values) | places | tiles | prompts
     before = torch.get_num_threads()
@@ -96,12 +97,14 @@ def test_a_decoder_gives_the_prompts_with_its_seeds(tmp_path):
         sam |= {"pred_iou_thresh": 0, "stability_score_thresh": 0, "box_nms_thresh": 1}
         generator = load_generator(make_settings(sam=sam).sam, "cpu", 1)
         found[foreground] = generator.generate(rgb)
-        assert not generator.refine_with_boxes
-        sam["refine_with_boxes"] = True
-        assert load_generator(make_settings(sam=sam).sam, "cpu", 1).refine_with_boxes
+        assert not generator.refine_with_boxes and not generator.refine_with_maps
+        sam |= {"refine_with_boxes": True, "refine_with_maps": True}
+        generator = load_generator(make_settings(sam=sam).sam, "cpu", 1)
+        assert generator.refine_with_boxes and generator.refine_with_maps
         # without a decoder's prompts there is nothing to refine
         sam["prompts"] = "grid"
-        assert not load_generator(make_settings(sam=sam).sam, "cpu", 1).refine_with_boxes
+        generator = load_generator(make_settings(sam=sam).sam, "cpu", 1)
+        assert not generator.refine_with_boxes and not generator.refine_with_maps
     # all maps lie between 0 and 1, so the whole image is one seed, or nothing is
     assert len(found[0.0]) == 1
     assert found[1.0] == []

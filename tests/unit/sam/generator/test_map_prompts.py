@@ -1,17 +1,22 @@
 """Prompts from maps go through the same generator and give the masks of SAM's own predictor."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from pycocotools.mask import decode
 from segment_anything import SamPredictor
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from samfleet.config.settings import SeedSettings
 from samfleet.sam.generator import MaskGenerator
+from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.generator import NotFiniteError
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.model import TINY_INPUT_SIZE, load_model
-from samfleet.sam.prompts.prompts import MapPrompts
+from samfleet.sam.prompts.basins import Basins
+from samfleet.sam.prompts.prompts import MapPrompts, Prompts
 from samfleet.sam.prompts.unetr import UnetrDecoder
 from tests.builders import disc, rle_counts
 
@@ -20,11 +25,16 @@ SEEDS = SeedSettings(0.5, 0.5, 0.5, 0.0, 1)
 
 
 class Given:
-    """Stands in for a decoder: the same points for every view, and what it was asked for."""
+    """Stands in for a decoder: the same points and maps for every view, and what it was asked for."""
+
+    seeds = SEEDS
+
+    def __init__(self, maps=None):
+        self.maps = maps
 
     def find(self, embedding, frame, unpadded, size):
         self.asked = (tuple(embedding.shape), tuple(frame.shape), unpadded, size)
-        return POINTS, embedding
+        return Prompts(POINTS, embedding, self.maps)
 
 
 @pytest.fixture(scope="module")
@@ -170,16 +180,79 @@ class MapsInTheImage(UnetrDecoder):
 def test_points_are_in_pixels_of_the_view(decoder, dense):
     prompts = MapPrompts(decoder(), SEEDS, 512)
     embedding, frame = torch.ones(1, 64, 64, 64), torch.full((1, 3, 512, 512), 2.0)
-    ((x, y),), asked = prompts.find(embedding, frame, (256, 512), (64, 128))
-    assert torch.equal(asked, embedding + dense)
+    found = prompts.find(embedding, frame, (256, 512), (64, 128))
+    ((x, y),) = found.points
+    assert found.maps is None and torch.equal(found.embedding, embedding + dense)
+    keeping = MapPrompts(decoder(), SEEDS, 512, keeps_maps=True)
+    kept = keeping.find(embedding, frame, (256, 512), (64, 128)).maps
+    assert np.allclose(kept, one_object()[0, :, :256].numpy(), atol=1e-6)
     # four pixels of the frame for each of the view
     assert (x, y) == pytest.approx(((201.5 / 4) - 0.5, (101.5 / 4) - 0.5), abs=1)
+
+
+def maps_of_halves() -> np.ndarray:
+    """Maps of two objects that meet in the middle of the frame."""
+    maps = np.zeros((3, 256, 512), np.float32)
+    maps[0] = 1
+    column = np.abs(np.arange(512) - 255.5)
+    maps[1:] = 1 - column / column.max()
+    return maps
+
+
+def test_outlines_follow_the_maps(rgb, one_thread, monkeypatch):
+    """Where SAM cannot tell, with logits of 0, a mask is its basin."""
+    decode_, calls = FastDecoder.decode, []
+
+    def unsure(self, prompts, threshold):
+        calls.append(len(prompts))
+        decoded = decode_(self, prompts, threshold)
+        return replace(decoded, logits=decoded.logits * (len(calls) == 1))
+
+    monkeypatch.setattr(FastDecoder, "decode", unsure)
+    records, _ = generate(rgb, "fast", Given(maps_of_halves()), refine_with_maps=True)
+    masks = {tuple(r["point_coords"][0]): decode(r["segmentation"]) for r in records}
+    assert len(masks) == calls[1] and masks.keys() <= {tuple(p) for p in POINTS.tolist()}
+    left = masks[20.0, 30.0]
+    assert left[:, :63].all() and not left[:, 65:].any()
+    assert (sum(masks.values())[:, 66:] > 0).mean() > 0.9  # the others share the other half
+
+
+def test_a_mask_without_its_basin_stays_as_it_is(rgb, one_thread, monkeypatch):
+    maps = maps_of_halves()
+    evidence = Basins.evidence
+    monkeypatch.setattr(Basins, "evidence", lambda *given: 0 * evidence(*given))
+    plain, _ = generate(rgb, prompts=Given(maps))
+    bounded, _ = generate(rgb, prompts=Given(maps), refine_with_maps=True)
+    same = {tuple(r["point_coords"][0]): r["segmentation"]["counts"] for r in plain}
+    assert bounded
+    for record in bounded:
+        assert same[tuple(record["point_coords"][0])] == record["segmentation"]["counts"]
+
+
+def test_of_masks_of_one_object_the_best_has_the_basin(rgb, one_thread, monkeypatch):
+    """All masks are the same one here, so that only the best is asked for again."""
+    decode_ = FastDecoder.decode
+
+    def same(self, prompts, threshold):
+        decoded = decode_(self, prompts, threshold)
+        return replace(decoded, logits=decoded.logits[:1].expand_as(decoded.logits))
+
+    monkeypatch.setattr(FastDecoder, "decode", same)
+    whole = np.zeros((3, 256, 512), np.float32)
+    whole[0] = 1
+    records, _ = generate(rgb, "fast", Given(whole), refine_with_maps=True)
+    assert len(records) == 1
+
+
+def test_outlines_from_maps_need_maps():
+    with pytest.raises(ValueError, match="refine_with_maps needs map_prompts"):
+        MaskGenerator(load_model("tiny"), refine_with_maps=True)
 
 
 def test_nothing_seen_gives_no_mask(rgb):
     class Nothing:
         def find(self, embedding, *_):
-            return np.zeros((0, 2)), embedding
+            return Prompts(np.zeros((0, 2)), embedding)
 
     generator = MaskGenerator(load_model("tiny"), points_per_side=2, map_prompts=Nothing())
     assert generator.generate(rgb) == []

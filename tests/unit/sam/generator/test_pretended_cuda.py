@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from samfleet.config.settings import SeedSettings
 from samfleet.detection.pipeline import Detection, ReadAhead, find_masks
 from samfleet.detection.unfinished import UnfinishedImages
 from samfleet.detection.workers import Workers
@@ -19,6 +20,7 @@ from samfleet.plan.shards import ShardImage
 from samfleet.sam.generator import MaskGenerator, encoder, generator
 from samfleet.sam.generator.candidates import View
 from samfleet.sam.generator.encoder import encode_frames
+from samfleet.sam.prompts.prompts import Prompts
 from samfleet.sam.tiles import Tiles
 from tests import pretended_cuda as pretended
 from tests.builders import make_settings
@@ -32,10 +34,12 @@ FEW = SOME | {"points_per_side": 6}
 class Corners:
     """Prompts near the corners of a view."""
 
-    def find(self, embedding, frame, unpadded, size) -> tuple[np.ndarray, torch.Tensor]:
+    seeds = SeedSettings(0.5, 0.5, 0.5, 0.0, 1)
+
+    def find(self, embedding, frame, unpadded, size) -> Prompts:
         height, width = size
         points = [[x * width, y * height] for x in (0.2, 0.8) for y in (0.3, 0.7)]
-        return np.array(points), embedding
+        return Prompts(np.array(points), embedding, np.ones((3, *unpadded), np.float32))
 
 
 EVERY = {"pred_iou_thresh": 0, "stability_score_thresh": 0}
@@ -45,6 +49,7 @@ WAYS = {
     "without background": {"skip_background": True},
     "tiles": {"tiles": Tiles(40, 16), "points_per_side": 3},
     "prompts from maps": EVERY | {"map_prompts": Corners()},
+    "outlines from maps": EVERY | {"map_prompts": Corners(), "refine_with_maps": True},
     "boxes of first masks": EVERY | {"map_prompts": Corners(), "refine_with_boxes": True},
 }
 """How prompts come about and are shown."""

@@ -58,6 +58,7 @@ def test_tiny_has_a_decoder_of_its_own(tmp_path):
     state = TinyMapDecoder().state_dict()
     torch.save({"decoder_state": state}, tmp_path / "d.pt")
     decoder = load_map_decoder("tiny", TINY_WEIGHTS, tmp_path / "d.pt")
-    maps = decoder(torch.zeros(2, 64, 8, 8))
+    maps, dense = decoder(torch.zeros(2, 64, 8, 8), torch.zeros(2, 3, 64, 64))
+    assert dense.shape == (2, 64, 8, 8)
     assert maps.shape == (2, 3, 64, 64)
     assert ((maps >= 0) & (maps <= 1)).all()
