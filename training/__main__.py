@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("small_steps", "steps", "full_steps", "rounds", "crops", "prompts", "seed"):
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=int, default=getattr(defaults, name))
-    for name in ("synthetic", "learning_rate", "average"):
+    for name in ("synthetic", "learning_rate", "sam_rate", "average"):
         flag = "--" + name.replace("_", "-")
         parser.add_argument(flag, type=float, default=getattr(defaults, name))
     args = vars(parser.parse_args(arguments))

@@ -86,13 +86,18 @@ class _Run:
     def __init__(self, model: Trainee, settings: TrainingSettings, out: Path) -> None:
         self.model, self.settings, self.out = model, settings, out
         self.step, self.started = 0, time.monotonic()
-        trained = [p for p in model.parameters() if p.requires_grad]
-        decayed = [p for p in trained if p.ndim > 1]
-        plain = [p for p in trained if p.ndim <= 1]
+        parts = ((model.sam, settings.sam_rate), (model.maps, 1.0))
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": decayed, "weight_decay": settings.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
+                {
+                    "params": [
+                        p for p in part.parameters() if p.requires_grad and (p.ndim > 1) == decays
+                    ],
+                    "weight_decay": settings.weight_decay * decays,
+                    "rate": rate,
+                }
+                for part, rate in parts
+                for decays in (True, False)
             ],
             lr=settings.learning_rate,
             betas=(0.9, 0.98),
@@ -133,7 +138,7 @@ class _Run:
 
     def update(self, batch: Batch) -> dict[str, float]:
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.settings)
+            group["lr"] = group["rate"] * learning_rate(self.step, self.settings)
         terms = losses(self.model, batch)
         weighted = (weight * terms[name] for name, weight in LOSS_WEIGHTS.items())
         loss = reduce(torch.add, weighted)

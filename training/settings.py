@@ -22,6 +22,7 @@ class TrainingSettings:
         prompts: Prompts per crop; a whole frame has twice as many.
         synthetic: Fraction of synthetic images, 0 to 1.
         learning_rate: Peak of the schedule (see `learning_rate`).
+        sam_rate: That of SAM's own layers, as a part of the map decoder's.
         weight_decay: Weight decay of AdamW.
         freeze_encoder: Leave the image encoder as it is.
         average: Decay of the moving average of the weights, which is what is written.
@@ -39,6 +40,7 @@ class TrainingSettings:
     prompts: int = 24
     synthetic: float = 0.35
     learning_rate: float = 1e-3
+    sam_rate: float = 1.0
     weight_decay: float = 0.02
     freeze_encoder: bool = False
     average: float = 0.995
@@ -53,9 +55,9 @@ class TrainingSettings:
             raise ValueError("a step needs at least one crop with two prompts")
         if not 0 <= self.synthetic <= 1 or not 0 <= self.average < 1:
             raise ValueError("synthetic must be in 0 to 1, and average at least 0 and below 1")
-        if self.learning_rate <= 0 or self.weight_decay < 0:
+        if self.learning_rate <= 0 or min(self.sam_rate, self.weight_decay) < 0:
             raise ValueError(
-                "learning_rate must be positive, and weight_decay must not be negative"
+                "learning_rate must be positive, and sam_rate and weight_decay must not be negative"
             )
 
     @property

@@ -448,6 +448,18 @@ def test_a_frozen_encoder_stays_as_it_is(tmp_path):
     train([_disc_image()], [], settings, out, start=start, new_maps=True, progress=False)
     load_map_decoder("tiny", out)
     trained = load_model("tiny", out).state_dict()
+    slower = replace(settings, sam_rate=0.0, weight_decay=0.0)
+    still = train(
+        [_disc_image()],
+        [],
+        slower,
+        tmp_path / "still.pth",
+        start=start,
+        new_maps=True,
+        progress=False,
+    )
+    same = load_model("tiny", still).state_dict()
+    assert all(torch.equal(v.half().float(), same[k]) for k, v in weights["model_state"].items())
     changed = {
         key.split(".")[0]
         for key, value in weights["model_state"].items()
@@ -467,6 +479,7 @@ def test_a_frozen_encoder_stays_as_it_is(tmp_path):
         {"average": 1.0},
         {"learning_rate": 0},
         {"weight_decay": -1},
+        {"sam_rate": -1},
     ],
 )
 def test_impossible_settings_are_refused(fault):
