@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
+import cv2
 import numpy as np
 import torch
 from segment_anything.modeling import Sam
@@ -382,12 +383,13 @@ class MaskGenerator:
         ask = partial(self._ask, upsampler=upsampler, points_per_batch=points_per_batch)
         if not self.refine_with_maps:
             return ask(prompts.points, view)
-        first = ask(prompts.points, replace(view, following=no_following))
-        points = self._distinct(first, view)
+        # SAM's masks as they are can have stray pixels, by which boxes would say what is cut or the same
+        as_they_are = replace(view, cut=None, following=no_following)
+        first = ask(prompts.points, as_they_are, box_nms_thresh=1.0)
+        points, others = self._distinct(first, prompts.points, view)
         if not len(points):
-            return first
-        refined = ask(points, view, basins=self._basins(prompts, points, upsampler))
-        return replace(refined, cut=Candidates.concatenate([first.cut, refined.cut]))
+            return Seen.nothing(_HOST)
+        return ask(points, view, basins=self._basins(prompts.maps, points, others, upsampler))
 
     def _ask(
         self,
@@ -396,6 +398,7 @@ class MaskGenerator:
         upsampler: Upsampler,
         points_per_batch: int,
         basins: Basins | None = None,
+        box_nms_thresh: float | None = None,
     ) -> Seen:
         """The masks at some points of a view, (n, 2) float64, whose outlines follow basins if they are given."""
         size = view.rgb.shape[:2]
@@ -420,7 +423,9 @@ class MaskGenerator:
                 ]
             if self.sam.device.type == "cpu":  # while they are in its caches
                 parts, undecided = parts + self._decide(undecided), []
-        return self._best(parts + self._decide(undecided), upsampler, view)
+        if box_nms_thresh is None:
+            box_nms_thresh = self.box_nms_thresh
+        return self._best(parts + self._decide(undecided), upsampler, view, box_nms_thresh)
 
     def _prompts(self, encoded: Encoded, view: View) -> Prompts:
         if not self._map_prompts:
@@ -437,19 +442,36 @@ class MaskGenerator:
             except NotFiniteMaps as error:
                 raise self._not_finite() from error
 
-    def _distinct(self, seen: Seen, view: View) -> np.ndarray:
-        """The points of masks that share little with better ones: (n, 2) float64, x and y in the view."""
-        with self._stage("postprocessing", on_host=True):
-            masks = [BitMask.of(*mask.unpack()) for mask in seen.masks]
-            scores = seen.candidates.predicted_iou.numpy()
-            kept = keep_best_masks(masks, scores, _SHARED, of_smaller=True)
-            return seen.candidates.points.numpy()[kept] - view.box[:2]
+    def _distinct(
+        self, seen: Seen, points: np.ndarray, view: View
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The points of masks that share little with better ones, and those of all points in none of these masks.
 
-    def _basins(self, prompts: Prompts, points: np.ndarray, upsampler: Upsampler) -> Basins:
-        assert self._map_prompts is not None and prompts.maps is not None
+        Both are (n, 2) float64, x and y in the view.
+        """
         with self._stage("postprocessing", on_host=True):
-            in_frame = self._transform.apply_coords(points, upsampler.geometry.image)
-            return Basins(prompts.maps, in_frame, self._map_prompts.seeds)
+            regions = [_largest_part(*mask.unpack()) for mask in seen.masks]
+            scores = seen.candidates.predicted_iou.numpy()
+            masks = [BitMask.of(*each) for each in regions]
+            kept = keep_best_masks(masks, scores, _SHARED, of_smaller=True).tolist()
+            covered = np.zeros(view.rgb.shape[:2], bool)
+            for region, (row, column) in (regions[number] for number in kept):
+                covered[row:, column:][: region.shape[0], : region.shape[1]] |= region
+            x, y = np.rint(points).astype(np.int64).clip(0, np.array(covered.shape)[::-1] - 1).T
+            return seen.candidates.points.numpy()[kept] - view.box[:2], points[~covered[y, x]]
+
+    def _basins(
+        self,
+        maps: np.ndarray | None,
+        points: np.ndarray,
+        others: np.ndarray,
+        upsampler: Upsampler,
+    ) -> Basins:
+        assert self._map_prompts is not None and maps is not None
+        with self._stage("postprocessing", on_host=True):
+            size = upsampler.geometry.image
+            own, other = (self._transform.apply_coords(each, size) for each in (points, others))
+            return Basins(maps, own, other, self._map_prompts.seeds)
 
     def _bounded(
         self,
@@ -470,7 +492,9 @@ class MaskGenerator:
         with self._stage("postprocessing"):
             return [masks.decide() for masks in undecided]
 
-    def _best(self, parts: list[Part], upsampler: Upsampler, view: View) -> Seen:
+    def _best(
+        self, parts: list[Part], upsampler: Upsampler, view: View, box_nms_thresh: float
+    ) -> Seen:
         """What is left after non-maximum suppression. Only that leaves the device, all at once."""
         if not parts:
             self._check(self._decoder.is_finite)
@@ -478,7 +502,7 @@ class MaskGenerator:
         with self._stage("postprocessing"):
             candidates = Candidates.concatenate([part.candidates for part in parts])
             cut = Candidates.concatenate([part.cut for part in parts])
-            kept = _suppress(candidates.boxes, candidates.predicted_iou, self.box_nms_thresh)
+            kept = _suppress(candidates.boxes, candidates.predicted_iou, box_nms_thresh)
             kept, is_finite = Arriving([kept, self._decoder.is_finite]).arrive()
             self._check(is_finite)
             candidates = candidates.select(to_device(kept, self.sam.device))
@@ -668,6 +692,16 @@ def _naming(part: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise MemoryError(f"out of memory in {part}") from error
         raise
+
+
+def _largest_part(
+    region: np.ndarray, corner: tuple[int, int]
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """The largest connected part of a (height, width) bool region, and where that begins, as for the region."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8))
+    if count <= 2:  # the background and at most one part
+        return region, corner
+    return labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax(), corner
 
 
 def _box_prompts(boxes: torch.Tensor, geometry: Geometry) -> torch.Tensor:

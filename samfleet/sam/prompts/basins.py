@@ -13,8 +13,8 @@ from scipy.ndimage import find_objects
 from samfleet.config.settings import SeedSettings
 from samfleet.sam.prompts.seeds import smoothed_maps
 
-MOST = 3.0
-"""What the maps add to logits at most: one for each pixel of the encoder's frame from the basin's edge."""
+INSIDE, OUTSIDE = 1.5, 3.0
+"""What the maps add to logits at most in a basin, and take from them outside: one a pixel from the basin's edge."""
 
 
 class Basins:
@@ -22,11 +22,14 @@ class Basins:
 
     Args:
         maps: (3, height, width) float32 of the unpadded part of the encoder's frame, as for `seed_points`.
-        points: (n, 2) float64, x and y in the frame, one in each object, no two in one pixel.
+        points: (n, 2) float64, x and y in the frame, one in each object.
+        others: (k, 2) float64, points in objects that have no mask, whose basins are no other's.
         seeds: what is foreground, and how the maps are smoothed.
     """
 
-    def __init__(self, maps: np.ndarray, points: np.ndarray, seeds: SeedSettings) -> None:
+    def __init__(
+        self, maps: np.ndarray, points: np.ndarray, others: np.ndarray, seeds: SeedSettings
+    ) -> None:
         # only here, since it takes half a second to import
         from skimage.segmentation import watershed
 
@@ -42,7 +45,7 @@ class Basins:
         self._windows = find_objects(self._labels, len(points))
 
     def evidence(self, numbers: range, scale: int, size: tuple[int, int]) -> np.ndarray:
-        """What the maps add to the logits of masks, from -`MOST` outside of the basin to `MOST` inside.
+        """What the maps add to the logits of masks, from -`OUTSIDE` to `INSIDE`.
 
         Args:
             numbers: of the points that the masks are of.
@@ -56,7 +59,7 @@ class Basins:
         for each, number in zip(added, numbers, strict=True):
             if self._windows[number] is None:
                 continue
-            each[:] = -MOST
+            each[:] = -OUTSIDE
             place, region = self._around(number, scale, size)
             height, width = (length // scale for length in region.shape)
             each[place] = cv2.resize(_depth(region), (width, height), interpolation=cv2.INTER_AREA)
@@ -66,7 +69,7 @@ class Basins:
         self, number: int, scale: int, size: tuple[int, int]
     ) -> tuple[tuple[slice, slice], np.ndarray]:
         """Where a basin and its surroundings are among the logits, and its region there in pixels of the frame."""
-        margin = int(MOST) + 1
+        margin = int(OUTSIDE) + 1
         first = [max(0, each.start - margin) // scale for each in self._windows[number]]
         last = [
             min(length, -(-(each.stop + margin) // scale))
@@ -80,9 +83,9 @@ class Basins:
 
 
 def _depth(region: np.ndarray) -> np.ndarray:
-    """Pixels to the edge of a region, positive inside, at most `MOST`: float32 like the (height, width) uint8 region."""
+    """Pixels to the edge of a (height, width) uint8 region, positive inside, within the limits: float32 of that shape."""
     inside, outside = (
         cv2.distanceTransform(each, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         for each in (region, 1 - region)
     )
-    return np.clip(inside - outside, -MOST, MOST)
+    return np.clip(inside - outside, -OUTSIDE, INSIDE)

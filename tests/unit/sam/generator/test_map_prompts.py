@@ -230,7 +230,7 @@ def test_a_mask_without_its_basin_stays_as_it_is(rgb, one_thread, monkeypatch):
 
 
 def test_of_masks_of_one_object_the_best_has_the_basin(rgb, one_thread, monkeypatch):
-    """All masks are the same one here, so that only the best is asked for again."""
+    """All masks are the same one here, so that only the best is asked for again; with stray pixels it is still the same."""
     decode_ = FastDecoder.decode
 
     def same(self, prompts, threshold):
