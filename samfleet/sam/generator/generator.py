@@ -386,10 +386,10 @@ class MaskGenerator:
         # SAM's masks as they are can have stray pixels, by which boxes would say what is cut or the same
         as_they_are = replace(view, cut=None, following=no_following)
         first = ask(prompts.points, as_they_are, box_nms_thresh=1.0)
-        points, others = self._distinct(first, prompts.points, view)
+        points = self._distinct(first, view)
         if not len(points):
             return Seen.nothing(_HOST)
-        return ask(points, view, basins=self._basins(prompts.maps, points, others, upsampler))
+        return ask(points, view, basins=self._basins(prompts.maps, points, upsampler))
 
     def _ask(
         self,
@@ -442,36 +442,19 @@ class MaskGenerator:
             except NotFiniteMaps as error:
                 raise self._not_finite() from error
 
-    def _distinct(
-        self, seen: Seen, points: np.ndarray, view: View
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The points of masks that share little with better ones, and those of all points in none of these masks.
-
-        Both are (n, 2) float64, x and y in the view.
-        """
+    def _distinct(self, seen: Seen, view: View) -> np.ndarray:
+        """The points of masks that share little with better ones: (n, 2) float64, x and y in the view."""
         with self._stage("postprocessing", on_host=True):
-            regions = [_largest_part(*mask.unpack()) for mask in seen.masks]
+            masks = [BitMask.of(*_largest_part(*mask.unpack())) for mask in seen.masks]
             scores = seen.candidates.predicted_iou.numpy()
-            masks = [BitMask.of(*each) for each in regions]
-            kept = keep_best_masks(masks, scores, _SHARED, of_smaller=True).tolist()
-            covered = np.zeros(view.rgb.shape[:2], bool)
-            for region, (row, column) in (regions[number] for number in kept):
-                covered[row:, column:][: region.shape[0], : region.shape[1]] |= region
-            x, y = np.rint(points).astype(np.int64).clip(0, np.array(covered.shape)[::-1] - 1).T
-            return seen.candidates.points.numpy()[kept] - view.box[:2], points[~covered[y, x]]
+            kept = keep_best_masks(masks, scores, _SHARED, of_smaller=True)
+            return seen.candidates.points.numpy()[kept] - view.box[:2]
 
-    def _basins(
-        self,
-        maps: np.ndarray | None,
-        points: np.ndarray,
-        others: np.ndarray,
-        upsampler: Upsampler,
-    ) -> Basins:
+    def _basins(self, maps: np.ndarray | None, points: np.ndarray, upsampler: Upsampler) -> Basins:
         assert self._map_prompts is not None and maps is not None
         with self._stage("postprocessing", on_host=True):
-            size = upsampler.geometry.image
-            own, other = (self._transform.apply_coords(each, size) for each in (points, others))
-            return Basins(maps, own, other, self._map_prompts.seeds)
+            in_frame = self._transform.apply_coords(points, upsampler.geometry.image)
+            return Basins(maps, in_frame, self._map_prompts.seeds)
 
     def _bounded(
         self,

@@ -23,23 +23,19 @@ class Basins:
     Args:
         maps: (3, height, width) float32 of the unpadded part of the encoder's frame, as for `seed_points`.
         points: (n, 2) float64, x and y in the frame, one in each object.
-        others: (k, 2) float64, points in objects that have no mask, whose basins are no other's.
         seeds: what is foreground, and how the maps are smoothed.
     """
 
-    def __init__(
-        self, maps: np.ndarray, points: np.ndarray, others: np.ndarray, seeds: SeedSettings
-    ) -> None:
+    def __init__(self, maps: np.ndarray, points: np.ndarray, seeds: SeedSettings) -> None:
         # only here, since it takes half a second to import
         from skimage.segmentation import watershed
 
         foreground, center, boundary = smoothed_maps(maps, seeds)
         height, width = foreground.shape
-        columns, rows = np.rint(points).astype(np.int64).T
         markers = np.zeros((height, width), np.int32)
-        markers[rows.clip(0, height - 1), columns.clip(0, width - 1)] = np.arange(
-            1, len(points) + 1
-        )
+        columns, rows = np.rint(points).astype(np.int64).T
+        labels = np.arange(len(points)) + 1
+        markers[rows.clip(0, height - 1), columns.clip(0, width - 1)] = labels
         inside = (foreground >= seeds.foreground) | (markers > 0)
         self._labels = watershed((center + boundary) / 2, markers, mask=inside)
         self._windows = find_objects(self._labels, len(points))

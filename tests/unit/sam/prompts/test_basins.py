@@ -11,7 +11,6 @@ from samfleet.sam.prompts.basins import INSIDE, OUTSIDE, Basins
 from tests.builders import disc
 
 SEEDS = SeedSettings(0.5, 0.5, 0.5, 0.0, 1)
-NONE = np.zeros((0, 2))
 
 
 def maps_of(*objects: np.ndarray) -> np.ndarray:
@@ -37,7 +36,7 @@ def expected(mask: np.ndarray, scale: int, side: int) -> np.ndarray:
 def test_touching_objects_end_where_they_meet(scale):
     left, right = np.zeros((2, 40, 64), bool)
     left[10:30, 8:31], right[10:30, 31:60] = True, True
-    basins = Basins(maps_of(left, right), np.array([(19.0, 20.0), (45.0, 20.0)]), NONE, SEEDS)
+    basins = Basins(maps_of(left, right), np.array([(19.0, 20.0), (45.0, 20.0)]), SEEDS)
     side = 64 // scale
     evidence = basins.evidence(range(2), scale, (side, side))
     assert evidence.dtype == np.float32 and evidence.shape == (2, side, side)
@@ -56,28 +55,16 @@ def test_touching_objects_end_where_they_meet(scale):
 )
 def test_an_object_alone_is_its_own_basin_wherever_it_lies(row, column, radius, scale, size):
     mask = disc(*size, row, column, radius)
-    basins = Basins(maps_of(mask), np.array([(column, row)], float), NONE, SEEDS)
+    basins = Basins(maps_of(mask), np.array([(column, row)], float), SEEDS)
     side = 64 // scale
     (evidence,) = basins.evidence(range(1), scale, (side, side))
     assert evidence == pytest.approx(expected(mask, scale, side), abs=1e-3)
 
 
-def test_a_neighbour_without_a_mask_keeps_its_part():
-    left, right = np.zeros((2, 40, 64), bool)
-    left[10:30, 8:31], right[10:30, 31:60] = True, True
-    point, other = np.array([(19.0, 20.0)]), np.array([(45.0, 20.0)])
-    maps = maps_of(left, right)
-    (alone,) = Basins(maps, point, NONE, SEEDS).evidence(range(1), 1, (64, 64))
-    (beside,) = Basins(maps, point, other, SEEDS).evidence(range(1), 1, (64, 64))
-    assert (alone[:40] > 0)[left | right].all()
-    # the outermost row of the neighbour is as high as the border, and can go to either
-    assert (beside[:40] > 0)[left].mean() > 0.9 and (beside[:40] > 0)[right].mean() < 0.1
-
-
 def test_some_of_the_points_can_be_asked_for():
     discs = [disc(64, 64, 32, x, 6) for x in (10, 30, 50)]
     points = np.array([(10.0, 32.0), (30.0, 32.0), (50.0, 32.0)])
-    basins = Basins(maps_of(*discs), points, NONE, SEEDS)
+    basins = Basins(maps_of(*discs), points, SEEDS)
     every = basins.evidence(range(3), 2, (32, 32))
     assert np.array_equal(basins.evidence(range(1, 3), 2, (32, 32)), every[1:])
 
@@ -85,9 +72,7 @@ def test_some_of_the_points_can_be_asked_for():
 def test_points_off_the_foreground_and_in_one_pixel_change_little():
     mask = disc(64, 64, 32, 30, 9)
     points = np.array([(30.0, 32.0), (60.0, 5.0), (30.2, 31.9), (70.0, -3.0)])
-    one, alone, same, beyond = Basins(maps_of(mask), points, NONE, SEEDS).evidence(
-        range(4), 1, (64, 64)
-    )
+    one, alone, same, beyond = Basins(maps_of(mask), points, SEEDS).evidence(range(4), 1, (64, 64))
     # of two points in one pixel the later one has the basin, the other is left as it is
     assert not one.any() and (same > 0).sum() == pytest.approx(mask.sum(), rel=0.1)
     assert (alone > 0).sum() == (beyond > 0).sum() == 1
