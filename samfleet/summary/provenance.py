@@ -120,6 +120,8 @@ def _sentences(record: dict[str, Any]) -> Iterator[str]:
     )
     yield f"SAM was given {_prompts(sam)}{_tiles(sam)}; {_clauses([dropped, *_suppression(sam)])}."
     cleaned = []
+    if sam["prompts"] != "grid" and sam["refine_with_maps"]:
+        cleaned.append("outlines of masks were corrected by a watershed of the decoder's maps")
     if sam["min_mask_region_area"]:
         area = f"{sam['min_mask_region_area']:,}"
         cleaned.append(f"holes and islands of fewer than {area} pixels were removed from masks")

@@ -120,9 +120,17 @@ def test_the_methods_say_all_that_is_done_to_masks(results):
     ):
         assert words in text
     assert "Z" not in text
-    nothing = {"min_mask_region_area": 0, "box_nms_thresh": 1.0}
+    mapped = {
+        "model": "tiny",
+        "prompts": "decoder",
+        "refine_with_maps": True,
+        "min_mask_region_area": 0,
+    }
+    text = methods(provenance(results, sam=mapped, fluorescence={"largest_part": False}))
+    assert "Outlines of masks were corrected by a watershed of the decoder's maps." in text
+    nothing = {"min_mask_region_area": 0, "box_nms_thresh": 1.0, "refine_with_maps": True}
     text = methods(provenance(results, sam=nothing, fluorescence={"largest_part": False}))
-    assert not re.search("boxes|pieces|islands|shared more than 90%", text)
+    assert not re.search("boxes|watershed|pieces|islands|shared more than 90%", text)
 
 
 def test_the_methods_say_how_stacks_were_projected_if_there_were_any(results):
