@@ -6,10 +6,8 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
-import cv2
 import numpy as np
 import torch
 from segment_anything.modeling import Sam
@@ -41,11 +39,9 @@ from samfleet.sam.generator.tiled import FinishedTiles, Search, find_in_tiles
 from samfleet.sam.generator.transfer import Arriving, to_device
 from samfleet.sam.generator.undecided import Part, Undecided
 from samfleet.sam.generator.upsampling import Upsampler
-from samfleet.sam.masks.bitmask import BitMask
 from samfleet.sam.masks.packed import CompactMask
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
-from samfleet.sam.masks.suppression import keep_best_masks
-from samfleet.sam.prompts.basins import Basins
+from samfleet.sam.prompts.basins import Basins, distinct_masks
 from samfleet.sam.prompts.prompts import MapPrompts, NotFiniteMaps, Prompts
 from samfleet.sam.tiles import Layout, Tiles
 
@@ -380,52 +376,82 @@ class MaskGenerator:
         with self._stage("decoding"), arithmetic(self._precision.decoder):
             self._decoder.set_image(prompts.embedding)
         upsampler = self._upsampler(encoded.unpadded, view.rgb.shape[:2])
-        ask = partial(self._ask, upsampler=upsampler, points_per_batch=points_per_batch)
-        if not self.refine_with_maps:
-            return ask(prompts.points, view)
-        # SAM's masks as they are can have stray pixels, by which boxes would say what is cut or the same
-        as_they_are = replace(view, cut=None, following=no_following)
-        first = ask(prompts.points, as_they_are, box_nms_thresh=1.0)
-        points = self._distinct(first, view)
-        if not len(points):
-            return Seen.nothing(_HOST)
-        return ask(points, view, basins=self._basins(prompts.maps, points, upsampler))
-
-    def _ask(
-        self,
-        points: np.ndarray,
-        view: View,
-        upsampler: Upsampler,
-        points_per_batch: int,
-        basins: Basins | None = None,
-        box_nms_thresh: float | None = None,
-    ) -> Seen:
-        """The masks at some points of a view, (n, 2) float64, whose outlines follow basins if they are given."""
+        if self.refine_with_maps:
+            return self._refined(prompts, view, upsampler, points_per_batch)
         size = view.rgb.shape[:2]
         parts: list[Part] = []
         undecided: list[Undecided] = []
-        both = np.stack([points, self._transform.apply_coords(points, size)])
-        batches = to_device(both, self.sam.device).split(points_per_batch, dim=1)
-        for number, batch in enumerate(batches):
-            asked, prompts = self._asked(batch[1], upsampler)
-            if not len(prompts):
-                continue
-            decoded = self._decode(prompts, self.pred_iou_thresh)
-            if basins is not None:
-                numbers = range(len(points))[number * points_per_batch :][: batch.shape[1]]
-                decoded = self._bounded(decoded, basins, numbers, asked, upsampler.geometry)
+        for points, decoded in self._decoded(prompts.points, upsampler, points_per_batch):
             # The host has just waited for the device, so what was on its way from there has arrived.
             parts, undecided = parts + self._decide(undecided), []
             with self._stage("postprocessing"):
                 undecided = [
-                    self._filter(part, batch[0][asked], upsampler, view)
+                    self._filter(part, points, upsampler, view)
                     for part in decoded.split(self._masks_at_once(size))
                 ]
             if self.sam.device.type == "cpu":  # while they are in its caches
                 parts, undecided = parts + self._decide(undecided), []
-        if box_nms_thresh is None:
-            box_nms_thresh = self.box_nms_thresh
-        return self._best(parts + self._decide(undecided), upsampler, view, box_nms_thresh)
+        return self._best(parts + self._decide(undecided), upsampler, view)
+
+    def _decoded(
+        self, points: np.ndarray, upsampler: Upsampler, points_per_batch: int
+    ) -> Iterator[tuple[torch.Tensor, Decoded]]:
+        """Batch by batch the points that were asked for, (n, 2) float64 on the device, and their masks.
+
+        Args:
+            points: (n, 2) float64, x and y in the view.
+        """
+        size = upsampler.geometry.image
+        both = np.stack([points, self._transform.apply_coords(points, size)])
+        for batch in to_device(both, self.sam.device).split(points_per_batch, dim=1):
+            asked, prompts = self._asked(batch[0], batch[1], upsampler)
+            if len(asked):
+                yield asked, self._decode(prompts, self.pred_iou_thresh)
+
+    def _refined(
+        self, prompts: Prompts, view: View, upsampler: Upsampler, points_per_batch: int
+    ) -> Seen:
+        """The masks of a view, whose outlines follow the maps.
+
+        SAM's masks as they are can have stray pixels, by which their boxes would say what is cut or twice the same.
+        So they are compared by their largest parts, and filtered when the maps have bounded them.
+        """
+        assert self._map_prompts is not None and prompts.maps is not None
+        every = list(self._decoded(prompts.points, upsampler, points_per_batch))
+        if not every:
+            return self._best([], upsampler, view)
+        points = torch.cat([asked[decoded.index] for asked, decoded in every])
+        logits = torch.cat([decoded.logits for _, decoded in every])
+        predicted_iou = torch.cat([decoded.predicted_iou for _, decoded in every])
+        geometry = upsampler.geometry
+        with self._stage("postprocessing"):
+            scale = geometry.encoder[0] // geometry.logits[0]
+            height, width = (-(-length // scale) for length in geometry.unpadded)
+            masks = logits[:, :height, :width] > self.sam.mask_threshold
+            on_host = Arriving([masks, predicted_iou, points]).arrive()
+            above, scores, places = (each.numpy() for each in on_host)
+            kept = distinct_masks(above, scores, _SHARED)
+            in_frame = self._transform.apply_coords(places[kept], geometry.image)
+            basins = Basins(prompts.maps, in_frame, self._map_prompts.seeds)
+        parts: list[Part] = []
+        for first in range(0, len(kept), points_per_batch):
+            numbers = kept[first : first + points_per_batch]
+            with self._stage("postprocessing"):
+                chosen = to_device(numbers, self.sam.device)
+                evidence = basins.evidence(
+                    range(first, first + len(numbers)), scale, geometry.logits
+                )
+                bounded = Decoded(
+                    logits[chosen] + to_device(evidence, self.sam.device),
+                    torch.arange(len(numbers), device=self.sam.device),
+                    predicted_iou[chosen],
+                )
+                undecided = [
+                    self._filter(part, points[chosen], upsampler, view)
+                    for part in bounded.split(self._masks_at_once(geometry.image))
+                ]
+            parts += self._decide(undecided)
+        return self._best(parts, upsampler, view)
 
     def _prompts(self, encoded: Encoded, view: View) -> Prompts:
         if not self._map_prompts:
@@ -442,42 +468,11 @@ class MaskGenerator:
             except NotFiniteMaps as error:
                 raise self._not_finite() from error
 
-    def _distinct(self, seen: Seen, view: View) -> np.ndarray:
-        """The points of masks that share little with better ones: (n, 2) float64, x and y in the view."""
-        with self._stage("postprocessing", on_host=True):
-            masks = [BitMask.of(*_largest_part(*mask.unpack())) for mask in seen.masks]
-            scores = seen.candidates.predicted_iou.numpy()
-            kept = keep_best_masks(masks, scores, _SHARED, of_smaller=True)
-            return seen.candidates.points.numpy()[kept] - view.box[:2]
-
-    def _basins(self, maps: np.ndarray | None, points: np.ndarray, upsampler: Upsampler) -> Basins:
-        assert self._map_prompts is not None and maps is not None
-        with self._stage("postprocessing", on_host=True):
-            in_frame = self._transform.apply_coords(points, upsampler.geometry.image)
-            return Basins(maps, in_frame, self._map_prompts.seeds)
-
-    def _bounded(
-        self,
-        decoded: Decoded,
-        basins: Basins,
-        numbers: range,
-        asked: torch.Tensor | slice,
-        geometry: Geometry,
-    ) -> Decoded:
-        """Masks of these points, of which some were asked for, with what the basins add to their logits."""
-        with self._stage("postprocessing"):
-            scale = geometry.encoder[0] // geometry.logits[0]
-            evidence = basins.evidence(numbers, scale, geometry.logits)
-            added = to_device(evidence, self.sam.device)[asked][decoded.index]
-            return replace(decoded, logits=decoded.logits + added)
-
     def _decide(self, undecided: list[Undecided]) -> list[Part]:
         with self._stage("postprocessing"):
             return [masks.decide() for masks in undecided]
 
-    def _best(
-        self, parts: list[Part], upsampler: Upsampler, view: View, box_nms_thresh: float
-    ) -> Seen:
+    def _best(self, parts: list[Part], upsampler: Upsampler, view: View) -> Seen:
         """What is left after non-maximum suppression. Only that leaves the device, all at once."""
         if not parts:
             self._check(self._decoder.is_finite)
@@ -485,7 +480,7 @@ class MaskGenerator:
         with self._stage("postprocessing"):
             candidates = Candidates.concatenate([part.candidates for part in parts])
             cut = Candidates.concatenate([part.cut for part in parts])
-            kept = _suppress(candidates.boxes, candidates.predicted_iou, box_nms_thresh)
+            kept = _suppress(candidates.boxes, candidates.predicted_iou, self.box_nms_thresh)
             kept, is_finite = Arriving([kept, self._decoder.is_finite]).arrive()
             self._check(is_finite)
             candidates = candidates.select(to_device(kept, self.sam.device))
@@ -592,21 +587,21 @@ class MaskGenerator:
             logger.warning("out of memory in the encoder; trying again with half as much at once")
 
     def _asked(
-        self, prompts: torch.Tensor, upsampler: Upsampler
-    ) -> tuple[torch.Tensor | slice, torch.Tensor]:
+        self, points: torch.Tensor, prompts: torch.Tensor, upsampler: Upsampler
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Which points of a batch are asked for, and with which prompts: themselves or boxes.
 
         Args:
-            prompts: (n, 2) float64, x and y in the encoder's input.
+            points, prompts: (n, 2) float64, x and y in the view and in the encoder's input.
         """
         if not self.refine_with_boxes:
-            return slice(None), prompts
+            return points, prompts
         geometry = upsampler.geometry
         first = self._decode(prompts, 0.0).split(self._masks_at_once(geometry.image))
         with self._stage("postprocessing"):
             boxes = torch.cat([upsampler.masks(part.logits).boxes for part in first])
             seen = boxes.any(1).nonzero()[:, 0]  # an empty mask has no box to ask for
-            return seen, _box_prompts(boxes[seen], geometry)
+            return points[seen], _box_prompts(boxes[seen], geometry)
 
     def _decode(self, prompts: torch.Tensor, pred_iou_thresh: float) -> Decoded:
         with self._stage("decoding"), arithmetic(self._precision.decoder):
@@ -675,16 +670,6 @@ def _naming(part: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise MemoryError(f"out of memory in {part}") from error
         raise
-
-
-def _largest_part(
-    region: np.ndarray, corner: tuple[int, int]
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """The largest connected part of a (height, width) bool region, and where that begins, as for the region."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8))
-    if count <= 2:  # the background and at most one part
-        return region, corner
-    return labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax(), corner
 
 
 def _box_prompts(boxes: torch.Tensor, geometry: Geometry) -> torch.Tensor:

@@ -11,6 +11,8 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from samfleet.config.settings import SeedSettings
+from samfleet.sam.masks.bitmask import BitMask
+from samfleet.sam.masks.suppression import keep_best_masks
 from samfleet.sam.prompts.seeds import smoothed_maps
 
 INSIDE, OUTSIDE = 1.5, 3.0
@@ -76,6 +78,28 @@ class Basins:
         part = self._labels[rows, columns] == number + 1
         region[: part.shape[0], : part.shape[1]] = part
         return (slice(first[0], last[0]), slice(first[1], last[1])), region
+
+
+def distinct_masks(masks: np.ndarray, scores: np.ndarray, shared: float) -> np.ndarray:
+    """Masks that share little with better ones, by the largest connected part of each.
+
+    Args:
+        masks: (n, height, width) bool.
+        scores: (n,) float.
+        shared: greatest part of the smaller one's pixels that two masks may share.
+
+    Returns:
+        (k,) int64, numbers of the masks, the best first.
+    """
+    parts = [BitMask.of(_largest_part(mask), (0, 0)) for mask in masks]
+    return keep_best_masks(parts, scores, shared, of_smaller=True)
+
+
+def _largest_part(mask: np.ndarray) -> np.ndarray:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count <= 2:  # the background and at most one part
+        return mask
+    return labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
 
 
 def _depth(region: np.ndarray) -> np.ndarray:

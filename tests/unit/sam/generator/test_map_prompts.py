@@ -200,18 +200,17 @@ def maps_of_halves() -> np.ndarray:
 
 
 def test_outlines_follow_the_maps(rgb, one_thread, monkeypatch):
-    """Where SAM cannot tell, with logits of 0, a mask is its basin."""
-    decode_, calls = FastDecoder.decode, []
+    """Where SAM is not sure, with logits close to 0, a mask is its basin."""
+    decode_ = FastDecoder.decode
 
     def unsure(self, prompts, threshold):
-        calls.append(len(prompts))
         decoded = decode_(self, prompts, threshold)
-        return replace(decoded, logits=decoded.logits * (len(calls) == 1))
+        return replace(decoded, logits=decoded.logits * 1e-6)
 
     monkeypatch.setattr(FastDecoder, "decode", unsure)
     records, _ = generate(rgb, "fast", Given(maps_of_halves()), refine_with_maps=True)
     masks = {tuple(r["point_coords"][0]): decode(r["segmentation"]) for r in records}
-    assert len(masks) == calls[1] and masks.keys() <= {tuple(p) for p in POINTS.tolist()}
+    assert masks.keys() <= {tuple(p) for p in POINTS.tolist()}
     left = masks[20.0, 30.0]
     assert left[:, :63].all() and not left[:, 65:].any()
     assert (sum(masks.values())[:, 66:] > 0).mean() > 0.9  # the others share the other half
