@@ -194,27 +194,20 @@ class _Prompts(MapPrompts):
         if decoder is not None:
             decoder.register_forward_hook(self._see)
 
-    def _see(self, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
-        maps = (
-            output[0] if isinstance(output, tuple) else output
-        )  # tiny's comes with a dense prompt
+    def _see(self, _module: torch.nn.Module, _inputs: Any, maps: torch.Tensor) -> None:
         self._report_to.maps = maps[0].numpy()
 
-    def find(
-        self,
-        embedding: torch.Tensor,
-        frame: torch.Tensor,
-        unpadded: tuple[int, int],
-        size: tuple[int, int],
-    ) -> Prompts:
-        def see() -> Prompts:
-            if self._given is not None:
-                return Prompts(seed_points(self._given, self._thresholds), embedding)
-            return super(_Prompts, self).find(embedding, frame, unpadded, size)
-
-        found = self._report_to.timed("maps and prompts", see)
+    def find(self, *view: Any, **named: Any) -> Prompts:
+        find = partial(super().find, *view, **named)
+        if self._given is not None:
+            find = partial(self._from_given, *view)
+        found = self._report_to.timed("maps and prompts", find)
         self._report_to.prompts = _points(found.points)
         return found if self._chosen is None else replace(found, points=np.array(self._chosen))
+
+    def _from_given(self, embedding: torch.Tensor, *_view: Any) -> Prompts:
+        assert self._given is not None
+        return Prompts(seed_points(self._given, self._thresholds), embedding)
 
 
 def our_side(

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +11,11 @@ from samfleet.channels import COLORS
 from samfleet.config.settings import Settings
 from samfleet.files import read_object, write_atomic
 from samfleet.plan.commands import noted_commands
-from samfleet.plan.manifest import read_manifest
 from samfleet.plan.record import Plan
 from samfleet.planes import PROJECTIONS
 from samfleet.results import (
     TABLES_VERSION,
     done_file,
-    manifest_file,
     run_file,
     store_folder,
     store_settings_file,
@@ -50,19 +47,15 @@ def write_provenance(
         "white": whites,
         "counts": {
             "images": dict(counts.statuses),
-            "projections": _projections(results),
+            "projections": {
+                kind: number for kind in PROJECTIONS if (number := counts.projections[kind])
+            },
             "candidates": counts.candidates,
             "dropped": {name: int(number) for name, number in counts.dropped.items()},
             "objects": counts.objects,
         },
     }
     write_atomic(run_file(results), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-
-
-def _projections(results: Path) -> dict[str, int]:
-    """How many images are a projection of Z, by its kind."""
-    kinds = Counter(row.cells[2] for row in read_manifest(manifest_file(results)) if row.image_id)
-    return {kind: kinds[kind] for kind in PROJECTIONS if kinds[kind]}
 
 
 def _detection(results: Path, plan: Plan) -> dict[str, Any]:

@@ -7,6 +7,7 @@ the store, one block of objects and a few numbers for each image.
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_type_hints
@@ -21,6 +22,7 @@ from samfleet.channels import Channels
 from samfleet.config.settings import Settings
 from samfleet.files import read_object, write_atomic, writing
 from samfleet.plan.manifest import ManifestRow, read_manifest
+from samfleet.planes import PROJECTIONS
 from samfleet.results import (
     FILTERING_COLUMNS,
     SUMMARY_COLUMNS,
@@ -108,6 +110,11 @@ _WHOLE = [name for name, kind in get_type_hints(ImageSummary).items() if kind ==
 """The columns of whole numbers, which are empty where there is none."""
 
 
+def projections_of(rows: Iterable[ManifestRow]) -> Counter:
+    """How many images are a projection of Z, by its kind."""
+    return Counter(row.cells[2] for row in rows if row.image_id and row.cells[2] in PROJECTIONS)
+
+
 @dataclass
 class Counts:
     """What a summary contains, counted over image files.
@@ -117,12 +124,14 @@ class Counts:
         candidates: number of candidates.
         dropped: number of candidates by the filter that dropped them.
         objects: number of kept objects.
+        projections: number of images that are a projection of Z, by its kind.
     """
 
     statuses: Counter = field(default_factory=Counter)
     candidates: int = 0
     dropped: Counter = field(default_factory=Counter)
     objects: int = 0
+    projections: Counter = field(default_factory=Counter)
 
     def add(self, failed: np.ndarray, kept: int, files: int) -> None:
         """Count an image's candidates, once for each of its files.
@@ -176,7 +185,7 @@ def _write_tables(settings: Settings, results: Path, store: Path) -> Counts:
     seen, channels = seen_by_dtype(store, best)
     scale = Scale(settings.fluorescence, seen)
     images: dict[str, ImageSummary] = {}
-    counts = Counts()
+    counts = Counts(projections=projections_of(rows))
     further = [(name, pa.float64()) for name in channel_columns(channels)]
     schema = pa.schema([*OBJECT_SCHEMA, *further])
     work = _Work(scale, channels, schema, settings.image.pixel_size_um)

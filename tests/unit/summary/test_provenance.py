@@ -10,14 +10,13 @@ import pytest
 
 from samfleet import cli
 from samfleet.plan.commands import note_command, noted_commands
-from samfleet.plan.manifest import ManifestRow, write_manifest
+from samfleet.plan.manifest import ManifestRow
 from samfleet.plan.progress import Beat, write_beat
 from samfleet.plan.record import PlannedShard
 from samfleet.results import (
     beat_file,
     commands_file,
     done_file,
-    manifest_file,
     report_file,
     run_file,
     store_folder,
@@ -26,17 +25,17 @@ from samfleet.results import (
 )
 from samfleet.summary.account import account
 from samfleet.summary.provenance import methods, write_provenance
-from samfleet.summary.tables import Counts
+from samfleet.summary.tables import Counts, projections_of
 from tests.builders import make_settings, plan_of
 
 PLAN = plan_of(PlannedShard("0001", 3, 60.0), images=3)
 COUNTS = Counts(Counter(ok=2, unreadable=1), 1200, Counter(min_area=200), 1000)
 
 
-def provenance(results, plan=PLAN, **sections) -> dict:
+def provenance(results, plan=PLAN, counts=COUNTS, **sections) -> dict:
     """What is written of a plan that was carried out."""
     settings = make_settings("images", **sections)
-    write_provenance(settings, results, plan, COUNTS, {"uint16": 4095.0})
+    write_provenance(settings, results, plan, counts, {"uint16": 4095.0})
     return json.loads(run_file(results).read_text())
 
 
@@ -140,8 +139,7 @@ def test_the_methods_say_how_stacks_were_projected_if_there_were_any(results):
         ManifestRow("c.tif", "C", 1, 1, cells=("0", "", "max")),
         ManifestRow("c.tif", "", 1, 1, "unsupported: it", ("9", "", "sharpest")),
     ]
-    write_manifest(manifest_file(results), rows)
-    record = provenance(results)
+    record = provenance(results, counts=replace(COUNTS, projections=projections_of(rows)))
     assert "Stacks of Z were projected to their maximum and mean." in methods(record)
     record["counts"] = {"images": {"ok": 1}, "candidates": 1, "objects": 1}  # of an older version
     assert "1 image gave 1 mask, of which 1 was an object." in methods(record)
