@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--new-maps", action="store_true", help="start with a new map decoder all the same"
     )
     parser.add_argument("--freeze-encoder", action="store_true", help="leave it as it is")
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="faster on processors and GPUs that know bfloat16"
+    )
     parser.add_argument("--out", type=Path, required=True, help="weights file to write")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch")
@@ -40,8 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(flag, type=float, default=getattr(defaults, name))
     args = vars(parser.parse_args(arguments))
     torch.set_num_threads(args.pop("threads"))
-    packs, out, start = args.pop("pack"), args.pop("out"), args.pop("start")
-    device, workers, new_maps = args.pop("device"), args.pop("workers"), args.pop("new_maps")
+    packs, out = args.pop("pack"), args.pop("out")
+    run = {name: args.pop(name) for name in ("start", "new_maps", "bfloat16", "device", "workers")}
     images, validation = [], []
     for pack in packs:
         some, held_out = read_pack(pack)
@@ -49,7 +52,6 @@ def main(arguments: list[str] | None = None) -> None:
         validation += held_out
     settings = TrainingSettings(**args)
     out.parent.mkdir(parents=True, exist_ok=True)
-    run = {"start": start, "new_maps": new_maps, "device": device, "workers": workers}
     train(images, validation, settings, out, **run)
 
 

@@ -48,12 +48,14 @@ def collate(examples: list[Example], device: torch.device) -> Batch:
 def losses(model: Trainee, batch: Batch) -> dict[str, Tensor]:
     """The terms of the loss and the mean true IoUs of the masks, each a scalar."""
     images = model.normalised(batch.images)
-    embedding, encoding = model.embed(images, batch.corners)
-    maps, dense = model.maps.logits(embedding, images)
-    embedding = embedding + dense * batch.dense[:, None, None, None]
     targets = batch.targets.flatten()
     meant = targets > 0
-    logits, ious = model.decode(embedding, encoding, batch.points, meant)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=model.bfloat16):
+        embedding, encoding = model.embed(images, batch.corners)
+        maps, dense = model.maps.logits(embedding, images)
+        embedding = embedding + dense * batch.dense[:, None, None, None]
+        logits, ious = model.decode(embedding, encoding, batch.points, meant)
+    maps, logits, ious = maps.float(), logits.float(), ious.float()
     prompts = batch.targets.shape[1]
     which = torch.arange(len(targets), device=targets.device)[meant] // prompts
     truth = _target_masks(batch.labels, which, targets[meant])

@@ -34,6 +34,7 @@ def train(
     *,
     start: Path | None = None,
     new_maps: bool = False,
+    bfloat16: bool = False,
     device: str = "cpu",
     workers: int = 1,
     save_every: int = 200,
@@ -48,6 +49,7 @@ def train(
     Args:
         start: Weights to start from, instead of random ones.
         new_maps: Start with a new map decoder all the same.
+        bfloat16: Compute in bfloat16 where it does little harm; weights stay as they are.
 
     Returns:
         `out`.
@@ -56,7 +58,7 @@ def train(
     sam = build_tiny()
     with torch.no_grad():
         initialise(sam, settings.seed)
-    model = Trainee(sam)
+    model = Trainee(sam, bfloat16)
     if start:
         sam.load_state_dict(load_model("tiny", start).state_dict())
         if not new_maps:
