@@ -50,7 +50,7 @@ def losses(model: Trainee, batch: Batch) -> dict[str, Tensor]:
     images = model.normalised(batch.images)
     targets = batch.targets.flatten()
     meant = targets > 0
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=model.bfloat16):
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=model.in_bfloat16):
         embedding, encoding = model.embed(images, batch.corners)
         maps, dense = model.maps.logits(embedding, images)
         embedding = embedding + dense * batch.dense[:, None, None, None]

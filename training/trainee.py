@@ -16,12 +16,12 @@ class Trainee(nn.Module):
     """`tiny` and its map decoder, for batches of crops of any size.
 
     Args:
-        bfloat16: Compute in it what loses little by it: twice as fast where the processor knows it.
+        in_bfloat16: Compute in it what loses little by it: twice as fast where the processor knows it.
     """
 
-    def __init__(self, sam: Sam, bfloat16: bool = False) -> None:
+    def __init__(self, sam: Sam, in_bfloat16: bool = False) -> None:
         super().__init__()
-        self.sam, self.bfloat16 = sam, bfloat16
+        self.sam, self.in_bfloat16 = sam, in_bfloat16
         self.maps = TinyMapDecoder(sam.mask_decoder.transformer_dim)
 
     def normalised(self, images: Tensor) -> Tensor:

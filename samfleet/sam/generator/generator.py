@@ -41,7 +41,7 @@ from samfleet.sam.generator.undecided import Part, Undecided
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.packed import CompactMask
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
-from samfleet.sam.prompts.basins import Basins, distinct_masks
+from samfleet.sam.prompts.basins import Basins, Relief, distinct_masks
 from samfleet.sam.prompts.prompts import MapPrompts, NotFiniteMaps, Prompts
 from samfleet.sam.tiles import Layout, Tiles
 
@@ -52,8 +52,6 @@ logger = logging.getLogger(__name__)
 _HOST = torch.device("cpu")
 
 _NEAR = 20  # pixels at which the library takes a mask for cut
-
-_SHARED = 0.5  # of the smaller mask's pixels, above which two masks are taken for one object
 
 _BOX_MARGIN = 0.01  # by how much of its sides micro-sam enlarges a box at each side
 
@@ -430,9 +428,10 @@ class MaskGenerator:
             masks = logits[:, :height, :width] > self.sam.mask_threshold
             on_host = Arriving([masks, predicted_iou, points]).arrive()
             above, scores, places = (each.numpy() for each in on_host)
-            kept = distinct_masks(above, scores, _SHARED)
-            in_frame = self._transform.apply_coords(places[kept], geometry.image)
-            basins = Basins(prompts.maps, in_frame, self._map_prompts.seeds)
+            in_frame = self._transform.apply_coords(places, geometry.image)
+            relief = Relief.of(prompts.maps, self._map_prompts.seeds)
+            kept = distinct_masks(above, scores, in_frame, relief)
+            basins = Basins(relief, in_frame[kept])
         parts: list[Part] = []
         for first in range(0, len(kept), points_per_batch):
             numbers = kept[first : first + points_per_batch]

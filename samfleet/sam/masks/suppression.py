@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -44,7 +44,11 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndar
 
 
 def keep_best_masks(
-    masks: Sequence[BitMask], scores: np.ndarray, threshold: float, of_smaller: bool = False
+    masks: Sequence[BitMask],
+    scores: np.ndarray,
+    threshold: float,
+    of_smaller: bool = False,
+    unless: Callable[[int, int, float], bool] | None = None,
 ) -> np.ndarray:
     """Chooses masks greedily by score; of masks with equal scores, the first one comes first.
 
@@ -53,6 +57,7 @@ def keep_best_masks(
         scores: (n,) float.
         threshold: greatest part of its pixels that a mask may share with a better one.
         of_smaller: whether that is a part of the smaller mask, not of both together (IoU).
+        unless: whether of two masks, the better one first, which share such a part, both are kept all the same.
 
     Returns:
         (k,) int64, numbers of the masks that are kept, the best first.
@@ -67,7 +72,8 @@ def keep_best_masks(
         for other, pixels in shared[best].items():
             one, two = areas[best], areas[other]
             whole = min(one, two) if of_smaller else one + two - pixels
-            alive[other] &= pixels / whole <= threshold
+            if alive[other] and (part := pixels / whole) > threshold:
+                alive[other] = unless is not None and unless(best, other, part)
     return np.array(kept, np.int64)
 
 

@@ -6,6 +6,8 @@ Anything for Microscopy", Nature Methods 2025. Here it corrects the outlines of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from scipy.ndimage import find_objects
@@ -18,32 +20,67 @@ from samfleet.sam.prompts.seeds import smoothed_maps
 INSIDE, OUTSIDE = 1.5, 3.0
 """What the maps add to logits at most in a basin, and take from them outside: one a pixel from the basin's edge."""
 
+FAR_OUTSIDE = 20.0
+"""What they take farther away than a basin is long: there a mask has stray pixels only."""
+
+LITTLE, MUCH = 0.35, 0.65
+"""Parts of the smaller mask that two masks share: with less they are two objects, with more they are one."""
+
+RISE = 0.3
+"""How far the relief must rise between the points of two masks which share a part in between, if they are two objects."""
+
+
+@dataclass(frozen=True, eq=False)
+class Relief:
+    """What maps show, in which each object is a hollow.
+
+    Attributes:
+        foreground: (height, width) bool.
+        distance: (height, width) float32, the mean of both distances, from 0 in the middle of an object to 1.
+    """
+
+    foreground: np.ndarray
+    distance: np.ndarray
+
+    @classmethod
+    def of(cls, maps: np.ndarray, seeds: SeedSettings) -> Relief:
+        """The relief of (3, height, width) float32 maps of the unpadded part of the encoder's frame."""
+        foreground, center, boundary = smoothed_maps(maps, seeds)
+        return cls(foreground >= seeds.foreground, (center + boundary) / 2)
+
+    def pixels(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns, (n,) int64, of (n, 2) float64 points, x and y."""
+        columns, rows = np.rint(points).astype(np.int64).T
+        height, width = self.distance.shape
+        return rows.clip(0, height - 1), columns.clip(0, width - 1)
+
+    def rise(self, one: np.ndarray, other: np.ndarray) -> float:
+        """How far one has to climb on the straight way between two points, (2,) float64, from the higher one."""
+        steps = 2 + int(np.hypot(*(one - other)))
+        way = self.distance[self.pixels(np.linspace(one, other, steps))]
+        return float(way.max() - max(way[0], way[-1]))
+
 
 class Basins:
     """The foreground, divided among the objects that lie around given points.
 
     Args:
-        maps: (3, height, width) float32 of the unpadded part of the encoder's frame, as for `seed_points`.
+        relief: what is divided.
         points: (n, 2) float64, x and y in the frame, one in each object.
-        seeds: what is foreground, and how the maps are smoothed.
     """
 
-    def __init__(self, maps: np.ndarray, points: np.ndarray, seeds: SeedSettings) -> None:
+    def __init__(self, relief: Relief, points: np.ndarray) -> None:
         # only here, since it takes half a second to import
         from skimage.segmentation import watershed
 
-        foreground, center, boundary = smoothed_maps(maps, seeds)
-        height, width = foreground.shape
-        markers = np.zeros((height, width), np.int32)
-        columns, rows = np.rint(points).astype(np.int64).T
-        labels = np.arange(len(points)) + 1
-        markers[rows.clip(0, height - 1), columns.clip(0, width - 1)] = labels
-        inside = (foreground >= seeds.foreground) | (markers > 0)
-        self._labels = watershed((center + boundary) / 2, markers, mask=inside)
+        markers = np.zeros(relief.distance.shape, np.int32)
+        markers[relief.pixels(points)] = np.arange(len(points)) + 1
+        inside = relief.foreground | (markers > 0)
+        self._labels = watershed(relief.distance, markers, mask=inside)
         self._windows = find_objects(self._labels, len(points))
 
     def evidence(self, numbers: range, scale: int, size: tuple[int, int]) -> np.ndarray:
-        """What the maps add to the logits of masks, from -`OUTSIDE` to `INSIDE`.
+        """What the maps add to the logits of masks: from -`OUTSIDE` to `INSIDE`, and far away -`FAR_OUTSIDE`.
 
         Args:
             numbers: of the points that the masks are of.
@@ -57,7 +94,7 @@ class Basins:
         for each, number in zip(added, numbers, strict=True):
             if self._windows[number] is None:
                 continue
-            each[:] = -OUTSIDE
+            each[:] = -FAR_OUTSIDE
             place, region = self._around(number, scale, size)
             height, width = (length // scale for length in region.shape)
             each[place] = cv2.resize(_depth(region), (width, height), interpolation=cv2.INTER_AREA)
@@ -65,34 +102,48 @@ class Basins:
 
     def _around(
         self, number: int, scale: int, size: tuple[int, int]
-    ) -> tuple[tuple[slice, slice], np.ndarray]:
+    ) -> tuple[tuple[slice, ...], np.ndarray]:
         """Where a basin and its surroundings are among the logits, and its region there in pixels of the frame."""
-        margin = int(OUTSIDE) + 1
-        first = [max(0, each.start - margin) // scale for each in self._windows[number]]
-        last = [
-            min(length, -(-(each.stop + margin) // scale))
-            for each, length in zip(self._windows[number], size, strict=True)
-        ]
-        region = np.zeros([(b - a) * scale for a, b in zip(first, last, strict=True)], np.uint8)
-        rows, columns = (slice(a * scale, b * scale) for a, b in zip(first, last, strict=True))
+        place = tuple(
+            _widened(window, scale, length)
+            for window, length in zip(self._windows[number], size, strict=True)
+        )
+        rows, columns = (slice(each.start * scale, each.stop * scale) for each in place)
         part = self._labels[rows, columns] == number + 1
+        region = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
         region[: part.shape[0], : part.shape[1]] = part
-        return (slice(first[0], last[0]), slice(first[1], last[1])), region
+        return place, region
 
 
-def distinct_masks(masks: np.ndarray, scores: np.ndarray, shared: float) -> np.ndarray:
-    """Masks that share little with better ones, by the largest connected part of each.
+def distinct_masks(
+    masks: np.ndarray, scores: np.ndarray, points: np.ndarray, relief: Relief
+) -> np.ndarray:
+    """One mask for each object, the best one, by the largest connected part of each.
+
+    Where two masks share neither little nor much, the relief between their points tells whether they are of one object.
 
     Args:
         masks: (n, height, width) bool.
         scores: (n,) float.
-        shared: greatest part of the smaller one's pixels that two masks may share.
+        points: (n, 2) float64, x and y in the frame, what the masks were asked for with.
+        relief: of the frame.
 
     Returns:
         (k,) int64, numbers of the masks, the best first.
     """
+
+    def are_apart(one: int, other: int, shared: float) -> bool:
+        return shared < MUCH and relief.rise(points[one], points[other]) >= RISE
+
     parts = [BitMask.of(_largest_part(mask), (0, 0)) for mask in masks]
-    return keep_best_masks(parts, scores, shared, of_smaller=True)
+    return keep_best_masks(parts, scores, LITTLE, of_smaller=True, unless=are_apart)
+
+
+def _widened(window: slice, scale: int, length: int) -> slice:
+    """Of `length` logits along one side those of a window in the frame, and as many again to either side."""
+    margin = max(int(OUTSIDE) + 1, window.stop - window.start)
+    end = -(-(window.stop + margin) // scale)
+    return slice(max(0, window.start - margin) // scale, min(length, end))
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:

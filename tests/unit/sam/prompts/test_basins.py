@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from samfleet.config.settings import SeedSettings
-from samfleet.sam.prompts.basins import INSIDE, OUTSIDE, Basins
+from samfleet.sam.prompts.basins import (
+    FAR_OUTSIDE,
+    INSIDE,
+    LITTLE,
+    MUCH,
+    OUTSIDE,
+    Basins,
+    Relief,
+    distinct_masks,
+)
 from tests.builders import disc
 
 SEEDS = SeedSettings(0.5, 0.5, 0.5, 0.0, 1)
@@ -23,20 +32,33 @@ def maps_of(*objects: np.ndarray) -> np.ndarray:
     return maps
 
 
+def basins_of(maps: np.ndarray, points: list[tuple[float, float]]) -> Basins:
+    return Basins(Relief.of(maps, SEEDS), np.array(points, np.float64))
+
+
 def expected(mask: np.ndarray, scale: int, side: int) -> np.ndarray:
-    """By definition, in the whole frame: the mean of the distance to the edge over the pixels of each logit."""
+    """By definition, in the whole frame: the mean of the distance to the edge over the pixels of each logit.
+
+    Farther from the box around the mask than that is long, it is the same everywhere.
+    """
     frame = np.zeros((side * scale, side * scale), bool)
     frame[: mask.shape[0], : mask.shape[1]] = mask
     inside, outside = (ndimage.distance_transform_edt(each) for each in (frame, ~frame))
     depth = np.clip(inside - outside, -OUTSIDE, INSIDE)
-    return depth.reshape(side, scale, side, scale).mean((1, 3))
+    added = depth.reshape(side, scale, side, scale).mean((1, 3))
+    for axis, place in enumerate(ndimage.find_objects(mask.astype(np.uint8))[0]):
+        margin = max(int(OUTSIDE) + 1, place.stop - place.start)
+        ends = np.arange(side) * scale
+        far = (ends + scale <= place.start - margin) | (ends >= place.stop + margin)
+        added[(slice(None),) * axis + (far,)] = -FAR_OUTSIDE
+    return added
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_touching_objects_end_where_they_meet(scale):
     left, right = np.zeros((2, 40, 64), bool)
     left[10:30, 8:31], right[10:30, 31:60] = True, True
-    basins = Basins(maps_of(left, right), np.array([(19.0, 20.0), (45.0, 20.0)]), SEEDS)
+    basins = basins_of(maps_of(left, right), [(19.0, 20.0), (45.0, 20.0)])
     side = 64 // scale
     evidence = basins.evidence(range(2), scale, (side, side))
     assert evidence.dtype == np.float32 and evidence.shape == (2, side, side)
@@ -55,7 +77,7 @@ def test_touching_objects_end_where_they_meet(scale):
 )
 def test_an_object_alone_is_its_own_basin_wherever_it_lies(row, column, radius, scale, size):
     mask = disc(*size, row, column, radius)
-    basins = Basins(maps_of(mask), np.array([(column, row)], float), SEEDS)
+    basins = basins_of(maps_of(mask), [(column, row)])
     side = 64 // scale
     (evidence,) = basins.evidence(range(1), scale, (side, side))
     assert evidence == pytest.approx(expected(mask, scale, side), abs=1e-3)
@@ -63,16 +85,61 @@ def test_an_object_alone_is_its_own_basin_wherever_it_lies(row, column, radius, 
 
 def test_some_of_the_points_can_be_asked_for():
     discs = [disc(64, 64, 32, x, 6) for x in (10, 30, 50)]
-    points = np.array([(10.0, 32.0), (30.0, 32.0), (50.0, 32.0)])
-    basins = Basins(maps_of(*discs), points, SEEDS)
+    basins = basins_of(maps_of(*discs), [(10.0, 32.0), (30.0, 32.0), (50.0, 32.0)])
     every = basins.evidence(range(3), 2, (32, 32))
     assert np.array_equal(basins.evidence(range(1, 3), 2, (32, 32)), every[1:])
 
 
 def test_points_off_the_foreground_and_in_one_pixel_change_little():
     mask = disc(64, 64, 32, 30, 9)
-    points = np.array([(30.0, 32.0), (60.0, 5.0), (30.2, 31.9), (70.0, -3.0)])
-    one, alone, same, beyond = Basins(maps_of(mask), points, SEEDS).evidence(range(4), 1, (64, 64))
+    points = [(30.0, 32.0), (60.0, 5.0), (30.2, 31.9), (70.0, -3.0)]
+    one, alone, same, beyond = basins_of(maps_of(mask), points).evidence(range(4), 1, (64, 64))
     # of two points in one pixel the later one has the basin, the other is left as it is
     assert not one.any() and (same > 0).sum() == pytest.approx(mask.sum(), rel=0.1)
     assert (alone > 0).sum() == (beyond > 0).sum() == 1
+
+
+LEFT, RIGHT = (20.0, 24.0), (44.0, 24.0)
+
+
+def two_masks(shared: float) -> np.ndarray:
+    """Two masks of equal size on a line, which share a part of their pixels; the first also has a stray pixel."""
+    width, step = 40, round(40 * (1 - shared))
+    masks = np.zeros((2, 48, 96), bool)
+    masks[0, 14:34, 10 : 10 + width] = masks[1, 14:34, 10 + step : 10 + step + width] = True
+    masks[0, 47, 95] = True
+    return masks
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9])
+@pytest.mark.parametrize("divided", [False, True])
+def test_maps_tell_whether_masks_that_share_a_half_are_of_one_object(shared, divided):
+    whole = np.zeros((48, 96), bool)
+    whole[14:34, 8:56] = True
+    halves = whole.copy(), whole.copy()
+    halves[0][:, 32:], halves[1][:, :32] = False, False
+    relief = Relief.of(maps_of(*halves) if divided else maps_of(whole), SEEDS)
+    points, scores = np.array([LEFT, RIGHT]), np.array([0.7, 0.9])
+    kept = distinct_masks(two_masks(shared), scores, points, relief).tolist()
+    are_two = shared < LITTLE or (divided and shared < MUCH)
+    assert kept == ([1, 0] if are_two else [1])
+
+
+def test_nothing_and_one_mask_are_distinct():
+    relief = Relief.of(maps_of(disc(48, 96, 24, 20, 9)), SEEDS)
+    nothing = np.zeros((0, 48, 96), bool), np.zeros(0), np.zeros((0, 2)), relief
+    assert distinct_masks(*nothing).tolist() == []
+    one = two_masks(0.5)[:1], np.ones(1), np.array([LEFT]), relief
+    assert distinct_masks(*one).tolist() == [0]
+
+
+@given(
+    one=st.tuples(st.floats(-5, 100), st.floats(-5, 60)),
+    other=st.tuples(st.floats(-5, 100), st.floats(-5, 60)),
+)
+def test_the_rise_between_points_is_the_same_both_ways_and_none_within_a_hollow(one, other):
+    relief = Relief.of(maps_of(disc(48, 96, 24, 48, 60)), SEEDS)
+    there = relief.rise(np.array(one), np.array(other))
+    assert 0 <= there <= 1
+    assert relief.rise(np.array(one), np.array(one)) == 0
+    assert there == pytest.approx(relief.rise(np.array(other), np.array(one)), abs=0.06)
