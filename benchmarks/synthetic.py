@@ -158,10 +158,12 @@ class SyntheticOutputs(Decoder):
         if self.real is not None and self.decoder.next < self.decoder.real_prompts:
             self.real.decode(points, 0.0)
         logits, predicted_iou = self.decoder.decode_next(len(points))
+        predicted_iou = predicted_iou.flatten()
         passed = torch.ones_like(predicted_iou, dtype=torch.bool)
         if pred_iou_thresh > 0:
             passed = predicted_iou > pred_iou_thresh
-        return Decoded(logits[passed], passed.flatten().nonzero()[:, 0], predicted_iou[passed])
+        index = passed.nonzero()[:, 0]  # as the real one, which waits for the device once
+        return Decoded(logits.flatten(0, 1)[index], index, predicted_iou[index])
 
 
 class NoEncoder(nn.Module):

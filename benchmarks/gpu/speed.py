@@ -1,7 +1,8 @@
 """Whole generators on a GPU, every precision against segment_anything's, at the origin's setting.
 
 Encoder and decoder of random weights run, and then the decoder's outputs are replaced by nuclei
-that were made up beforehand, so that as many masks survive as on real images.
+that were made up beforehand, so that as many masks survive as on real images. Then a row of images is
+shown without making records, as a job does it, whose workers make them: the next one is encoded ahead.
 
 On a machine without a GPU this runs at a small size with ``--device cpu --model tiny --height 256
 --width 256 --points-per-side 8``, which says nothing about a GPU.
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from segment_anything import SamAutomaticMaskGenerator
 
@@ -45,6 +47,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="vit_h", help="random weights")
     parser.add_argument("--our-points-per-batch", type=int, help="default: the precision's own")
+    parser.add_argument("--in-a-row", type=int, default=4, help="images that follow each other")
     parser.add_argument("--compiled", action="store_true", help="also with `sam.compile`")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
@@ -82,6 +85,10 @@ def main() -> None:
         name: device_use(partial(generator.generate, rgb), synthetic.restart, device)
         for name, generator in (ours | {"vanilla": theirs}).items()
     }
+    rows = {
+        name: in_a_row(generator, rgb, arguments.in_a_row, synthetic.restart, device)
+        for name, generator in ours.items()
+    }
     flop = None
     if arguments.model in ENCODER_FLOP:
         flop = ENCODER_FLOP[arguments.model] + len(synthetic.points) * DECODER_FLOP
@@ -97,6 +104,10 @@ def main() -> None:
         images_per_second={name: 1 / seconds for name, seconds in compared["seconds"].items()},
         seconds_by_stage={name: generator.seconds for name, generator in ours.items()},
         busy_share={name: busy for name, (busy, _) in use.items()},
+        in_a_row={
+            name: {"seconds_per_image": seconds, "busy_share": busy}
+            for name, (seconds, busy) in rows.items()
+        },
         peak_mebibytes={name: peak for name, (_, peak) in use.items()},
         share_of_roofline={
             name: flop / compared["seconds"][name] / PEAK[generator.precision]
@@ -123,6 +134,35 @@ def device_use(
     torch.cuda.reset_peak_memory_stats(device)
     _, busy = profiled(run, device)
     return busy, torch.cuda.max_memory_allocated(device) / 2**20
+
+
+def in_a_row(
+    generator: MaskGenerator,
+    rgb: np.ndarray,
+    count: int,
+    restart: Callable[[], None],
+    device: torch.device,
+) -> tuple[float, float | None]:
+    """Shows copies of an image one after the other, each with the next one at hand.
+
+    Returns:
+        Seconds an image by the clock, and the share of the time in which the device was busy; None for a CPU.
+    """
+    images = [rgb.copy() for _ in range(count)]
+
+    def run() -> None:
+        for number, image in enumerate(images):
+            restart()
+            generator.following = partial(next, iter(images[number + 1 : number + 2]), None)
+            generator.find(image)
+
+    run()  # the first time other kernels may be chosen
+    synchronise(device)
+    start = time.perf_counter()
+    run()
+    synchronise(device)
+    seconds = (time.perf_counter() - start) / count
+    return seconds, profiled(run, device)[1] if device.type == "cuda" else None
 
 
 if __name__ == "__main__":

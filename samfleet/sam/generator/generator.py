@@ -68,7 +68,8 @@ class MaskGenerator:
 
     The records are those of ``segment_anything.SamAutomaticMaskGenerator`` with
     ``output_mode="coco_rle"`` at the same ``points_per_batch``: identical bits with ``exact``, equal
-    except for float32 rounding with ``fast``. ``tf32`` computes matrix products in TF32, ``bf16`` also
+    except for float32 rounding with ``fast``, which on a GPU computes in float32 what cuDNN's
+    convolutions of the library compute in TF32. ``tf32`` computes matrix products in TF32, ``bf16`` also
     those of the encoder's blocks in bf16, on CUDA devices only. On a CPU, ``exact`` needs the number of
     torch threads to be one or another power of two: with three, the last bits of the library's own
     logits change.

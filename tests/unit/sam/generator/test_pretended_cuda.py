@@ -399,7 +399,7 @@ def test_the_device_clock_counts_what_the_device_does(device, sam):
     assert MaskGenerator(sam, "fast", **FEW).device_seconds is None
 
 
-@pytest.mark.parametrize("precision", ["exact", "fast", "bf16"])
+@pytest.mark.parametrize("precision", ["exact", "fast", "tf32", "bf16"])
 def test_a_batch_makes_the_host_wait_twice(device, sam, precision):
     """To know which masks to upscale, and how many cells lie along outlines."""
     finder = MaskGenerator(moved(sam), precision, **FEW, points_per_batch=9)
