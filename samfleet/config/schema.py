@@ -248,12 +248,27 @@ def _contradictions(config: dict) -> list[str]:
             f"sam.prompts: decoder, but the standard weights of {sam['model']} have none; set "
             "sam.checkpoint or sam.decoder to a file with one, such as micro-sam's"
         )
+    errors += _refinement_contradictions(sam)
     factor = sam["crop_n_points_downscale_factor"] ** sam["crop_n_layers"]
     if sam["points_per_side"] // factor < 1:
         errors.append(
             f"sam.points_per_side: {sam['points_per_side']} leaves no prompt in crop layer "
             f"{sam['crop_n_layers']} with sam.crop_n_points_downscale_factor "
             f"{sam['crop_n_points_downscale_factor']}"
+        )
+    return errors
+
+
+def _refinement_contradictions(sam: dict) -> list[str]:
+    errors = [
+        f"sam.{name}: needs prompts from a decoder, but sam.prompts is grid; set one of them otherwise"
+        for name in ("refine_with_boxes", "refine_with_maps")
+        if sam[name] and sam["prompts"] == "grid"
+    ]
+    if sam["refine_with_boxes"] and sam["model"] == "tiny" and not sam["checkpoint"]:
+        errors.append(
+            "sam.refine_with_boxes: the weights of tiny were trained with points alone and give empty masks "
+            "for boxes; leave it out"
         )
     return errors
 

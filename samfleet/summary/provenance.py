@@ -114,7 +114,10 @@ def _sentences(record: dict[str, Any]) -> Iterator[str]:
     yield f"SAM was given {_prompts(sam)}{_tiles(sam)}; {_clauses([dropped, *_suppression(sam)])}."
     cleaned = []
     if sam["prompts"] != "grid" and sam["refine_with_maps"]:
-        cleaned.append("outlines of masks were corrected by a watershed of the decoder's maps")
+        cleaned.append(
+            "of masks that the decoder's maps showed to be of one object the best was kept, and outlines were corrected by "
+            "a watershed of these maps"
+        )
     if sam["min_mask_region_area"]:
         area = f"{sam['min_mask_region_area']:,}"
         cleaned.append(f"holes and islands of fewer than {area} pixels were removed from masks")
@@ -156,12 +159,15 @@ def _sentences(record: dict[str, Any]) -> Iterator[str]:
 
 
 def _prompts(sam: dict[str, Any]) -> str:
-    if sam["prompts"] != "grid":
-        again = " and, once more, the box of each mask" if sam["refine_with_boxes"] else ""
-        return f"one prompt for each object that a decoder of distance maps saw{again}"
     crops = (
         f" and {_counted(sam['crop_n_layers'], 'layer')} of crops" if sam["crop_n_layers"] else ""
     )
+    if sam["prompts"] != "grid":
+        again = " and, once more, the box of each mask" if sam["refine_with_boxes"] else ""
+        return (
+            "one prompt for each object that a decoder of distance maps saw (Archit & Pape, MIDL 2026)"
+            f"{crops and f' in the image{crops}'}{again}"
+        )
     background = ", less those on background alone" if sam["skip_background"] else ""
     return (
         f"a grid of {sam['points_per_side']} × {sam['points_per_side']} prompts{crops}{background}"

@@ -28,7 +28,7 @@ def remarks(
     elif brightest is not None and 0 <= brightest < _DARK:
         yield f"darker than the scale: its brightest pixel is at {brightest:.2g} of 255"
     if saturated is not None and saturated >= _SATURATED:
-        yield f"saturated: {100 * saturated:.2g} % of the pixels have the largest value"
+        yield f"saturated: {100 * saturated:.3g} % of the pixels have the largest value"
 
 
 def sharpness(focus: float | None, deviation: float | None) -> float | None:

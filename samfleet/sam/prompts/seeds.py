@@ -8,6 +8,8 @@ import numpy as np
 
 from samfleet.config.settings import SeedSettings
 
+_OUTSIDE = np.uint16(1000)  # of seeds, a level that none within them can be raised to
+
 _TRUNCATE = 3.0  # standard deviations at which micro-sam's Gaussian ends
 
 
@@ -58,25 +60,25 @@ def _summits(distance: np.ndarray, seeds: np.ndarray, prominence: float) -> np.n
     """The parts of seeds around minima that are deeper by the prominence than the way to any deeper one.
 
     These are the regional minima of the h-minima transform (P. Soille, "Morphological Image Analysis", 2003, 6.3.3),
-    at 255 levels.
+    at 255 levels. The deepest minimum of a seed counts always: there is no way to a deeper one.
 
     Args:
         distance: (height, width) float32 from 0 to 1.
         seeds: (height, width) bool.
         prominence: from 0 to 1.
     """
-    levels = np.where(seeds, np.rint(np.clip(distance, 0, 1) * 254), 255).astype(np.uint8)
+    levels = np.where(seeds, np.rint(np.clip(distance, 0, 1) * 254), _OUTSIDE).astype(np.uint16)
     filled = _filled(_raised(levels, max(1, round(prominence * 254))), levels)
     return (_filled(_raised(filled, 1), filled) > filled) & seeds
 
 
 def _raised(levels: np.ndarray, height: int) -> np.ndarray:
-    """All levels higher by so much, but at most 255."""
-    return levels + np.minimum(255 - levels, np.uint8(height))
+    """All levels higher by so much, but at most `_OUTSIDE`."""
+    return levels + np.minimum(_OUTSIDE - levels, np.uint16(height))
 
 
 def _filled(water: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Let water run off over the ground to wherever it is lower; both (height, width) uint8."""
+    """Let water run off over the ground to wherever it is lower; both (height, width) uint16."""
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     while True:
         lower = cv2.max(cv2.erode(water, cross, borderType=cv2.BORDER_REPLICATE), ground)

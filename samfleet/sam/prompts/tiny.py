@@ -45,6 +45,7 @@ class TinyMapDecoder(nn.Module):
         self.out = nn.Conv2d(_FINEST, 3 * 4, 3, padding=1)
         for weights in self.dense.parameters():
             nn.init.zeros_(weights)  # SAM's own embedding to begin with
+        self.to(memory_format=torch.channels_last)  # takes a CPU a quarter less
 
     def logits(
         self, embedding: torch.Tensor, frame: torch.Tensor

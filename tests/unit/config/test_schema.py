@@ -211,6 +211,13 @@ def test_all_errors_are_in_one_message():
         ({"sam": {"precision": "bf16"}, "device": "cpu"}, "precision", "device"),
         ({"sam": {"precision": "tf32"}, "devices": ["a"]}, "precision", "devices"),
         ({"sam": {"precision": "exact", "compile": True}}, "compile", "sam.precision exact"),
+        ({"sam": {"refine_with_maps": True}}, "refine_with_maps", "sam.prompts"),
+        ({"sam": {"refine_with_boxes": True}}, "refine_with_boxes", "sam.prompts"),
+        (
+            {"sam": {"model": "tiny", "prompts": "decoder", "refine_with_boxes": True}},
+            "refine_with_boxes",
+            "tiny",
+        ),
     ],
 )
 def test_keys_that_contradict_each_other_are_both_named(config, key, other):

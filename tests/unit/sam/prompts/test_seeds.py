@@ -111,10 +111,12 @@ def test_objects_that_share_a_seed_get_a_point_each_by_prominence():
     points = seed_points(maps, replace(DEFAULT, prominence=0.05))
     assert points.tolist() == pytest.approx(np.array([(20, 20), (39, 20)]), abs=2)
     # the saddle rises by less than 0.25, so nothing is as prominent as this
-    assert len(seed_points(maps, replace(DEFAULT, prominence=0.3))) == 1
+    # the deeper one has a point all the same, however high the prominence is
+    for prominence in (0.3, 0.9, 1.0):
+        assert len(seed_points(maps, replace(DEFAULT, prominence=prominence))) == 1
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.1, 0.3]), st.integers(0, 3))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.1, 0.3, 0.9, 1.0]), st.integers(0, 3))
 def test_points_are_in_the_h_minima_of_the_mean_distance(seed, prominence, smoothness):
     random = np.random.default_rng(seed)
     maps = random.random((3, 14, 18), np.float32)
@@ -126,9 +128,9 @@ def test_points_are_in_the_h_minima_of_the_mean_distance(seed, prominence, smoot
     settings = SeedSettings(0.5, 1.0, 1.0, 0.0, 1, prominence)
     points = seed_points(maps, settings).astype(int)
     seeds = (maps[1] < 1) & (maps[2] < 1)
-    levels = np.where(seeds, np.rint((maps[1] + maps[2]) / 2 * 254), 255).astype(int)
+    levels = np.where(seeds, np.rint((maps[1] + maps[2]) / 2 * 254), 10_000).astype(int)
     height = max(1, round(prominence * 254))
-    filled = reconstruction(np.minimum(levels + height, 255), levels, "erosion", ndimage_cross())
+    filled = reconstruction(np.minimum(levels + height, 10_000), levels, "erosion", ndimage_cross())
     minima = local_minima(filled, connectivity=1) if np.ptp(filled) else seeds
     labels, count = ndimage.label(minima & seeds)
     assert len(points) == count
