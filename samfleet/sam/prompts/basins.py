@@ -23,10 +23,10 @@ INSIDE, OUTSIDE = 1.5, 3.0
 FAR_OUTSIDE = 20.0
 """What they take farther away than a basin is long: there a mask has stray pixels only."""
 
-LITTLE, MUCH = 0.35, 0.65
+LITTLE, MUCH = 0.35, 0.7
 """Parts of the smaller mask that two masks share: with less they are two objects, with more they are one."""
 
-RISE = 0.3
+RISE = 0.2
 """How far the relief must rise between the points of two masks which share a part in between, if they are two objects."""
 
 

@@ -111,7 +111,7 @@ def two_masks(shared: float) -> np.ndarray:
     return masks
 
 
-@pytest.mark.parametrize("shared", [0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9])
+@pytest.mark.parametrize("shared", [0.0, 0.3, 0.4, 0.5, 0.65, 0.75, 0.9])
 @pytest.mark.parametrize("divided", [False, True])
 def test_maps_tell_whether_masks_that_share_a_half_are_of_one_object(shared, divided):
     whole = np.zeros((48, 96), bool)
