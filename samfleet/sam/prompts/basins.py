@@ -24,10 +24,10 @@ FAR_OUTSIDE = 20.0
 """What they take farther away than a basin is long: there a mask has stray pixels only."""
 
 LITTLE, MUCH = 0.35, 0.7
-"""Parts of the smaller mask that two masks share: with less they are two objects, with more they are one."""
+"""Parts of the smaller mask: two masks that share no more than little are two objects, whatever the maps show."""
 
-RISE = 0.2
-"""How far the relief must rise between the points of two masks which share a part in between, if they are two objects."""
+RISE, HIGH_RISE = 0.2, 0.35
+"""How far the relief must rise between the points of two masks which share more, and much more, if they are two objects."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ def distinct_masks(
 ) -> np.ndarray:
     """One mask for each object, the best one, by the largest connected part of each.
 
-    Where two masks share neither little nor much, the relief between their points tells whether they are of one object.
+    Where two masks share more than a little, the relief between their points tells whether they are of one object.
 
     Args:
         masks: (n, height, width) bool.
@@ -133,7 +133,8 @@ def distinct_masks(
     """
 
     def are_apart(one: int, other: int, shared: float) -> bool:
-        return shared < MUCH and relief.rise(points[one], points[other]) >= RISE
+        least = RISE if shared < MUCH else HIGH_RISE
+        return relief.rise(points[one], points[other]) >= least
 
     parts = [BitMask.of(_largest_part(mask), (0, 0)) for mask in masks]
     return keep_best_masks(parts, scores, LITTLE, of_smaller=True, unless=are_apart)

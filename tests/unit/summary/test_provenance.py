@@ -128,7 +128,9 @@ def test_the_methods_say_all_that_is_done_to_masks(results):
     }
     text = methods(provenance(results, sam=mapped, fluorescence={"largest_part": False}))
     assert "saw (Archit & Pape, MIDL 2026) in the image and 1 layer of crops;" in text
-    assert "Of masks that the decoder's maps showed to be of one object the best was kept, and" in text
+    assert (
+        "Of masks that the decoder's maps showed to be of one object the best was kept, and" in text
+    )
     assert "outlines were corrected by a watershed of these maps." in text
     nothing = {"min_mask_region_area": 0, "box_nms_thresh": 1.0}
     text = methods(provenance(results, sam=nothing, fluorescence={"largest_part": False}))

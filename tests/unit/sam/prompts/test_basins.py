@@ -9,10 +9,12 @@ from scipy import ndimage
 from samfleet.config.settings import SeedSettings
 from samfleet.sam.prompts.basins import (
     FAR_OUTSIDE,
+    HIGH_RISE,
     INSIDE,
     LITTLE,
     MUCH,
     OUTSIDE,
+    RISE,
     Basins,
     Relief,
     distinct_masks,
@@ -112,17 +114,23 @@ def two_masks(shared: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.3, 0.4, 0.5, 0.65, 0.75, 0.9])
-@pytest.mark.parametrize("divided", [False, True])
-def test_maps_tell_whether_masks_that_share_a_half_are_of_one_object(shared, divided):
-    whole = np.zeros((48, 96), bool)
-    whole[14:34, 8:56] = True
-    halves = whole.copy(), whole.copy()
-    halves[0][:, 32:], halves[1][:, :32] = False, False
-    relief = Relief.of(maps_of(*halves) if divided else maps_of(whole), SEEDS)
+@pytest.mark.parametrize("rise", [0.0, 0.1, 0.25, 0.5])
+def test_maps_tell_whether_masks_that_share_pixels_are_of_one_object(shared, rise):
+    distance = np.full((48, 96), 0.4, np.float32)
+    distance[:, 32] += rise  # between the points
+    relief = Relief(np.ones((48, 96), bool), distance)
+    assert relief.rise(*map(np.array, (LEFT, RIGHT))) == pytest.approx(rise)
     points, scores = np.array([LEFT, RIGHT]), np.array([0.7, 0.9])
     kept = distinct_masks(two_masks(shared), scores, points, relief).tolist()
-    are_two = shared < LITTLE or (divided and shared < MUCH)
-    assert kept == ([1, 0] if are_two else [1])
+    least = 0 if shared < LITTLE else RISE if shared < MUCH else HIGH_RISE
+    assert kept == ([1, 0] if rise >= least else [1])
+
+
+def test_an_object_within_the_mask_of_a_merged_pair_does_not_hide_the_other():
+    small, large = disc(48, 96, 24, 20, 8), disc(48, 96, 24, 44, 15)
+    relief = Relief.of(maps_of(small, large), SEEDS)
+    masks, points = np.stack([small, small | large]), np.array([LEFT, RIGHT])
+    assert distinct_masks(masks, np.array([0.9, 0.8]), points, relief).tolist() == [0, 1]
 
 
 def test_nothing_and_one_mask_are_distinct():
