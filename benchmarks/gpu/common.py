@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from segment_anything.modeling import Sam
 
 from samfleet.sam.generator import PRECISIONS
+from samfleet.sam.generator.precision import arithmetic
 from samfleet.sam.model import build_model
 
 
@@ -44,6 +46,38 @@ def synchronise(device: torch.device) -> None:
 def device_name(device: torch.device) -> str:
     """The card's name, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def seconds_of(device: torch.device, run: Callable[[], object], repeats: int) -> float:
+    """Seconds that something takes by the clock, the mean of some runs after a first one."""
+    run()
+    synchronise(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    synchronise(device)
+    return (time.perf_counter() - start) / repeats
+
+
+def product_side(device: torch.device) -> int:
+    """Side of the matrices by whose products a device is measured."""
+    return 8192 if device.type == "cuda" else 256
+
+
+def teraflops(device: torch.device) -> dict[str, float]:
+    """What products of large matrices reach on a device, two operations a multiply-add, in each format."""
+    side = product_side(device)
+    square = torch.randn(side, side, device=device)
+    reached = {}
+    for name, kind, values in (
+        ("float32", "float32", square),
+        ("tf32", "tf32", square),
+        ("bf16", "float32", square.bfloat16()),
+    ):
+        with arithmetic(kind):
+            product = partial(torch.matmul, values, values)
+            reached[name] = 2 * side**3 / seconds_of(device, product, 5) / 1e12
+    return reached
 
 
 def profiled(

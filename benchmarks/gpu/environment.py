@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
 import torch
 
 from benchmarks.common import report
-from benchmarks.gpu.common import device_name, parse_device, synchronise
+from benchmarks.gpu.common import (
+    device_name,
+    parse_device,
+    product_side,
+    seconds_of,
+    teraflops,
+)
 from samfleet.devices.visible import gpu_exists, visible_devices
-from samfleet.sam.generator.precision import arithmetic
-
-SIDE = 8192
 
 
 def main() -> None:
     device = parse_device(__doc__)
-    side = SIDE if device.type == "cuda" else 256
-
-    def seconds(run: Callable[[], object], repeats: int) -> float:
-        run()
-        synchronise(device)
-        start = time.perf_counter()
-        for _ in range(repeats):
-            run()
-        synchronise(device)
-        return (time.perf_counter() - start) / repeats
-
+    side = product_side(device)
+    seconds = partial(seconds_of, device)
     square = torch.randn(side, side, device=device)
-    half, target = square.bfloat16(), torch.empty_like(square)
-    operations = 2 * side**3
-    teraflops = {}
-    for name, kind, values in (
-        ("float32", "float32", square),
-        ("tf32", "tf32", square),
-        ("bf16", "float32", half),
-    ):
-        with arithmetic(kind):
-            product = partial(torch.matmul, values, values)
-            teraflops[name] = operations / seconds(product, 5) / 1e12
+    target = torch.empty_like(square)
     block = torch.empty(1 << 24, dtype=torch.uint8, device=device)
     report(
         claim="what the device reaches",
@@ -52,7 +34,7 @@ def main() -> None:
         gpu_exists=gpu_exists(),
         cudnn_tf32=torch.backends.cudnn.allow_tf32,
         matmul_tf32=torch.backends.cuda.matmul.allow_tf32,
-        teraflops=teraflops,
+        teraflops=teraflops(device),
         copy_terabytes_per_second=2
         * square.nbytes
         / seconds(lambda: target.copy_(square), 20)

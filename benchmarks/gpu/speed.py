@@ -23,7 +23,7 @@ from benchmarks.common import (
     generator_parser,
     report,
 )
-from benchmarks.gpu.common import device_name, profiled, synchronise
+from benchmarks.gpu.common import device_name, profiled, synchronise, teraflops
 from benchmarks.synthetic import SyntheticOutputs, synthetic_decoder
 from samfleet.sam.generator import PRECISIONS, MaskGenerator
 from samfleet.sam.model import build_model
@@ -34,6 +34,9 @@ DECODER_FLOP = 3.62e9
 
 PEAK = {"exact": 67e12, "fast": 67e12, "tf32": 494.7e12, "bf16": 989.4e12}
 """Operations a second, dense, of an H100 or H200 SXM by NVIDIA's data sheets."""
+
+FORMATS = {"exact": "float32", "fast": "float32", "tf32": "tf32", "bf16": "bf16"}
+"""Of the products of each precision that are most of the work: in those of matrices alone a device reaches the most."""
 
 
 def main() -> None:
@@ -46,7 +49,12 @@ def main() -> None:
         repeats=3,
     )
     parser.add_argument("--model", default="vit_h", help="random weights")
-    parser.add_argument("--our-points-per-batch", type=int, help="default: the precision's own")
+    parser.add_argument(
+        "--our-points-per-batch",
+        type=int,
+        nargs="+",
+        help="numbers of prompts decoded at once, to be compared; default: the precision's own",
+    )
     parser.add_argument("--in-a-row", type=int, default=4, help="images that follow each other")
     parser.add_argument("--compiled", action="store_true", help="also with `sam.compile`")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
@@ -61,14 +69,13 @@ def main() -> None:
     synthetic.prepare(device)
     if device.type == "cpu":
         arguments.precisions = [name for name in arguments.precisions if name in ("exact", "fast")]
-    own = parameters | {"points_per_batch": arguments.our_points_per_batch}
-    ours = {name: MaskGenerator(sam, name, **own) for name in arguments.precisions}
-    if arguments.compiled:
-        ours |= {
-            f"{name}, compiled": MaskGenerator(sam, name, compiled=True, **own)
-            for name in arguments.precisions
-            if name != "exact"
-        }
+    ours = {}
+    for batch in arguments.our_points_per_batch or [None]:
+        own, of = parameters | {"points_per_batch": batch}, f", {batch} prompts" if batch else ""
+        for name in arguments.precisions:
+            ours[f"{name}{of}"] = MaskGenerator(sam, name, **own)
+            if arguments.compiled and name != "exact":
+                ours[f"{name}{of}, compiled"] = MaskGenerator(sam, name, compiled=True, **own)
     for generator in ours.values():
         generator._decoder = SyntheticOutputs(synthetic, real=generator._decoder)
     sam.mask_decoder = synthetic
@@ -92,6 +99,7 @@ def main() -> None:
     flop = None
     if arguments.model in ENCODER_FLOP:
         flop = ENCODER_FLOP[arguments.model] + len(synthetic.points) * DECODER_FLOP
+    reached = teraflops(device)
     known = device.type == "cuda" and any(name in device_name(device) for name in ("H100", "H200"))
     report(
         claim="whole generator on a GPU",
@@ -112,6 +120,13 @@ def main() -> None:
         share_of_roofline={
             name: flop / compared["seconds"][name] / PEAK[generator.precision]
             if flop and known
+            else None
+            for name, generator in ours.items()
+        },
+        teraflops=reached,
+        share_of_reached={
+            name: flop / compared["seconds"][name] / 1e12 / reached[FORMATS[generator.precision]]
+            if flop
             else None
             for name, generator in ours.items()
         },
