@@ -167,6 +167,9 @@ def main() -> None:
     parser.add_argument("labels", type=Path, help="a folder of their label images")
     parser.add_argument("--ways", nargs="+", default=["none", "512", "256", "auto"])
     parser.add_argument("--prompts", nargs="+", default=["decoder"], help="grid, decoder, or both")
+    parser.add_argument(
+        "--all-points", action="store_true", help="of the grid, also those on the background"
+    )
     parser.add_argument("--mosaic", type=int, default=0, help="side of a mosaic in pixels")
     parser.add_argument("--slide", type=int, default=0, help="by how many pixels images are slid")
     parser.add_argument("--only", nargs="+", default=[""], help="parts of the images' names")
@@ -182,7 +185,8 @@ def main() -> None:
     total: dict[str, dict] = {}
     rows: dict[str, dict] = {}
     for prompts in arguments.prompts:
-        sam = replace(settings.sam, prompts=prompts)
+        skips = settings.sam.skip_background and not arguments.all_points
+        sam = replace(settings.sam, prompts=prompts, skip_background=skips)
         generator = load_generator(sam, "cpu", arguments.threads)
         for size, tiles in ways_of(arguments.ways, generator.sam.image_encoder.img_size).items():
             generator.tiles, way = tiles, f"{prompts}, {size}"

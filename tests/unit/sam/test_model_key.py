@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -121,13 +121,16 @@ def test_every_key_of_the_schema_is_either_neutral_or_part_of_the_model_key():
 
 @pytest.mark.parametrize("key", DECODER_VALUES)
 def test_what_concerns_a_decoder_counts_only_with_its_prompts(key):
+    files = {"checkpoint": "elsewhere.pth", "decoder": "elsewhere.pt"}
+    with_decoder = {"model": "tiny", "prompts": "decoder"} | files
     config = setting(key, DECODER_VALUES[key])
-    assert key_of(settings_of(complete_config(config))) == key_of(make_settings("x"))
-    with_decoder = {"model": "tiny", "prompts": "decoder", "decoder": "elsewhere.pt"}
     config["sam"] |= with_decoder
+    changed = settings_of(complete_config(config))
     prompted = key_of(make_settings("x", sam=with_decoder))
-    assert prompted != key_of(make_settings("x", sam=with_decoder | {"prompts": "grid"}))
-    assert key_of(settings_of(complete_config(config))) != prompted
+    assert key_of(changed) != prompted
+    gridded = key_of(make_settings("x", sam=with_decoder | {"prompts": "grid"}))
+    assert prompted != gridded
+    assert key_of(replace(changed, sam=replace(changed.sam, prompts="grid"))) == gridded
 
 
 def test_what_masks_share_is_measured_by_counts_only_where_they_are_compared():

@@ -1,7 +1,7 @@
 """The generator that a configuration asks for."""
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from samfleet.config.settings import SamSettings
+from samfleet.resources import TINY_WEIGHTS
 from samfleet.sam.generator.loading import load_generator
 from samfleet.sam.model import load_model
 from samfleet.sam.prompts.tiny import TinyMapDecoder
@@ -98,12 +99,16 @@ def test_a_decoder_gives_the_prompts_with_its_seeds(tmp_path):
         generator = load_generator(make_settings(sam=sam).sam, "cpu", 1)
         found[foreground] = generator.generate(rgb)
         assert not generator.refine_with_boxes and not generator.refine_with_maps
-        sam |= {"refine_with_boxes": True, "refine_with_maps": True}
-        generator = load_generator(make_settings(sam=sam).sam, "cpu", 1)
+        sam |= {
+            "refine_with_boxes": True,
+            "refine_with_maps": True,
+            "checkpoint": str(TINY_WEIGHTS),
+        }
+        refining = make_settings(sam=sam).sam
+        generator = load_generator(refining, "cpu", 1)
         assert generator.refine_with_boxes and generator.refine_with_maps
         # without a decoder's prompts there is nothing to refine
-        sam["prompts"] = "grid"
-        generator = load_generator(make_settings(sam=sam).sam, "cpu", 1)
+        generator = load_generator(replace(refining, prompts="grid"), "cpu", 1)
         assert not generator.refine_with_boxes and not generator.refine_with_maps
     # all maps lie between 0 and 1, so the whole image is one seed, or nothing is
     assert len(found[0.0]) == 1
