@@ -306,6 +306,29 @@ def test_predicted_ious_are_trained_towards_the_true_ones(model):
     assert torch.allclose(terms["iou"], (ious - wanted).square().mean())
 
 
+def test_bfloat16_changes_losses_little_and_no_position(model, monkeypatch):
+    encoded = []
+
+    def noting(*given, **named):
+        encoded.append(original(*given, **named))
+        return encoded[-1]
+
+    settings = TrainingSettings(synthetic=0.0, prompts=8)
+    example = make_example([_disc_image()], settings, GRID // 4, np.random.default_rng(2))
+    batch = collate([example], torch.device("cpu"))
+    terms, original = {}, model.sam.prompt_encoder._embed_points
+    monkeypatch.setattr(model.sam.prompt_encoder, "_embed_points", noting)
+    for in_bfloat16 in (False, True):
+        monkeypatch.setattr(model, "in_bfloat16", in_bfloat16)
+        with torch.no_grad():
+            terms[in_bfloat16] = losses(model, batch)
+    assert torch.equal(*encoded) and encoded[1].dtype == torch.float32
+    for name in LOSS_WEIGHTS:
+        exact, rounded = (terms[kind][name] for kind in (False, True))
+        assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact), name
+        assert float(rounded) == pytest.approx(float(exact), rel=0.1, abs=0.01), name
+
+
 def test_relative_positions_are_cut_around_the_middle(model):
     block = model.sam.image_encoder.blocks[-1]
     cut = trainee._cropped_positions(block, GRID // 4)["attn.rel_pos_h"]
