@@ -23,7 +23,7 @@ from benchmarks.synthetic import SyntheticDecoder
 from samfleet.config.schema import complete_config
 from samfleet.config.settings import settings_of
 from samfleet.images.reading import Failure, read_image
-from samfleet.sam.generator import MaskGenerator
+from samfleet.sam.generator import PRECISIONS, MaskGenerator
 from samfleet.sam.model import build_model, load_model
 
 PARAMETERS = {
@@ -42,6 +42,13 @@ WARM_UP_PROMPTS = 8
 DEMO = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1, for command lines."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def generator_parser(description: str, **defaults: Any) -> argparse.ArgumentParser:
     """A command line for generators: ``PARAMETERS``, the image's size, precisions, repeats.
 
@@ -54,8 +61,9 @@ def generator_parser(description: str, **defaults: Any) -> argparse.ArgumentPars
     parser.add_argument("--width", type=int, default=1024)
     for name, default in PARAMETERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--precisions", nargs="+", default=["exact", "fast"])
-    parser.add_argument("--repeats", type=int, default=1)
+    known = ["vanilla", *PRECISIONS]
+    parser.add_argument("--precisions", nargs="+", choices=known, default=["exact", "fast"])
+    parser.add_argument("--repeats", type=positive, default=1, help="the least time counts")
     parser.set_defaults(**defaults)
     return parser
 

@@ -21,9 +21,17 @@ from benchmarks.common import (
     fluorescence,
     generator_parameters,
     generator_parser,
+    positive,
     report,
 )
-from benchmarks.gpu.common import device_name, profiled, synchronise, teraflops
+from benchmarks.gpu.common import (
+    device_name,
+    precisions_on,
+    profiled,
+    seconds_of,
+    synchronise,
+    teraflops,
+)
 from benchmarks.synthetic import SyntheticOutputs, synthetic_decoder
 from samfleet.sam.generator import PRECISIONS, MaskGenerator
 from samfleet.sam.model import build_model
@@ -35,9 +43,6 @@ DECODER_FLOP = 3.62e9
 PEAK = {"exact": 67e12, "fast": 67e12, "tf32": 494.7e12, "bf16": 989.4e12}
 """Operations a second, dense, of an H100 or H200 SXM by NVIDIA's data sheets."""
 
-FORMATS = {"exact": "float32", "fast": "float32", "tf32": "tf32", "bf16": "bf16"}
-"""Of the products of each precision that are most of the work: in those of matrices alone a device reaches the most."""
-
 
 def main() -> None:
     parser = generator_parser(
@@ -45,34 +50,37 @@ def main() -> None:
         points_per_side=64,
         pred_iou_thresh=0.75,
         min_mask_region_area=100,
-        precisions=list(PRECISIONS),
+        precisions=None,
         repeats=3,
     )
     parser.add_argument("--model", default="vit_h", help="random weights")
     parser.add_argument(
         "--our-points-per-batch",
-        type=int,
+        type=positive,
         nargs="+",
         help="numbers of prompts decoded at once, to be compared; default: the precision's own",
     )
-    parser.add_argument("--in-a-row", type=int, default=4, help="images that follow each other")
+    parser.add_argument(
+        "--in-a-row", type=positive, default=4, help="images that follow each other"
+    )
     parser.add_argument("--compiled", action="store_true", help="also with `sam.compile`")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
     parameters = generator_parameters(arguments)
     device = torch.device(arguments.device)
+    precisions = arguments.precisions or precisions_on(device)
+    if impossible := [name for name in precisions if name not in precisions_on(device)]:
+        parser.error(f"not on this device, or always measured: {', '.join(impossible)}")
     torch.manual_seed(0)
 
     sam = build_model(arguments.model).eval().to(device)
     theirs = SamAutomaticMaskGenerator(sam, output_mode="coco_rle", **parameters)
     synthetic = synthetic_decoder(sam, theirs.point_grids[0], real=sam.mask_decoder)
     synthetic.prepare(device)
-    if device.type == "cpu":
-        arguments.precisions = [name for name in arguments.precisions if name in ("exact", "fast")]
     ours = {}
     for batch in arguments.our_points_per_batch or [None]:
         own, of = parameters | {"points_per_batch": batch}, f", {batch} prompts" if batch else ""
-        for name in arguments.precisions:
+        for name in precisions:
             ours[f"{name}{of}"] = MaskGenerator(sam, name, **own)
             if arguments.compiled and name != "exact":
                 ours[f"{name}{of}, compiled"] = MaskGenerator(sam, name, compiled=True, **own)
@@ -99,6 +107,7 @@ def main() -> None:
     flop = None
     if arguments.model in ENCODER_FLOP:
         flop = ENCODER_FLOP[arguments.model] + len(synthetic.points) * DECODER_FLOP
+    rates = {name: flop and flop / compared["seconds"][name] for name in ours}
     reached = teraflops(device)
     known = device.type == "cuda" and any(name in device_name(device) for name in ("H100", "H200"))
     report(
@@ -118,17 +127,13 @@ def main() -> None:
         },
         peak_mebibytes={name: peak for name, (_, peak) in use.items()},
         share_of_roofline={
-            name: flop / compared["seconds"][name] / PEAK[generator.precision]
-            if flop and known
-            else None
-            for name, generator in ours.items()
+            name: rate / PEAK[ours[name].precision] if rate and known else None
+            for name, rate in rates.items()
         },
         teraflops=reached,
         share_of_reached={
-            name: flop / compared["seconds"][name] / 1e12 / reached[FORMATS[generator.precision]]
-            if flop
-            else None
-            for name, generator in ours.items()
+            name: rate / 1e12 / reached[format_of_products(ours[name].precision)] if rate else None
+            for name, rate in rates.items()
         },
         **compared,
     )
@@ -171,13 +176,14 @@ def in_a_row(
             generator.following = partial(next, iter(images[number + 1 : number + 2]), None)
             generator.find(image)
 
-    run()  # the first time other kernels may be chosen
-    synchronise(device)
-    start = time.perf_counter()
-    run()
-    synchronise(device)
-    seconds = (time.perf_counter() - start) / count
+    seconds = seconds_of(device, run, repeats=1) / count
     return seconds, profiled(run, device)[1] if device.type == "cuda" else None
+
+
+def format_of_products(precision: str) -> str:
+    """The format of most of a precision's work, those of the encoder's blocks, as `teraflops` names it."""
+    kind = PRECISIONS[precision]
+    return "bf16" if kind.blocks == torch.bfloat16 else kind.encoder
 
 
 if __name__ == "__main__":

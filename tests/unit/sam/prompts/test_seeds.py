@@ -110,8 +110,7 @@ def test_objects_that_share_a_seed_get_a_point_each_by_prominence():
     assert len(seed_points(maps, DEFAULT)) == 1
     points = seed_points(maps, replace(DEFAULT, prominence=0.05))
     assert points.tolist() == pytest.approx(np.array([(20, 20), (39, 20)]), abs=2)
-    # the saddle rises by less than 0.25, so nothing is as prominent as this
-    # the deeper one has a point all the same, however high the prominence is
+    # the saddle rises by less than 0.25: only the deeper one has a point, however high the prominence is
     for prominence in (0.3, 0.9, 1.0):
         assert len(seed_points(maps, replace(DEFAULT, prominence=prominence))) == 1
 
