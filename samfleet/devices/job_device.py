@@ -72,11 +72,13 @@ def usable_devices(device: str, pretended: Sequence[str], precision: str) -> lis
     needed_by = "device: cuda" if device == "cuda" else f"sam.precision: {precision}"
     if not devices and (device == "cuda" or precision in GPU_PRECISIONS):
         kind = DeviceError if scheduler_job() else MissingDeviceError
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        instead = ["device: cpu"] if device == "cuda" else []
+        instead += ["sam.precision: fast"] if precision in GPU_PRECISIONS else []
         raise kind(
-            f"{needed_by} needs a GPU, but {socket.gethostname()} shows none "
-            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'is not set')}); "
-            "ask the scheduler for one, or set "
-            + ("device: cpu" if device == "cuda" else "sam.precision: fast")
+            f"{needed_by} needs a GPU, but {socket.gethostname()} shows none (CUDA_VISIBLE_DEVICES "
+            f"{'is not set' if visible is None else f'is {visible!r}'}); "
+            f"ask the scheduler for one, or set {' and '.join(instead)}"
         )
     return devices
 
