@@ -174,7 +174,7 @@ def configured_tiles(settings: SamSettings, pixel_size_um: float | None = None) 
     if diameter is not None:
         return Tiles(tile_size_for(model, float(diameter)), overlap, whole_image)
     if settings.tile_size is not None:
-        return Tiles(min(settings.tile_size, _LARGEST_TILE), overlap, whole_image)
+        return Tiles(settings.tile_size, overlap, whole_image)
     return None
 
 

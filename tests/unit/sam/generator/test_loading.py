@@ -176,7 +176,6 @@ def test_a_diameter_in_micrometres_needs_a_size_of_pixels(pixel, words):
 @pytest.mark.parametrize(
     "values",
     [
-        {"tile_size": 10**10},
         {"object_diameter": 1e9},
         {"object_diameter": 1e308},
         {"object_diameter": "1000 um"},
