@@ -115,8 +115,12 @@ def _sentences(record: dict[str, Any]) -> Iterator[str]:
     cleaned = []
     if sam["prompts"] != "grid" and sam["refine_with_maps"]:
         cleaned.append(
-            "of masks that the decoder's maps showed to be of one object the best was kept, and outlines were corrected by "
-            "a watershed of these maps"
+            "the predicted IoU of a mask was the mean of SAM's and of its IoU with the objects that a watershed of the "
+            "decoder's maps showed"
+        )
+        cleaned.append(
+            "of masks that these maps showed to be of one object the best was kept, and outlines were corrected by the "
+            "watershed"
         )
     if sam["min_mask_region_area"]:
         area = f"{sam['min_mask_region_area']:,}"

@@ -41,7 +41,7 @@ from samfleet.sam.generator.undecided import Part, Undecided
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.masks.packed import CompactMask
 from samfleet.sam.masks.records import FoundMasks, TileReport, make_records
-from samfleet.sam.prompts.basins import Basins, Relief, distinct_masks
+from samfleet.sam.prompts.basins import Basins, Relief, distinct_masks, largest_parts
 from samfleet.sam.prompts.prompts import MapPrompts, NotFiniteMaps, Prompts
 from samfleet.sam.tiles import Layout, Tiles
 
@@ -104,7 +104,8 @@ class MaskGenerator:
             without foreground; each prompt gives one mask.
         refine_with_boxes: ask a second time, with the boxes of the masks that ``map_prompts`` gave.
         refine_with_maps: let the outlines of the masks that are left follow the maps of ``map_prompts``, which
-            then keeps them: where an object ends there, and where the next one begins.
+            then keeps them: where an object ends there, and where the next one begins. The predicted IoU of a mask is
+            then the mean of SAM's and of what it is if the maps are right.
 
     Attributes:
         tiles: how the next image is divided, which may be set before it.
@@ -380,7 +381,8 @@ class MaskGenerator:
         size = view.rgb.shape[:2]
         parts: list[Part] = []
         undecided: list[Undecided] = []
-        for points, decoded in self._decoded(prompts.points, upsampler, points_per_batch):
+        every = self._decoded(prompts.points, upsampler, points_per_batch, self.pred_iou_thresh)
+        for points, decoded in every:
             # The host has just waited for the device, so what was on its way from there has arrived.
             parts, undecided = parts + self._decide(undecided), []
             with self._stage("postprocessing"):
@@ -393,19 +395,24 @@ class MaskGenerator:
         return self._best(parts + self._decide(undecided), upsampler, view)
 
     def _decoded(
-        self, points: np.ndarray, upsampler: Upsampler, points_per_batch: int
+        self,
+        points: np.ndarray,
+        upsampler: Upsampler,
+        points_per_batch: int,
+        pred_iou_thresh: float,
     ) -> Iterator[tuple[torch.Tensor, Decoded]]:
         """Batch by batch the points that were asked for, (n, 2) float64 on the device, and their masks.
 
         Args:
             points: (n, 2) float64, x and y in the view.
+            pred_iou_thresh: masks whose predicted IoU is not above it are rejected; 0 lets all pass.
         """
         size = upsampler.geometry.image
         both = np.stack([points, self._transform.apply_coords(points, size)])
         for batch in to_device(both, self.sam.device).split(points_per_batch, dim=1):
             asked, prompts = self._asked(batch[0], batch[1], upsampler)
             if len(asked):
-                yield asked, self._decode(prompts, self.pred_iou_thresh)
+                yield asked, self._decode(prompts, pred_iou_thresh)
 
     def _refined(
         self, prompts: Prompts, view: View, upsampler: Upsampler, points_per_batch: int
@@ -413,10 +420,11 @@ class MaskGenerator:
         """The masks of a view, whose outlines follow the maps.
 
         SAM's masks as they are can have stray pixels, by which their boxes would say what is cut or twice the same.
-        So they are compared by their largest parts, and filtered when the maps have bounded them.
+        So they are compared by their largest parts, and filtered by stability when the maps have bounded them.
         """
         assert self._map_prompts is not None and prompts.maps is not None
-        every = list(self._decoded(prompts.points, upsampler, points_per_batch))
+        least = max(0, 2 * self.pred_iou_thresh - 1)  # of SAM's if the maps' is 1
+        every = list(self._decoded(prompts.points, upsampler, points_per_batch, least))
         if not every:
             return self._best([], upsampler, view)
         points = torch.cat([asked[decoded.index] for asked, decoded in every])
@@ -429,9 +437,13 @@ class MaskGenerator:
             masks = logits[:, :height, :width] > self.sam.mask_threshold
             on_host = Arriving([masks, predicted_iou, points]).arrive()
             above, scores, places = (each.numpy() for each in on_host)
+            above = largest_parts(above)
             in_frame = self._transform.apply_coords(places, geometry.image)
             relief = Relief.of(prompts.maps, self._map_prompts.seeds)
-            kept = distinct_masks(above, scores, in_frame, relief)
+            every_point = self._transform.apply_coords(prompts.points, geometry.image)
+            scores = (scores + Basins(relief, every_point).agreement(above, scale)) / 2
+            good = np.flatnonzero((scores > self.pred_iou_thresh) | (self.pred_iou_thresh == 0))
+            kept = good[distinct_masks(above[good], scores[good], in_frame[good], relief)]
             basins = Basins(relief, in_frame[kept])
         parts: list[Part] = []
         for first in range(0, len(kept), points_per_batch):
@@ -444,7 +456,7 @@ class MaskGenerator:
                 bounded = Decoded(
                     logits[chosen] + to_device(evidence, self.sam.device),
                     torch.arange(len(numbers), device=self.sam.device),
-                    predicted_iou[chosen],
+                    to_device(scores[numbers], self.sam.device),
                 )
                 undecided = [
                     self._filter(part, points[chosen], upsampler, view)

@@ -26,7 +26,7 @@ FAR_OUTSIDE = 20.0
 LITTLE, MUCH = 0.35, 0.7
 """Parts of the smaller mask: two masks that share no more than little are two objects, whatever the maps show."""
 
-RISE, HIGH_RISE = 0.2, 0.35
+RISE, HIGH_RISE = 0.2, 0.25
 """How far the relief must rise between the points of two masks which share more, and much more, if they are two objects."""
 
 
@@ -79,6 +79,23 @@ class Basins:
         self._labels = watershed(relief.distance, markers, mask=inside)
         self._windows = find_objects(self._labels, len(points))
 
+    def agreement(self, masks: np.ndarray, scale: int) -> np.ndarray:
+        """What the IoU of masks with their objects is if the maps are right.
+
+        A mask's object is made of all basins of which the mask has more than half, since an object can have several
+        points; if there is none, of the one of which it has most.
+
+        Args:
+            masks: (n, height, width) bool, of the foreground's part of the frame.
+            scale: pixels of the frame for one of the masks, along each side.
+
+        Returns:
+            (n,) float32, from 0 to 1.
+        """
+        labels = self._labels[::scale, ::scale]
+        sizes = np.bincount(labels.ravel(), minlength=len(self._windows) + 1)
+        return np.array([_agreement(labels[mask], sizes) for mask in masks], np.float32)
+
     def evidence(self, numbers: range, scale: int, size: tuple[int, int]) -> np.ndarray:
         """What the maps add to the logits of masks: from -`OUTSIDE` to `INSIDE`, and far away -`FAR_OUTSIDE`.
 
@@ -118,7 +135,7 @@ class Basins:
 def distinct_masks(
     masks: np.ndarray, scores: np.ndarray, points: np.ndarray, relief: Relief
 ) -> np.ndarray:
-    """One mask for each object, the best one, by the largest connected part of each.
+    """One mask for each object, the best one.
 
     Where two masks share more than a little, the relief between their points tells whether they are of one object.
 
@@ -136,8 +153,24 @@ def distinct_masks(
         least = RISE if shared < MUCH else HIGH_RISE
         return relief.rise(points[one], points[other]) >= least
 
-    parts = [BitMask.of(_largest_part(mask), (0, 0)) for mask in masks]
-    return keep_best_masks(parts, scores, LITTLE, of_smaller=True, unless=are_apart)
+    bits = [BitMask.of(mask, (0, 0)) for mask in masks]
+    return keep_best_masks(bits, scores, LITTLE, of_smaller=True, unless=are_apart)
+
+
+def largest_parts(masks: np.ndarray) -> np.ndarray:
+    """The largest connected part of each mask: (n, height, width) bool."""
+    return np.array([_largest_part(mask) for mask in masks], bool).reshape(masks.shape)
+
+
+def _agreement(basins: np.ndarray, sizes: np.ndarray) -> float:
+    """The IoU of a mask with its object, from the basin of each of its pixels, 0 for none, and all basins' sizes."""
+    shared = np.bincount(basins, minlength=len(sizes))
+    shared[0] = 0
+    covered = 2 * shared > sizes
+    covered[shared.argmax()] = True
+    covered[0] = False
+    common = shared[covered].sum()
+    return common / max(1, len(basins) + sizes[covered].sum() - common)
 
 
 def _widened(window: slice, scale: int, length: int) -> slice:

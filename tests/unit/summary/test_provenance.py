@@ -129,12 +129,13 @@ def test_the_methods_say_all_that_is_done_to_masks(results):
     text = methods(provenance(results, sam=mapped, fluorescence={"largest_part": False}))
     assert "saw (Archit & Pape, MIDL 2026) in the image and 1 layer of crops;" in text
     assert (
-        "Of masks that the decoder's maps showed to be of one object the best was kept, and" in text
+        "The predicted IoU of a mask was the mean of SAM's and of its IoU with the objects" in text
     )
-    assert "outlines were corrected by a watershed of these maps." in text
+    assert "of masks that these maps showed to be of one object the best was kept, and" in text
+    assert "outlines were corrected by the watershed." in text
     nothing = {"min_mask_region_area": 0, "box_nms_thresh": 1.0}
     text = methods(provenance(results, sam=nothing, fluorescence={"largest_part": False}))
-    assert not re.search("boxes|watershed|pieces|islands|shared more than 90%", text)
+    assert not re.search("boxes|watershed|mean of|pieces|islands|shared more than 90%", text)
 
 
 def test_the_methods_say_how_stacks_were_projected_if_there_were_any(results):

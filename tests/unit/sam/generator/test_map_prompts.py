@@ -243,6 +243,31 @@ def test_of_masks_of_one_object_the_best_has_the_basin(rgb, one_thread, monkeypa
     assert len(records) == 1
 
 
+def test_predicted_iou_is_the_mean_of_what_sam_and_the_maps_say(rgb, one_thread, monkeypatch):
+    """Of a mask that is its basin the maps are sure; a threshold drops what falls below with both."""
+    decode_ = FastDecoder.decode
+
+    def half(self, prompts, threshold):
+        """The left half of the frame for every prompt; SAM gives the first 0.7 and the last 0.2."""
+        decoded = decode_(self, prompts, 0)
+        logits = torch.full_like(decoded.logits, -99.0)
+        logits[:, :128, :128] = 99.0
+        scores = torch.linspace(0.7, 0.2, len(logits))
+        passed = scores > threshold
+        return replace(
+            decoded,
+            logits=logits[passed],
+            index=decoded.index[passed],
+            predicted_iou=scores[passed],
+        )
+
+    monkeypatch.setattr(FastDecoder, "decode", half)
+    ways = {"prompts": Given(maps_of_halves()), "refine_with_maps": True}
+    (record,) = generate(rgb, "fast", pred_iou_thresh=0.8, **ways)[0]
+    assert record["predicted_iou"] == pytest.approx((0.7 + 1) / 2, abs=0.02)
+    assert generate(rgb, "fast", pred_iou_thresh=0.88, **ways)[0] == []
+
+
 def test_outlines_from_maps_need_maps():
     with pytest.raises(ValueError, match="refine_with_maps needs map_prompts"):
         MaskGenerator(load_model("tiny"), refine_with_maps=True)

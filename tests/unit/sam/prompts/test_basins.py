@@ -18,6 +18,7 @@ from samfleet.sam.prompts.basins import (
     Basins,
     Relief,
     distinct_masks,
+    largest_parts,
 )
 from tests.builders import disc
 
@@ -104,17 +105,78 @@ def test_points_off_the_foreground_and_in_one_pixel_change_little():
 LEFT, RIGHT = (20.0, 24.0), (44.0, 24.0)
 
 
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_mask_agrees_with_the_object_that_the_maps_show(scale):
+    """An object with two points is whole only in a mask of both parts; a mask of two objects is one of neither."""
+    far, near, other = (
+        (slice(8, 40), slice(8, 32)),
+        (slice(8, 40), slice(32, 48)),
+        (slice(8, 40), slice(72, 88)),
+    )
+    foreground = np.zeros((48, 96), bool)
+    for each in (far, near, other):
+        foreground[each] = True
+    distance = np.full((48, 96), 0.5, np.float32)
+    distance[:, 31:33] = 0.55  # less than what tells two objects
+    basins = Basins(Relief(foreground, distance), np.array([LEFT, (40.0, 24.0), (80.0, 24.0)]))
+
+    def mask(*windows):
+        drawn = np.zeros((48, 96), bool)
+        for each in windows:
+            drawn[each] = True
+        return drawn[::scale, ::scale]
+
+    torn = slice(8, 40), slice(28, 48)  # the near part, and a sixth of the far one
+    hole = slice(8, 40), slice(60, 70)
+    masks = np.stack([mask(far, near), mask(torn), mask(near, other), mask(hole), mask()])
+    whole, ragged, both, background, nothing = basins.agreement(masks, scale)
+    assert basins.agreement(masks, scale).dtype == np.float32
+    assert whole == pytest.approx(1, abs=0.05) and ragged == pytest.approx(0.8, abs=0.05)
+    assert both == pytest.approx(1, abs=0.05)  # whatever maps show of both is in it
+    assert background == nothing == 0
+
+
+@given(
+    rows=st.lists(st.integers(0, 64), min_size=2, max_size=2, unique=True).map(sorted),
+    columns=st.lists(st.integers(0, 64), min_size=2, max_size=2, unique=True).map(sorted),
+    radius=st.integers(1, 30),
+)
+def test_agreement_with_one_object_is_the_iou_with_it(rows, columns, radius):
+    one = disc(64, 64, 30, 34, radius)
+    mask = np.zeros((64, 64), bool)
+    mask[slice(*rows), slice(*columns)] = True
+    (agreement,) = basins_of(maps_of(one), [(34.0, 30.0)]).agreement(mask[None], 1)
+    assert agreement == pytest.approx((mask & one).sum() / (mask | one).sum(), abs=1e-6)
+
+
+def test_a_mask_of_no_whole_object_agrees_with_that_of_which_it_has_most():
+    discs = [disc(48, 96, 24, x, 10) for x in (20, 44)]
+    third = discs[0] & (np.arange(96) < 17)
+    (agreement,) = basins_of(maps_of(*discs), [LEFT, RIGHT]).agreement(third[None], 1)
+    assert agreement == pytest.approx(third.sum() / discs[0].sum(), abs=0.02) and agreement < 0.5
+
+
+def test_stray_pixels_are_no_part_of_a_mask():
+    one, other = disc(48, 96, 24, 20, 8), disc(48, 96, 24, 60, 8)
+    stray = one.copy()
+    stray[47, 95] = True
+    nothing = np.zeros_like(one)
+    parts = largest_parts(np.stack([one, stray, one | other | disc(48, 96, 24, 64, 8), nothing]))
+    assert np.array_equal(parts[0], one) and np.array_equal(parts[1], one)
+    assert np.array_equal(parts[2], other | disc(48, 96, 24, 64, 8)) and not parts[3].any()
+    assert largest_parts(np.zeros((0, 48, 96), bool)).shape == (0, 48, 96)
+
+
 def two_masks(shared: float) -> np.ndarray:
-    """Two masks of equal size on a line, which share a part of their pixels; the first also has a stray pixel."""
+    """Two masks of equal size on a line, which share a part of their pixels."""
     width, step = 40, round(40 * (1 - shared))
     masks = np.zeros((2, 48, 96), bool)
     masks[0, 14:34, 10 : 10 + width] = masks[1, 14:34, 10 + step : 10 + step + width] = True
-    masks[0, 47, 95] = True
     return masks
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.3, 0.4, 0.5, 0.65, 0.75, 0.9])
-@pytest.mark.parametrize("rise", [0.0, 0.1, 0.25, 0.5])
+@pytest.mark.parametrize("rise", [0.0, 0.1, 0.22, 0.5])
 def test_maps_tell_whether_masks_that_share_pixels_are_of_one_object(shared, rise):
     distance = np.full((48, 96), 0.4, np.float32)
     distance[:, 32] += rise  # between the points
