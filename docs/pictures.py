@@ -25,8 +25,8 @@ RESULTS = ROOT / "results"
 IMAGES = ("dapi/field_04.png", "gfp/field_02.png", "mixed/magenta.png")
 HEIGHT, GAP = 360, 10
 WINDOW = (1366, 907)
-THRESHOLDS = {"min_predicted_iou": 0.85, "min_area": 150}
-MARKED = {"dapi/field_04.png": {0: True, 1: True, 30: False}}
+THRESHOLDS = {"min_predicted_iou": 0.87, "min_area": 150}
+MARKED = {"dapi/field_04.png": {0: True, 1: True, 32: False}}
 
 
 def write_jpeg(name: str, picture: np.ndarray, quality: int) -> None:

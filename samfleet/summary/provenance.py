@@ -114,9 +114,9 @@ def _sentences(record: dict[str, Any]) -> Iterator[str]:
     yield f"SAM was given {_prompts(sam)}{_tiles(sam)}; {_clauses([dropped, *_suppression(sam)])}."
     cleaned = []
     if sam["prompts"] != "grid" and sam["refine_with_maps"]:
-        cleaned.append(
-            "the predicted IoU of a mask was the mean of SAM's and of its IoU with the objects that a watershed of the "
-            "decoder's maps showed"
+        yield (
+            "The predicted IoU of a mask was the mean of SAM's and of its IoU with the objects that a watershed of the "
+            "decoder's maps showed."
         )
         cleaned.append(
             "of masks that these maps showed to be of one object the best was kept, and outlines were corrected by the "

@@ -131,7 +131,7 @@ def test_the_methods_say_all_that_is_done_to_masks(results):
     assert (
         "The predicted IoU of a mask was the mean of SAM's and of its IoU with the objects" in text
     )
-    assert "of masks that these maps showed to be of one object the best was kept, and" in text
+    assert "Of masks that these maps showed to be of one object the best was kept, and" in text
     assert "outlines were corrected by the watershed." in text
     nothing = {"min_mask_region_area": 0, "box_nms_thresh": 1.0}
     text = methods(provenance(results, sam=nothing, fluorescence={"largest_part": False}))
