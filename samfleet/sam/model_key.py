@@ -31,6 +31,9 @@ _OF_DECODER = ("decoder_statistics", "seeds", "refine_with_boxes", "refine_with_
 PRECISION_VERSIONS = {"bf16": 3}
 """Like `ALGORITHM_VERSION`, for precisions whose own arithmetic changed; all others are at 1."""
 
+REFINEMENT_VERSION = 2
+"""Like `ALGORITHM_VERSION`, for what `sam.refine_with_maps` does alone."""
+
 
 def model_settings(settings: Settings, weights: str, decoder: str = "") -> dict[str, object]:
     """Everything that can change a candidate, and nothing else.
@@ -46,11 +49,13 @@ def model_settings(settings: Settings, weights: str, decoder: str = "") -> dict[
     if settings.sam.mask_nms_thresh is None:
         idle.append("mask_nms_of")
     sam = {name: value for name, value in sam.items() if name not in idle}
+    refined = settings.sam.prompts == "decoder" and settings.sam.refine_with_maps
     size = settings.image.pixel_size_um
     by_pixel_size = in_micrometres(settings.sam.object_diameter) is not None
     return {
         "algorithm_version": ALGORITHM_VERSION,
         **({"precision_version": version} if version else {}),
+        **({"refinement_version": REFINEMENT_VERSION} if refined else {}),
         "weights": weights,
         **({"decoder": decoder} if decoder else {}),
         "sam": sam,

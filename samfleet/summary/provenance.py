@@ -115,12 +115,9 @@ def _sentences(record: dict[str, Any]) -> Iterator[str]:
     cleaned = []
     if sam["prompts"] != "grid" and sam["refine_with_maps"]:
         yield (
-            "The predicted IoU of a mask was the mean of SAM's and of its IoU with the objects that a watershed of the "
-            "decoder's maps showed."
-        )
-        cleaned.append(
-            "of masks that these maps showed to be of one object the best was kept, and outlines were corrected by the "
-            "watershed"
+            "The predicted IoU of a mask was the mean of what SAM gave and of the mask's IoU with the objects that a "
+            "watershed of the decoder's maps showed. Of masks that these maps showed to be of one object the best was kept, "
+            "and outlines were corrected by a watershed from the prompts of what was kept."
         )
     if sam["min_mask_region_area"]:
         area = f"{sam['min_mask_region_area']:,}"

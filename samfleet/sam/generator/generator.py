@@ -438,10 +438,10 @@ class MaskGenerator:
             on_host = Arriving([masks, predicted_iou, points]).arrive()
             above, scores, places = (each.numpy() for each in on_host)
             above = largest_parts(above)
-            in_frame = self._transform.apply_coords(places, geometry.image)
+            in_frame = geometry.in_frame(places)
             relief = Relief.of(prompts.maps, self._map_prompts.seeds)
-            every_point = self._transform.apply_coords(prompts.points, geometry.image)
-            scores = (scores + Basins(relief, every_point).agreement(above, scale)) / 2
+            every_basin = Basins(relief, geometry.in_frame(prompts.points))
+            scores = (scores + every_basin.agreement(above, scale)) / 2
             good = np.flatnonzero((scores > self.pred_iou_thresh) | (self.pred_iou_thresh == 0))
             kept = good[distinct_masks(above[good], scores[good], in_frame[good], relief)]
             basins = Basins(relief, in_frame[kept])

@@ -41,6 +41,11 @@ class Geometry:
         frames = _resize(frames, self.encoder)[..., : self.unpadded[0], : self.unpadded[1]]
         return _resize(frames, self.image).flatten(0, 1)[:count]
 
+    def in_frame(self, points: np.ndarray) -> np.ndarray:
+        """The places in the encoder's input that these show, from the middles of pixels: (n, 2) float64, x and y."""
+        scale = np.array(self.unpadded[::-1]) / np.array(self.image[::-1])
+        return (points + 0.5) * scale - 0.5
+
 
 def _resize(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return functional.interpolate(frames, size, mode="bilinear", align_corners=False)

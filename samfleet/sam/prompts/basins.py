@@ -23,7 +23,7 @@ INSIDE, OUTSIDE = 1.5, 3.0
 FAR_OUTSIDE = 20.0
 """What they take farther away than a basin is long: there a mask has stray pixels only."""
 
-LITTLE, MUCH = 0.35, 0.7
+LITTLE, MUCH = 0.25, 0.8
 """Parts of the smaller mask: two masks that share no more than little are two objects, whatever the maps show."""
 
 RISE, HIGH_RISE = 0.2, 0.25
@@ -82,8 +82,8 @@ class Basins:
     def agreement(self, masks: np.ndarray, scale: int) -> np.ndarray:
         """What the IoU of masks with their objects is if the maps are right.
 
-        A mask's object is made of all basins of which the mask has more than half, since an object can have several
-        points; if there is none, of the one of which it has most.
+        A mask's object is made of the basin of which the mask has most, and of all others of which it has more than
+        half, since an object can have several points.
 
         Args:
             masks: (n, height, width) bool, of the foreground's part of the frame.
@@ -168,7 +168,7 @@ def _agreement(basins: np.ndarray, sizes: np.ndarray) -> float:
     shared[0] = 0
     covered = 2 * shared > sizes
     covered[shared.argmax()] = True
-    covered[0] = False
+    covered[0] = False  # no basin
     common = shared[covered].sum()
     return common / max(1, len(basins) + sizes[covered].sum() - common)
 

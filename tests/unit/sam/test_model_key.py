@@ -185,6 +185,17 @@ def test_a_new_version_of_the_algorithm_is_another_model_key(monkeypatch):
     assert key_of(make_settings()) != before
 
 
+def test_a_new_version_of_a_refinement_concerns_only_those_who_refine(monkeypatch):
+    def keys() -> list[str]:
+        sam = {"model": "tiny", "prompts": "decoder"}
+        ways = sam, sam | {"refine_with_maps": True}
+        return [key_of(make_settings("x", sam=way)) for way in ways]
+
+    plain, refined = keys()
+    monkeypatch.setattr("samfleet.sam.model_key.REFINEMENT_VERSION", 1000)
+    assert keys()[0] == plain and keys()[1] != refined
+
+
 def test_the_model_key_of_official_weights_needs_no_file(tmp_path):
     settings = make_settings(sam={"model": "vit_b", "cache_folder": str(tmp_path / "none")})
     key = configured_model_key(settings, tmp_path)

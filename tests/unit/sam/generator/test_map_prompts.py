@@ -13,6 +13,7 @@ from samfleet.config.settings import SeedSettings
 from samfleet.sam.generator import MaskGenerator
 from samfleet.sam.generator.fast_decoder import FastDecoder
 from samfleet.sam.generator.generator import NotFiniteError
+from samfleet.sam.generator.geometry import Geometry
 from samfleet.sam.generator.upsampling import Upsampler
 from samfleet.sam.model import TINY_INPUT_SIZE, load_model
 from samfleet.sam.prompts.basins import Basins
@@ -188,6 +189,9 @@ def test_points_are_in_pixels_of_the_view(decoder, dense):
     assert np.allclose(kept, one_object()[0, :, :256].numpy(), atol=1e-6)
     # four pixels of the frame for each of the view
     assert (x, y) == pytest.approx(((201.5 / 4) - 0.5, (101.5 / 4) - 0.5), abs=1)
+    geometry = Geometry((256, 256), (512, 512), (256, 512), (64, 128))
+    ((across, down),) = geometry.in_frame(found.points)
+    assert (across, down) == pytest.approx((201, 101), abs=0.5 if decoder is Maps else 4)
 
 
 def maps_of_halves() -> np.ndarray:

@@ -175,7 +175,7 @@ def two_masks(shared: float) -> np.ndarray:
     return masks
 
 
-@pytest.mark.parametrize("shared", [0.0, 0.3, 0.4, 0.5, 0.65, 0.75, 0.9])
+@pytest.mark.parametrize("shared", [0.0, 0.2, 0.3, 0.5, 0.75, 0.85, 0.9])
 @pytest.mark.parametrize("rise", [0.0, 0.1, 0.22, 0.5])
 def test_maps_tell_whether_masks_that_share_pixels_are_of_one_object(shared, rise):
     distance = np.full((48, 96), 0.4, np.float32)
